@@ -1,0 +1,5 @@
+"""`python -m alld` is the command `alld`."""
+
+from alld.cli import main
+
+main()

@@ -1,0 +1,255 @@
+"""Every setting of a run: its type, its default, its range and the reason for the default.
+
+Defaults < YAML file < `--set section.key=value` < the command's own options.
+An unknown key is refused.
+`configs/resnet50.yaml` shows all of them with their comments; a test holds it against this file.
+"""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from alld.errors import ConfigError
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+SplitKind = Literal["grouped", "random", "paper", "blocks"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", validate_default=True, allow_inf_nan=False)
+
+
+class DataConfig(_Section):
+    """Where the images are and how large the network sees them."""
+
+    root: Path = Path("data")
+    positive: str | None = None
+    image_size: int = Field(224, ge=32, le=1024)
+
+
+class SplitConfig(_Section):
+    """Which images train, validate and test."""
+
+    kind: SplitKind = "grouped"
+    seed: int | None = Field(None, ge=0)
+    test_fraction: float = Field(0.2, gt=0, lt=1)
+    valid_fraction: float = Field(0.16, gt=0, lt=1)
+    block: int = Field(10, ge=1)
+    groups: Path | None = None
+
+    @model_validator(mode="after")
+    def _leaves_training_images(self) -> Self:
+        if self.test_fraction + self.valid_fraction >= 1:
+            raise ValueError("test_fraction and valid_fraction together must stay below 1")
+        return self
+
+
+class ModelConfig(_Section):
+    """Which network, and where its first weights come from."""
+
+    arch: str = "resnet50"
+    pretrained: bool = True
+    weights: Path | None = None
+
+
+class AugmentConfig(_Section):
+    """The paper's random transforms; it names them and gives no range."""
+
+    probability: Fraction = 0.75
+    crop_min: float = Field(0.8, gt=0, le=1)
+    rotation: float = Field(180.0, ge=0, le=180)
+    horizontal_flip: Fraction = 0.5
+    vertical_flip: Fraction = 0.5
+    shear: float = Field(10.0, ge=0, le=45)
+    brightness: float = Field(0.2, ge=0, le=1)
+    contrast: float = Field(0.2, ge=0, lt=1)
+
+
+class TrainConfig(_Section):
+    """The paper's two-phase one-cycle training."""
+
+    recipe: Literal["paper", "fine_tune"] = "paper"
+    frozen_epochs: int = Field(2, ge=0)
+    epochs: int = Field(18, ge=0)
+    batch_size: int = Field(64, ge=2)
+    max_lr: float = Field(1e-3, gt=0, le=1)
+    lr_span: float = Field(100.0, ge=1)
+    weight_decay: float = Field(0.01, ge=0, lt=1)
+    select: Literal["last", "best"] = "last"
+
+    @model_validator(mode="after")
+    def _trains_at_all(self) -> Self:
+        if self.frozen_epochs + self.epochs == 0:
+            raise ValueError("frozen_epochs and epochs are both 0: nothing would be trained")
+        return self
+
+
+class EvaluateConfig(_Section):
+    """How the numbers of an evaluation are made."""
+
+    bootstrap_draws: int = Field(2000, ge=100, le=100_000)
+
+
+class RuntimeConfig(_Section):
+    """The machine: it changes the speed, and the last bits of the weights."""
+
+    device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
+    workers: int = Field(0, ge=0, le=64)
+    threads: int | None = Field(None, ge=1)
+
+
+class Config(_Section):
+    """All settings of one run; what a run folder keeps as `config.yaml`."""
+
+    seed: int = Field(0, ge=0, lt=2**32)
+    data: DataConfig = DataConfig()
+    split: SplitConfig = SplitConfig()
+    model: ModelConfig = ModelConfig()
+    augment: AugmentConfig = AugmentConfig()
+    train: TrainConfig = TrainConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    runtime: RuntimeConfig = RuntimeConfig()
+
+    @property
+    def split_seed(self) -> int:
+        """The seed that draws the split: `split.seed`, or the run's own."""
+        return self.seed if self.split.seed is None else self.split.seed
+
+
+def load_config(
+    file: str | Path | None = None,
+    assignments: Iterable[str] = (),
+    options: Mapping[str, Any] | None = None,
+) -> Config:
+    """Build the settings of a run.
+
+    Args:
+        file: a YAML file, or the bare name of a shipped one ("quick").
+        assignments: `section.key=value` texts, later ones win; values are read as YAML.
+        options: dotted keys to values that win over everything, such as {"train.epochs": 3}.
+
+    Raises:
+        ConfigError: an unknown file, key or value, named with what was seen.
+    """
+    settings: dict[str, Any] = {}
+    place = "settings"
+    if file is not None:
+        path = find_config(file)
+        settings, place = _read_yaml(path), str(path)
+    for text in assignments:
+        key, value = _parse_assignment(text)
+        _assign(settings, key, value)
+    for key, value in (options or {}).items():
+        _assign(settings, key, value)
+    return parse_config(settings, place)
+
+
+def parse_config(settings: Mapping[str, Any], place: str) -> Config:
+    """Check nested settings against the types above; `place` is where they came from."""
+    try:
+        return Config.model_validate(settings)
+    except ValidationError as error:
+        raise ConfigError(f"{place}: {_explain(error)}") from error
+
+
+def dump_config(config: Config) -> str:
+    """The resolved settings as YAML that `load_config` reads back to equal settings."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def find_config(name: str | Path) -> Path:
+    """The file itself, or the shipped configuration of that name."""
+    path = Path(name)
+    if path.is_file():
+        return path
+    shipped = shipped_configs()
+    if str(name) in shipped:
+        return shipped[str(name)]
+    raise ConfigError(
+        f"--config {name}: no such file, and no shipped configuration of that name"
+        f"{nearest(str(name), shipped)}; shipped: {', '.join(shipped)}"
+    )
+
+
+def shipped_configs() -> dict[str, Path]:
+    """Name to file of every configuration that comes with ALLD."""
+    package = Path(str(resources.files("alld")))
+    # Inside a wheel they lie in the package, in a source checkout beside it.
+    for folder in (package / "configs", package.parent / "configs"):
+        if folder.is_dir():
+            return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    return {}
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`, did you mean a or b?` for the known names close to `name`, or nothing."""
+    close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)
+    return f", did you mean {' or '.join(close)}?" if close else ""
+
+
+def setting_keys() -> list[str]:
+    """Every dotted key there is, such as `train.max_lr`."""
+    keys = []
+    for name, field in Config.model_fields.items():
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, _Section):
+            keys += [f"{name}.{key}" for key in section.model_fields]
+        else:
+            keys.append(name)
+    return keys
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: not a YAML file: {' '.join(str(error).split())}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: expected sections such as 'train:', found {content!r:.60}")
+    return content
+
+
+def _parse_assignment(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"--set {text}: expected section.key=value, such as train.max_lr=3e-4")
+    try:
+        return key.strip(), yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {text}: the value cannot be read as YAML") from error
+
+
+def _assign(settings: dict[str, Any], key: str, value: Any) -> None:
+    *sections, last = key.split(".")
+    place = settings
+    for section in sections:
+        inner = place.setdefault(section, {})
+        if inner is None:  # an empty `train:` in a file
+            inner = place[section] = {}
+        if not isinstance(inner, dict):
+            raise ConfigError(f"{key}: {section} is a single value, not a section")
+        place = inner
+    place[last] = value
+
+
+def _explain(error: ValidationError) -> str:
+    """The first complaint in one line, with the nearest key for an unknown one."""
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"]) or "settings"
+    if first["type"] == "extra_forbidden":
+        close = nearest(key, setting_keys())
+        return f"unknown key {key}{close}; configs/resnet50.yaml lists every key"
+    message = first["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    return (
+        f"{key}: {message}"
+        if isinstance(first["input"], dict)
+        else (f"{key}: {message}, found {first['input']!r}")
+    )

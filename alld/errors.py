@@ -1,0 +1,46 @@
+"""Every error that a user can cause, in one tree.
+
+    AlldError            exit status 2: the user must change something
+    ├── ConfigError      a setting, an option or an architecture's name
+    ├── DataError        a data set, a table of labels, a split
+    ├── ImageError       one image file that cannot be read as a picture
+    ├── BundleError      a trained model on disk that cannot be trusted or read
+    └── RunError         a run folder, or a run that cannot go on
+        └── Interrupted  stopped by a signal, resumable: 130 (Ctrl-C) or 143 (SIGTERM)
+
+A message names the place, what was seen there, and what to do next. `cli.main` alone prints it.
+"""
+
+
+class AlldError(Exception):
+    """Something that the user can mend; `exit_status` is what the command line ends with."""
+
+    exit_status = 2
+
+
+class ConfigError(AlldError):
+    """A setting that is unknown, out of range, or does not fit the others."""
+
+
+class DataError(AlldError):
+    """A data set that is missing, incomplete, or contradicts itself."""
+
+
+class ImageError(AlldError):
+    """A file that is not a picture ALLD accepts; the message gives the reason."""
+
+
+class BundleError(AlldError):
+    """A model bundle that is damaged, altered, or from another version."""
+
+
+class RunError(AlldError):
+    """A run folder in a state that the wanted step cannot use."""
+
+
+class Interrupted(RunError):  # noqa: N818 - not a fault: the run can go on
+    """A run that a signal stopped between two batches and that can be resumed."""
+
+    def __init__(self, message: str, exit_status: int = 130) -> None:
+        super().__init__(message)
+        self.exit_status = exit_status

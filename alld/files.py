@@ -1,0 +1,97 @@
+"""Whole files or none: written beside their target, synced, and renamed into place."""
+
+import csv
+import hashlib
+import io
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+
+def sha256_hex(data: bytes) -> str:
+    """The SHA-256 of `data` as 64 hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Put `data` at `path` so that a reader sees the old file or the new one, never a part."""
+    with replacing(path) as beside, open(beside, "wb") as file:
+        file.write(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Like `write_bytes`, as UTF-8 with the newlines as given."""
+    write_bytes(path, text.encode("utf-8", errors="backslashreplace"))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON; NaN and infinity are refused, as JSON has no such numbers."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write a table with a header line; None becomes an empty field."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, fieldnames=list(columns), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a file name beside `path`; when the block ends well, it becomes `path`."""
+    beside = _beside(path)
+    try:
+        yield beside
+        sync(beside)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+    sync(path.parent)
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `path`; when the block ends well, it becomes `path`.
+
+    A folder that already stands at `path` is replaced as a whole.
+    """
+    beside = _beside(path)
+    beside.mkdir(parents=True)
+    try:
+        yield beside
+        for file in sorted(beside.rglob("*")):
+            sync(file)
+        sync(beside)
+        if path.exists():
+            shutil.rmtree(path)
+        os.replace(beside, path)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Ask the system to put a file or a folder on the disk; folders cannot be synced on Windows."""
+    if os.name == "nt":
+        if path.is_file():
+            with open(path, "rb+") as file:
+                os.fsync(file.fileno())
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _beside(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Short on purpose: the target's own name may already be as long as the file system allows.
+    return path.parent / f".{uuid4().hex[:12]}.part"
