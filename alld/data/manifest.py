@@ -1,0 +1,102 @@
+"""The table of images: where each lies, what it is called, its label and its hash."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from alld.data.decode import Decoded, decode, read_image_bytes
+from alld.errors import DataError
+from alld.files import sha256_hex
+
+HEALTHY, BLAST = 0, 1
+LABEL_NAMES = ("healthy", "blast")
+Kind = Literal["ALL-IDB2", "folders", "table"]
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """One image of a set. `path` is relative to the set's root, with forward slashes."""
+
+    path: str
+    label: int  # 0 healthy, 1 blast
+    sha256: str
+    group: str | None = None  # where the source itself says which images belong together
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A labelled set of images, in a fixed order.
+
+    `fingerprint` hashes every path, label and content: two sets with the same one are the same set,
+    wherever they lie. `synthetic` is true as soon as one image was drawn and not photographed.
+    """
+
+    root: Path
+    kind: Kind
+    records: tuple[ImageRecord, ...]
+    synthetic: bool
+    original: bool = False  # the 260 files of ALL-IDB2, bit for bit
+    warnings: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __iter__(self) -> Iterator[ImageRecord]:
+        return iter(self.records)
+
+    @property
+    def labels(self) -> list[int]:
+        """0 or 1 for every image, in the manifest's order."""
+        return [record.label for record in self.records]
+
+    @property
+    def fingerprint(self) -> str:
+        """64 hexadecimal digits that change with any path, label or byte of the set."""
+        lines = [f"{r.sha256} {r.label} {r.path}" for r in self.records]
+        return sha256_hex("\n".join(lines).encode("utf-8", errors="surrogateescape"))
+
+    def file(self, index: int) -> Path:
+        """Where image number `index` lies."""
+        return self.root / self.records[index].path
+
+    def decode(self, index: int) -> Decoded:
+        """Read image number `index`; refuse it when it is no longer what the manifest describes.
+
+        Raises:
+            ImageError: the file cannot be read as a picture.
+            DataError: the file changed after its hash was taken.
+        """
+        file = self.file(index)
+        data = read_image_bytes(file)
+        if sha256_hex(data) != self.records[index].sha256:
+            raise DataError(f"{file}: changed while ALLD was using it; start again")
+        return decode(data, str(file))
+
+
+def check_manifest(manifest: Manifest) -> None:
+    """Refuse a set that no classifier can be trained on.
+
+    Raises:
+        DataError: an empty set, one class only, or a path listed twice.
+    """
+    counts = Counter(manifest.labels)
+    if not manifest.records:
+        raise DataError(f"{manifest.root}: no images found; give a folder of labelled images")
+    for label, name in enumerate(LABEL_NAMES):
+        if not counts[label]:
+            other = LABEL_NAMES[1 - label]
+            raise DataError(
+                f"{manifest.root}: all {len(manifest)} images are {other}, none is {name}; "
+                "training needs both classes"
+            )
+    twice = [path for path, count in Counter(r.path for r in manifest).items() if count > 1]
+    if twice:
+        raise DataError(f"{manifest.root}: {twice[0]} is listed more than once; keep one row of it")
+
+
+def class_counts(labels: Sequence[int]) -> str:
+    """`130 blast, 130 healthy`, for messages and tables."""
+    counts = Counter(labels)
+    return f"{counts[BLAST]} blast, {counts[HEALTHY]} healthy"
