@@ -1,0 +1,101 @@
+"""The group of every image of a set: from a file, from the set itself, or found and cached."""
+
+import csv
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import platformdirs
+
+from alld.data.manifest import Manifest
+from alld.data.relations import ALGORITHM_VERSION, Relation, find_relations, group_indices
+from alld.errors import DataError
+from alld.files import write_json
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Groups:
+    """`of_image`: one name for each image of the manifest; equal names belong together.
+
+    `relations` are the pairs behind them where ALLD found them itself.
+    """
+
+    of_image: tuple[str, ...]
+    source: str
+    relations: tuple[Relation, ...] = ()
+
+
+def load_groups(
+    manifest: Manifest, file: Path | None = None, progress: Progress | None = None
+) -> Groups:
+    """Groups from `file` if given, else from the set's own column, else found in the pixels.
+
+    What was found is kept in the user's cache folder under the fingerprint of the set.
+
+    Raises:
+        DataError: a groups file that does not fit the set.
+        ImageError: an image that cannot be read.
+    """
+    if file is not None:
+        return _from_file(manifest, file)
+    if any(record.group for record in manifest):
+        own = [record.group or f"image {record.path}" for record in manifest]
+        return Groups(tuple(own), "the table's patient or group column")
+    relations = _cached(manifest)
+    if relations is None:
+        pictures = [manifest.decode(index).pixels for index in range(len(manifest))]
+        relations = tuple(find_relations(pictures, progress))
+        _cache(manifest, relations)
+    return from_relations(manifest, relations)
+
+
+def from_relations(manifest: Manifest, relations: Sequence[Relation]) -> Groups:
+    """Images joined by any relation, directly or through others, named after the first of them."""
+    numbers = group_indices(len(manifest), relations)
+    names = tuple(Path(manifest.records[number].path).stem for number in numbers)
+    source = f"same cells and overlapping crops, found by ALLD (method {ALGORITHM_VERSION})"
+    return Groups(names, source, tuple(relations))
+
+
+def _from_file(manifest: Manifest, file: Path) -> Groups:
+    try:
+        with open(file, encoding="utf-8-sig", newline="") as table:
+            rows = list(csv.DictReader(table))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"--groups {file}: cannot be read as a CSV table: {error}") from error
+    if rows and not {"path", "group"} <= rows[0].keys():
+        raise DataError(f"--groups {file}: needs the columns path,group; found {','.join(rows[0])}")
+    given = {row["path"]: row["group"] for row in rows}
+    unknown = sorted(given.keys() - {record.path for record in manifest})
+    if unknown:
+        raise DataError(f"--groups {file}: {unknown[0]} is no image of {manifest.root}")
+    names = [given.get(record.path) or f"image {record.path}" for record in manifest]
+    return Groups(tuple(names), f"file {file.name}")
+
+
+def _cache_file(manifest: Manifest) -> Path:
+    root = os.environ.get("ALLD_CACHE") or platformdirs.user_cache_dir("alld", appauthor=False)
+    return Path(root) / "groups" / f"{manifest.fingerprint}-v{ALGORITHM_VERSION}.json"
+
+
+def _cached(manifest: Manifest) -> tuple[Relation, ...] | None:
+    """None where nothing is cached or what lies there is not ours: it is then found anew."""
+    try:
+        rows = json.loads(_cache_file(manifest).read_bytes())
+        relations = tuple(Relation(**row) for row in rows)
+        fits = all(0 <= r.first < r.second < len(manifest) for r in relations)
+    except (OSError, ValueError, TypeError):
+        return None
+    return relations if fits else None
+
+
+def _cache(manifest: Manifest, relations: Sequence[Relation]) -> None:
+    try:
+        write_json(_cache_file(manifest), [asdict(relation) for relation in relations])
+    except OSError:
+        # A cache that cannot be written costs the next run some seconds and nothing else.
+        return

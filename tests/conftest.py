@@ -1,0 +1,64 @@
+"""Fixtures for the whole session: a drawn set, one trained run, and where the real images are."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from drawn import draw_all_idb2
+
+from alld.config import Config, load_config
+
+REPOSITORY = Path(__file__).parents[1]
+# One training must give the same weights on every machine that runs these tests.
+SMALL = {
+    "model.arch": "efficientnet_lite0",
+    "data.image_size": 32,
+    "train.frozen_epochs": 1,
+    "train.epochs": 2,
+    "train.batch_size": 8,
+    "runtime.device": "cpu",
+    "runtime.threads": 2,
+}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test reads or writes the user's own cache."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv("ALLD_CACHE", str(tmp_path_factory.mktemp("cache")))
+    yield
+    patch.undo()
+
+
+@pytest.fixture(scope="session")
+def drawn_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with 40 drawn images named as in ALL-IDB2. Read only."""
+    return draw_all_idb2(tmp_path_factory.mktemp("drawn"))
+
+
+@pytest.fixture(scope="session")
+def small_config(drawn_set: Path) -> Config:
+    """Three epochs of efficientnet_lite0 at 32 px on the drawn set."""
+    return load_config(options={**SMALL, "data.root": drawn_set})
+
+
+@pytest.fixture(scope="session")
+def run_folder(small_config: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished and evaluated run on the drawn set. Read only."""
+    from alld.evaluation.evaluate import evaluate
+    from alld.training.train import train
+
+    run = train(small_config, tmp_path_factory.mktemp("runs") / "first")
+    evaluate(run.folder)
+    return run.folder
+
+
+@pytest.fixture(scope="session")
+def real_set() -> Path:
+    """The folder of the real ALL-IDB2; the test is skipped where it is not."""
+    places = [os.environ.get("ALLD_REAL_DATA"), REPOSITORY.parent / "shared" / "data"]
+    for place in places:
+        if place and (Path(place) / "all_idb2").is_dir():
+            return Path(place) / "all_idb2"
+    pytest.skip("the real ALL-IDB2 is not here (ALLD_REAL_DATA or ../shared/data)")

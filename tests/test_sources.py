@@ -1,0 +1,204 @@
+"""Which set is it: ALL-IDB2 wherever it lies, a folder per class, a table."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from drawn import draw_all_idb2, draw_cell, save_tiff
+
+from alld.config import DataConfig
+from alld.data.manifest import BLAST, HEALTHY, Manifest
+from alld.data.sources import list_images, load_manifest, original_hashes
+from alld.errors import DataError, ImageError
+
+
+def load(root: Path, positive: str | None = None) -> Manifest:
+    return load_manifest(DataConfig(root=root, positive=positive))
+
+
+def draw(path: Path, *, blast: bool = True, mark: str = "") -> None:
+    save_tiff(path, draw_cell(np.random.default_rng(0), blast=blast, side=8), mark)
+
+
+def test_all_idb2_is_found_wherever_it_lies(drawn_set: Path, tmp_path: Path) -> None:
+    """The folder below DIR that holds the crops is the set, and its names are the paths."""
+    shutil.copytree(drawn_set, tmp_path / "deep" / "inside" / "set")
+    manifest = load(tmp_path)
+    assert manifest.kind == "ALL-IDB2"
+    assert manifest.root == tmp_path / "deep" / "inside" / "set"
+    assert manifest.records[0].path == "Im001_1.tif"
+    assert manifest.labels == [BLAST] * 20 + [HEALTHY] * 20
+
+
+def test_the_fingerprint_does_not_depend_on_the_place(drawn_set: Path, tmp_path: Path) -> None:
+    """The same set elsewhere has the same fingerprint; one changed byte gives another."""
+    copy = tmp_path / "copy"
+    shutil.copytree(drawn_set, copy)
+    before = load(drawn_set).fingerprint
+    assert load(copy).fingerprint == before
+    victim = copy / "Im003_1.tif"
+    victim.write_bytes(victim.read_bytes()[:-1] + b"\x07")
+    assert load(copy).fingerprint != before
+
+
+def test_other_images_are_counted_in_one_warning(tmp_path: Path) -> None:
+    """Images beside ALL-IDB2 stay unused, and the user is told once."""
+    draw_all_idb2(tmp_path / "all", per_class=2)
+    draw(tmp_path / "other" / "field.tif")
+    draw(tmp_path / "other" / "Im001_1.jpg.tif")
+    warnings = load(tmp_path).warnings
+    assert warnings == (
+        "2 other images below the data folder are not part of ALL-IDB2 and stay unused",
+    )
+
+
+def test_two_copies_of_the_set_are_refused(tmp_path: Path) -> None:
+    """Two folders with ALL-IDB2's names would put each image in twice."""
+    draw_all_idb2(tmp_path / "a", per_class=2)
+    draw_all_idb2(tmp_path / "b", per_class=2)
+    with pytest.raises(DataError, match="lies in 2 folders"):
+        load(tmp_path)
+
+
+def test_a_drawn_image_makes_the_whole_set_synthetic(tmp_path: Path) -> None:
+    """One marked image among others is enough."""
+    draw(tmp_path / "Im001_1.tif")
+    draw(tmp_path / "Im002_0.tif", blast=False)
+    assert not load(tmp_path).synthetic
+    draw(tmp_path / "Im003_0.tif", blast=False, mark="ALLD SYNTHETIC")
+    assert load(tmp_path).synthetic
+
+
+def test_a_copy_that_is_not_the_original_is_named(tmp_path: Path) -> None:
+    """Unmarked images with ALL-IDB2's names are compared with the originals' hashes."""
+    draw(tmp_path / "Im001_1.tif")
+    draw(tmp_path / "Im131_0.tif", blast=False)
+    manifest = load(tmp_path)
+    assert not manifest.original
+    assert (
+        "258 missing (first: Im002_1.tif), 2 changed (first: Im001_1.tif)" in manifest.warnings[0]
+    )
+
+
+def test_the_hashes_of_all_260_originals_are_shipped() -> None:
+    """Half of the names are blasts, each hash is 64 hexadecimal digits."""
+    hashes = original_hashes()
+    assert len(hashes) == 260
+    assert sum(name.endswith("_1.tif") for name in hashes) == 130
+    assert all(len(sha256) == 64 and int(sha256, 16) for sha256 in hashes.values())
+
+
+def test_the_real_set_is_recognised_as_original(real_set: Path) -> None:
+    """The real ALL-IDB2: 130 and 130, bit for bit, not synthetic, no warning about itself."""
+    manifest = load(real_set)
+    assert (len(manifest), sum(manifest.labels)) == (260, 130)
+    assert manifest.original
+    assert not manifest.synthetic
+    assert manifest.warnings == ()
+
+
+def test_a_label_in_a_name_that_is_neither_is_refused(tmp_path: Path) -> None:
+    """Im002_2.tif says neither blast nor healthy."""
+    draw(tmp_path / "Im001_1.tif")
+    draw(tmp_path / "Im002_2.tif")
+    with pytest.raises(DataError, match=r"Im002_2\.tif: the label _2 is neither"):
+        load(tmp_path)
+
+
+def test_a_folder_for_each_class(tmp_path: Path) -> None:
+    """The nearest folder that names a class is the label, at any depth."""
+    draw(tmp_path / "train" / "all" / "a.tif")
+    draw(tmp_path / "train" / "hem" / "plate 1" / "b.tif", blast=False)
+    manifest = load(tmp_path)
+    assert manifest.kind == "folders"
+    assert {r.path: r.label for r in manifest} == {
+        "train/all/a.tif": BLAST,
+        "train/hem/plate 1/b.tif": HEALTHY,
+    }
+
+
+def test_a_folder_that_names_no_class_is_refused(tmp_path: Path) -> None:
+    """A third folder is neither blast nor healthy; the message shows the way out."""
+    draw(tmp_path / "blast" / "a.tif")
+    draw(tmp_path / "doubtful" / "b.tif")
+    with pytest.raises(DataError, match=r"names no class.*--positive NAME"):
+        load(tmp_path)
+
+
+def test_positive_names_the_blasts_among_own_folders(tmp_path: Path) -> None:
+    """With --positive every other folder is healthy."""
+    draw(tmp_path / "lymphocyte" / "a.tif", blast=False)
+    draw(tmp_path / "monocyte" / "b.tif", blast=False)
+    draw(tmp_path / "L1" / "c.tif")
+    assert load(tmp_path, "L1").labels == [BLAST, HEALTHY, HEALTHY]
+
+
+def test_a_table_with_patients(tmp_path: Path) -> None:
+    """path,label,patient: paths are relative to the table, patients become groups."""
+    draw(tmp_path / "x" / "a.tif")
+    draw(tmp_path / "x" / "b.tif", blast=False)
+    table = tmp_path / "set.csv"
+    table.write_text("path,label,patient\nx/a.tif,blast,p1\nx/b.tif,0,p2\n")
+    manifest = load(table)
+    assert [(r.path, r.label, r.group) for r in manifest] == [
+        ("x/a.tif", BLAST, "p1"),
+        ("x/b.tif", HEALTHY, "p2"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        ("path,label\nx/a.tif,maybe\n", "line 2: label 'maybe' is neither"),
+        ("path,label\nx/a.tif,\n", "line 2: label '' is neither"),
+        ("file,label\nx/a.tif,1\n", "needs the columns path,label; found file,label"),
+        ("path,label\nx/a.tif,1\nx/a.tif,1\nx/b.tif,0\n", "listed more than once"),
+        ("path,label\nx/gone.tif,1\n", "gone.tif"),
+        ("path,label\n", "no images"),
+    ],
+)
+def test_a_wrong_table_is_refused_with_its_line(tmp_path: Path, content: str, named: str) -> None:
+    """Labels, columns and rows that cannot be meant are named."""
+    draw(tmp_path / "x" / "a.tif")
+    draw(tmp_path / "x" / "b.tif", blast=False)
+    (tmp_path / "set.csv").write_text(content)
+    with pytest.raises((DataError, ImageError)) as caught:
+        load(tmp_path / "set.csv")
+    assert named in str(caught.value)
+
+
+@pytest.mark.parametrize("make", [False, True])
+def test_no_data_says_how_to_get_some(tmp_path: Path, make: bool) -> None:
+    """A missing folder and an empty one explain where ALL-IDB2 comes from, in four lines."""
+    root = tmp_path / "data"
+    if make:
+        root.mkdir()
+    with pytest.raises(DataError, match=r"ask its authors") as caught:
+        load(root)
+    assert str(root) in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 4
+
+
+def test_one_class_only_is_refused(tmp_path: Path) -> None:
+    """Nothing can be learnt from blasts alone."""
+    draw(tmp_path / "Im001_1.tif")
+    with pytest.raises(DataError, match="all 1 images are blast, none is healthy"):
+        load(tmp_path)
+
+
+def test_a_file_that_changes_after_its_hash_was_taken_is_noticed(tmp_path: Path) -> None:
+    """What is decoded is what the fingerprint describes."""
+    draw_all_idb2(tmp_path, per_class=1)
+    manifest = load(tmp_path)
+    draw(tmp_path / "Im001_1.tif")
+    with pytest.raises(DataError, match=r"Im001_1\.tif: changed"):
+        manifest.decode(0)
+
+
+def test_links_to_folders_and_hidden_files_are_not_followed(tmp_path: Path) -> None:
+    """A link back to the root neither loops nor doubles the set."""
+    draw(tmp_path / "a.tif")
+    draw(tmp_path / ".hidden.tif")
+    (tmp_path / "loop").symlink_to(tmp_path, target_is_directory=True)
+    assert list_images(tmp_path) == [tmp_path / "a.tif"]
