@@ -1,0 +1,33 @@
+"""Predictions as CSV or JSON lines, written as they come: to standard output or to a whole file."""
+
+import csv
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TextIO
+
+from alld.files import replacing
+from alld.inference.predictor import COLUMNS, Prediction
+
+
+def write_rows(predictions: Iterable[Prediction], table: str, out: Path | None) -> None:
+    """Stream rows as `csv` or `jsonl`; a file appears only when it is complete."""
+    if out is None:
+        _stream(predictions, table, sys.stdout)
+        return
+    with (
+        replacing(out) as beside,
+        open(beside, "w", encoding="utf-8", errors="backslashreplace", newline="") as file,
+    ):
+        _stream(predictions, table, file)
+
+
+def _stream(predictions: Iterable[Prediction], table: str, file: TextIO) -> None:
+    if table == "jsonl":
+        for prediction in predictions:
+            file.write(json.dumps(prediction.as_row()) + "\n")
+        return
+    writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(prediction.as_row() for prediction in predictions)

@@ -1,0 +1,98 @@
+"""Predictions: one row an input, one definition of probability and verdict."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from alld.data.manifest import BLAST
+from alld.errors import BundleError
+from alld.inference.batch import expand
+from alld.inference.predictor import Predictor, blast_probability, find_bundle
+
+
+@pytest.fixture(scope="module")
+def predictor(run_folder: Path) -> Predictor:
+    return Predictor.load(run_folder, "cpu")
+
+
+def test_probability_is_the_softmax_at_the_temperature() -> None:
+    """Against torch's softmax, also where a plain exp would overflow."""
+    logits = np.array([[1.0, 2.0], [3.0, -1.0], [0.0, 0.0], [-900.0, 900.0], [900.0, -900.0]])
+    for temperature in (1.0, 2.5):
+        expected = torch.softmax(torch.tensor(logits) / temperature, dim=1)[:, BLAST]
+        np.testing.assert_allclose(blast_probability(logits, temperature), expected, atol=1e-12)
+
+
+def test_the_verdict_is_blast_at_the_threshold(predictor: Predictor) -> None:
+    """At or above 0.5 is blast, the number just below is healthy."""
+    assert predictor.verdict(0.5) == "blast"
+    assert predictor.verdict(math.nextafter(0.5, 0)) == "healthy"
+
+
+def test_an_images_probability_does_not_depend_on_its_company(
+    predictor: Predictor, drawn_set: Path
+) -> None:
+    """Alone, in a batch of 40 or after a bad file: the same to 1e-5."""
+    files = sorted(drawn_set.iterdir())
+    together = {p.path: p.probability for p in predictor.predict(files)}
+    mixed = predictor.predict([drawn_set / "missing.tif", *files[5:8]])
+    assert mixed[0].error
+    for prediction in [*predictor.predict([files[0]]), *mixed[1:]]:
+        assert prediction.probability == pytest.approx(together[prediction.path], abs=1e-5)
+    assert len(set(together.values())) > 30
+
+
+def test_every_input_is_a_row_in_its_place(predictor: Predictor, tmp_path: Path) -> None:
+    """Text, an empty file, a folder and a missing one: rows with reasons, nothing raised."""
+    (tmp_path / "text.tif").write_text("not an image")
+    (tmp_path / "empty.tif").touch()
+    (tmp_path / "folder.tif").mkdir()
+    names = ["text.tif", "empty.tif", "folder.tif", "missing.tif"]
+    rows = [p.as_row() for p in predictor.predict(tmp_path / name for name in names)]
+    assert [Path(str(row["path"])).name for row in rows] == names
+    for row in rows:
+        assert row["error"]
+        assert row["verdict"] is row["probability"] is None
+        assert row["model"] == predictor.identity
+    assert len(str(rows[0]["sha256"])) == 64
+    assert rows[3]["sha256"] is None
+
+
+def test_rows_have_the_columns_of_the_design(predictor: Predictor, drawn_set: Path) -> None:
+    """path, sha256, verdict, probability, threshold, model, reason, error, in this order."""
+    row = predictor.predict([drawn_set / "Im001_1.tif"])[0].as_row()
+    assert list(row) == [
+        "path", "sha256", "verdict", "probability", "threshold", "model", "reason", "error",
+    ]  # fmt: skip
+
+
+def test_folders_and_globs_become_sorted_files_once_each(drawn_set: Path, tmp_path: Path) -> None:
+    """A file named twice is one row; a folder gives its images only; what is not there stays."""
+    (tmp_path / "b.png").touch()
+    (tmp_path / "notes.txt").touch()
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "a.JPG").touch()
+    (tmp_path / "odd[1].tif").touch()
+    found = expand([str(tmp_path), str(tmp_path / "b.png"), str(tmp_path / "*.png")])
+    names = [path.relative_to(tmp_path).as_posix() for path in found]
+    assert names == ["b.png", "deep/a.JPG", "odd[1].tif"]
+    assert expand([str(tmp_path / "odd[1].tif")]) == [tmp_path / "odd[1].tif"]
+    assert expand([str(tmp_path / "notes.txt")]) == [tmp_path / "notes.txt"]
+    assert expand([str(tmp_path / "*.bmp")]) == [tmp_path / "*.bmp"]
+
+
+def test_an_empty_folder_is_a_row_that_says_so(predictor: Predictor, tmp_path: Path) -> None:
+    """Nothing is dropped in silence."""
+    [row] = predictor.predict(expand([str(tmp_path)]))
+    assert row.path == str(tmp_path)
+    assert "folder" in str(row.error)
+
+
+def test_a_run_without_a_model_says_how_to_finish_it(tmp_path: Path) -> None:
+    """An interrupted run has no bundle yet."""
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(BundleError, match="--resume"):
+        find_bundle(tmp_path)
