@@ -1,0 +1,312 @@
+"""Train one model by the recipe: seed, data, model, fit, save, told from top to bottom."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import fastai.callback.schedule  # noqa: F401 - gives Learner fit_one_cycle
+import numpy as np
+import torch
+from fastai.callback.core import Callback, TrainEvalCallback
+from fastai.data.core import DataLoaders
+from fastai.learner import CastToTensor, Learner, Recorder
+from fastai.optimizer import Adam
+from torch import nn
+
+from alld.config import Config
+from alld.data.groups import Groups, load_groups
+from alld.data.manifest import Manifest
+from alld.data.sources import load_manifest
+from alld.data.splits import Split, make_split, split_text
+from alld.errors import Interrupted, RunError
+from alld.inference.predictor import blast_probability
+from alld.model.backbones import create_model, layer_groups, normalisation
+from alld.model.bundle import BundleInfo, TrainedOn, library_versions, write_bundle
+from alld.model.device import keep_freed_memory, resolve_device, set_threads
+from alld.stats.metrics import all_metrics
+from alld.training.callbacks import (
+    EpochSeed,
+    FrozenBody,
+    Journal,
+    Progress,
+    SaveEpoch,
+    StopOnSignal,
+)
+from alld.training.checkpoints import Checkpoint, EpochRecord, load_best_weights, load_newest
+from alld.training.loaders import make_loaders
+from alld.training.phases import Phase, phases
+from alld.training.run import Run, check_free, create_run, default_folder, open_run, read_split
+
+
+@dataclass(frozen=True)
+class Listener:
+    """What a caller hears of a run on its way; every part may be left out."""
+
+    step: Callable[[str, int, int], None] = lambda _step, _done, _total: None
+    note: Callable[[str], None] = lambda _text: None
+    begin: Callable[[Run, Manifest, Split], None] = lambda _run, _manifest, _split: None
+    progress: Callable[[Progress], None] = lambda _progress: None
+
+
+def train(config: Config, out: Path | None = None, listener: Listener | None = None) -> Run:
+    """Train one model and return its run folder.
+
+    Args:
+        config: all settings; nothing else influences the result but the machine and the versions.
+        out: the run's folder; by default a new one under `runs/`.
+
+    Raises:
+        ConfigError, DataError, ImageError: something to mend before anything was written.
+        RunError: the folder is taken, or the loss diverged.
+        Interrupted: Ctrl-C or SIGTERM; `resume` goes on from the last whole epoch.
+    """
+    listener = listener or Listener()
+    if out is not None:
+        check_free(out)
+    machine = _prepare_machine(config)
+    manifest, groups = _load_data(config, listener)
+    split = make_split(manifest, groups.of_image, groups.source, config.split, config.split_seed)
+    config = _resolve(config, manifest)
+    torch.manual_seed(config.seed)
+    model = _create(config)
+    loaders = _make_loaders(manifest, split, config, machine, listener)
+    facts = {**machine, "groups": groups.source, "torn_groups": split.torn_groups}
+    folder = out or default_folder(config.model.arch)
+    run = create_run(folder, config, manifest, split_text(manifest, split), facts)
+    return _fit_and_save(run, manifest, split, loaders, model, None, listener)
+
+
+def resume(folder: Path, listener: Listener | None = None) -> Run:
+    """Go on with an interrupted or killed run from its last whole epoch.
+
+    Raises:
+        RunError: no run there, a finished one, other data, or nothing that can be read back.
+    """
+    listener = listener or Listener()
+    run = open_run(folder)
+    if run.state == "finished":
+        raise RunError(f"--resume {folder}: that run is finished; `alld evaluate {folder}` is next")
+    config = run.config
+    machine = _prepare_machine(config)
+    manifest = load_manifest(config.data, partial(listener.step, "reading images"))
+    split = read_split(run, manifest)
+    checkpoint, warnings = load_newest(run.checkpoints)
+    for warning in warnings:
+        listener.note(warning)
+    torch.manual_seed(config.seed)
+    # Weights of a checkpoint take the place of the pretrained ones: no need to find those again.
+    model = _create(config if checkpoint is None else _without_weights(config))
+    loaders = _make_loaders(manifest, split, config, machine, listener)
+    run.update(state="running", resumed=run.info.get("resumed", 0) + 1)
+    return _fit_and_save(run, manifest, split, loaders, model, checkpoint, listener)
+
+
+def _prepare_machine(config: Config) -> dict[str, Any]:
+    device = resolve_device(config.runtime.device)
+    keep_freed_memory()
+    return {
+        "device": str(device),
+        "threads": set_threads(config.runtime.threads),
+        "workers": config.runtime.workers,
+        "world_size": 1,
+        "versions": library_versions(),
+    }
+
+
+def _load_data(config: Config, listener: Listener) -> tuple[Manifest, Groups]:
+    manifest = load_manifest(config.data, partial(listener.step, "reading images"))
+    for warning in manifest.warnings:
+        listener.note(warning)
+    groups = load_groups(
+        manifest, config.split.groups, partial(listener.step, "comparing images for shared cells")
+    )
+    return manifest, groups
+
+
+def _resolve(config: Config, manifest: Manifest) -> Config:
+    """Settings that mean the same from any folder and on any later day."""
+    root = manifest.root if config.data.root.is_dir() else config.data.root
+    split = config.split.model_copy(update={"seed": config.split_seed})
+    data = config.data.model_copy(update={"root": root.expanduser().resolve()})
+    return config.model_copy(update={"data": data, "split": split})
+
+
+def _create(config: Config) -> nn.Sequential:
+    model = config.model
+    return create_model(model.arch, pretrained=model.pretrained, weights=model.weights)
+
+
+def _without_weights(config: Config) -> Config:
+    model = config.model.model_copy(update={"pretrained": False, "weights": None})
+    return config.model_copy(update={"model": model})
+
+
+def _make_loaders(
+    manifest: Manifest,
+    split: Split,
+    config: Config,
+    machine: dict[str, Any],
+    listener: Listener,
+) -> DataLoaders:
+    device = torch.device(machine["device"])
+    return make_loaders(manifest, split, config, device, partial(listener.step, "decoding images"))
+
+
+def _fit_and_save(
+    run: Run,
+    manifest: Manifest,
+    split: Split,
+    loaders: DataLoaders,
+    model: nn.Sequential,
+    checkpoint: Checkpoint | None,
+    listener: Listener,
+) -> Run:
+    config, began, before = run.config, time.monotonic(), run.info["seconds"]
+    listener.begin(run, manifest, split)
+    learner = _make_learner(model, loaders, config)
+    try:
+        _fit(run, learner, config, checkpoint, listener)
+        if config.train.select == "best":
+            learner.model.load_state_dict(load_best_weights(run.checkpoints))
+        info = _describe(run, manifest, split, learner, config)
+        write_bundle(run.bundle, learner.model, info)
+    except (Exception, KeyboardInterrupt) as error:
+        status = getattr(error, "exit_status", 130 if isinstance(error, KeyboardInterrupt) else 1)
+        state = "interrupted" if status in (130, 143) else "failed"
+        run.update(state=state, exit=status, seconds=before + time.monotonic() - began)
+        raise
+    run.update(state="finished", exit=0, seconds=round(before + time.monotonic() - began, 1))
+    return run
+
+
+def _make_learner(model: nn.Sequential, loaders: DataLoaders, config: Config) -> Learner:
+    return Learner(
+        loaders,
+        model.to(loaders.device).to(memory_format=torch.channels_last),
+        loss_func=nn.CrossEntropyLoss(),
+        # beta 1 and 2 of the paper; fastai's schedule sets beta 1 (`mom`) anew at every batch.
+        opt_func=partial(Adam, mom=0.9, sqr_mom=0.99, decouple_wd=True),
+        splitter=layer_groups,
+        wd=config.train.weight_decay,
+        # fastai trains the batch norm of a frozen body; the paper's words freeze it.
+        train_bn=config.train.recipe == "fine_tune",
+        default_cbs=False,
+        cbs=[TrainEvalCallback(), CastToTensor(), Recorder(train_metrics=False)],
+    )
+
+
+def _fit(
+    run: Run,
+    learner: Learner,
+    config: Config,
+    checkpoint: Checkpoint | None,
+    listener: Listener,
+) -> None:
+    history: list[EpochRecord] = list(checkpoint.history) if checkpoint else []
+    if checkpoint:
+        learner.model.load_state_dict(checkpoint.weights)
+    with StopOnSignal() as stop:
+        for phase in phases(config.train):
+            done = len(history) - phase.first_epoch  # epochs of this phase, from a checkpoint
+            if done >= phase.epochs:
+                continue
+            learner.freeze() if phase.frozen else learner.unfreeze()
+            if checkpoint and done > 0:
+                checkpoint.restore_optimiser(learner.opt)
+            callbacks = _callbacks(run, phase, config, history, listener)
+            _fit_phase(learner, phase, done, [*callbacks, stop])
+            if stop.signal_number is not None:
+                raise _interrupted(run, len(history), stop.signal_number)
+
+
+def _fit_phase(learner: Learner, phase: Phase, start: int, callbacks: list[Callback]) -> None:
+    with learner.no_logging():
+        learner.fit_one_cycle(
+            phase.epochs,
+            phase.lr_max,
+            div=phase.div,
+            pct_start=phase.pct_start,
+            moms=phase.momentum,
+            start_epoch=max(start, 0),
+            cbs=callbacks,
+        )
+
+
+def _callbacks(
+    run: Run, phase: Phase, config: Config, history: list[EpochRecord], listener: Listener
+) -> list[Callback]:
+    epochs = config.train.frozen_epochs + config.train.epochs
+    keep_best = config.train.select == "best"
+
+    def notify(progress: Progress) -> None:
+        if progress.epoch_done:
+            run.write_history([record.__dict__ for record in history])
+        listener.progress(progress)
+
+    callbacks: list[Callback] = [
+        EpochSeed(config.seed, phase),
+        Journal(phase, epochs, history, notify),
+        SaveEpoch(run.checkpoints, history, keep_best=keep_best),
+    ]
+    if phase.frozen and config.train.recipe == "paper":
+        callbacks.append(FrozenBody())
+    return callbacks
+
+
+def _interrupted(run: Run, epochs_done: int, number: int) -> Interrupted:
+    name = "Ctrl-C" if number == 2 else "SIGTERM"
+    return Interrupted(
+        f"stopped by {name} after {epochs_done} whole epochs; "
+        f"go on with: alld train --resume {run.folder}",
+        exit_status=128 + number,
+    )
+
+
+def validation_probabilities(learner: Learner, temperature: float = 1.0) -> np.ndarray:
+    """(n_valid,) P(blast) of the validation images, by the training loop's own loader."""
+    learner.model.eval()
+    with torch.inference_mode():
+        logits = [learner.model(images) for images, _ in learner.dls.valid]
+    return blast_probability(torch.cat(logits).double().cpu().numpy(), temperature)
+
+
+def _describe(
+    run: Run, manifest: Manifest, split: Split, learner: Learner, config: Config
+) -> BundleInfo:
+    valid = split.indices("valid")
+    mean, std = normalisation(config.model.arch)
+    facts = run.info
+    validation = all_metrics(
+        np.array([manifest.records[index].label for index in valid]),
+        validation_probabilities(learner),
+        threshold=0.5,
+        groups=[split.groups[index] for index in valid],
+    )
+    return BundleInfo(
+        arch=config.model.arch,
+        initial_weights=_initial_weights(config),
+        image_size=config.data.image_size,
+        mean=mean,
+        std=std,
+        data=TrainedOn(
+            name=manifest.kind,
+            fingerprint=manifest.fingerprint,
+            images=len(manifest),
+            synthetic=manifest.synthetic,
+            split=split.kind,
+            split_seed=split.seed,
+            split_sha256=facts["split"]["sha256"],
+            groups=split.groups_source,
+        ),
+        validation={name: metric.as_dict() for name, metric in validation.items()},
+        versions=facts["versions"],
+    )
+
+
+def _initial_weights(config: Config) -> str:
+    if config.model.weights is not None:
+        return f"file {config.model.weights.name}"
+    return "ImageNet" if config.model.pretrained else "random"

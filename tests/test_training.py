@@ -1,0 +1,358 @@
+"""The recipe: what trains when, one seed one model, and no lost work."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import SMALL
+from safetensors.torch import load_file
+
+from alld.config import Config, load_config
+from alld.data.groups import load_groups
+from alld.data.sources import load_manifest
+from alld.data.splits import Split, make_split
+from alld.errors import Interrupted, RunError
+from alld.inference.predictor import Predictor
+from alld.training import train as training
+from alld.training.callbacks import Progress
+from alld.training.loaders import make_loaders
+from alld.training.phases import phases
+from alld.training.run import Run
+from alld.training.train import Listener, resume, train
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.alld" / "model.safetensors")
+
+
+def assert_same_weights(first: Path, second: Path) -> None:
+    left, right = weights(first), weights(second)
+    assert left.keys() == right.keys()
+    assert all(torch.equal(left[name], right[name]) for name in left)
+
+
+def with_settings(drawn_set: Path, **changed: object) -> Config:
+    settings = {key.replace("__", "."): value for key, value in changed.items()}
+    return load_config(options={**SMALL, "data.root": drawn_set, **settings})
+
+
+def split_of(config: Config) -> tuple[object, Split]:
+    manifest = load_manifest(config.data)
+    groups = load_groups(manifest)
+    return manifest, make_split(manifest, groups.of_image, groups.source, config.split, 0)
+
+
+class Stop:
+    """Sends SIGINT to this very process when a given batch has been trained."""
+
+    def __init__(self, epoch: int, batch: int, number: int = signal.SIGINT) -> None:
+        self.epoch, self.batch, self.number = epoch, batch, number
+
+    def __call__(self, progress: Progress) -> None:
+        if (progress.epoch, progress.batch) == (self.epoch, self.batch):
+            signal.raise_signal(self.number)
+
+
+def test_one_seed_gives_bitwise_the_same_weights_twice(
+    small_config: Config, run_folder: Path, tmp_path: Path
+) -> None:
+    """Every tensor of two trainings with one seed is equal to the last bit on the CPU."""
+    train(small_config, tmp_path / "again")
+    assert_same_weights(run_folder, tmp_path / "again")
+
+
+def test_another_seed_gives_other_weights(
+    drawn_set: Path, run_folder: Path, tmp_path: Path
+) -> None:
+    """The seed matters: the test above does not pass because nothing was random."""
+    train(with_settings(drawn_set, seed=1), tmp_path / "other")
+    ours, others = weights(run_folder), weights(tmp_path / "other")
+    assert any(not torch.equal(ours[name], others[name]) for name in ours)
+
+
+@pytest.mark.parametrize(("epoch", "batch"), [(1, 2), (2, 1), (3, 2)])
+def test_a_stopped_run_resumes_to_bitwise_the_same_weights(
+    small_config: Config, run_folder: Path, tmp_path: Path, epoch: int, batch: int
+) -> None:
+    """Ctrl-C in the frozen phase, at the phases' border or later: the end is the same."""
+    folder = tmp_path / "stopped"
+    with pytest.raises(Interrupted, match="--resume") as caught:
+        train(small_config, folder, Listener(progress=Stop(epoch, batch)))
+    assert caught.value.exit_status == 130
+    assert json.loads((folder / "run.json").read_text())["state"] == "interrupted"
+    assert not (folder / "model.alld").exists()
+    resume(folder)
+    assert_same_weights(run_folder, folder)
+    rows = Run(folder).history()
+    assert [int(row["epoch"]) for row in rows] == [1, 2, 3]
+
+
+def test_sigterm_ends_with_143(small_config: Config, tmp_path: Path) -> None:
+    """SIGTERM stops like Ctrl-C, with its own status."""
+    with pytest.raises(Interrupted) as caught:
+        train(small_config, tmp_path / "run", Listener(progress=Stop(2, 1, signal.SIGTERM)))
+    assert caught.value.exit_status == 143
+
+
+def test_a_killed_run_resumes_to_the_same_weights(run_folder: Path, tmp_path: Path) -> None:
+    """SIGKILL leaves no chance to say goodbye; the last checkpoint is enough."""
+    folder = tmp_path / "killed"
+    settings = [
+        argument for key, value in SMALL.items() for argument in ("--set", f"{key}={value}")
+    ]
+    data = training.open_run(run_folder).config.data.root
+    command = [sys.executable, "-m", "alld", "train", "--data", data, "--out", folder, *settings]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+    deadline = time.monotonic() + 120
+    while not (folder / "checkpoints" / "epoch-001").exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+    resume(folder)
+    assert_same_weights(run_folder, folder)
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(
+    small_config: Config, run_folder: Path, tmp_path: Path
+) -> None:
+    """Where the newest fails its hash the one before it serves, and the caller is told."""
+    folder, notes = tmp_path / "run", []
+    with pytest.raises(Interrupted):
+        train(small_config, folder, Listener(progress=Stop(3, 1)))
+    newest = folder / "checkpoints" / "epoch-002" / "weights.safetensors"
+    damaged = bytearray(newest.read_bytes())
+    damaged[-1] ^= 1
+    newest.write_bytes(damaged)
+    resume(folder, Listener(note=notes.append))
+    assert "epoch-002" in notes[0]
+    assert_same_weights(run_folder, folder)
+
+
+def test_a_finished_run_is_not_resumed(run_folder: Path) -> None:
+    """There is nothing left to do, and the message says what is next."""
+    with pytest.raises(RunError, match="alld evaluate"):
+        resume(run_folder)
+
+
+def test_a_taken_folder_is_refused_before_any_work(small_config: Config, run_folder: Path) -> None:
+    """--out never overwrites a run."""
+    with pytest.raises(RunError, match="already holds a run"):
+        train(small_config, run_folder)
+
+
+def test_other_images_than_the_runs_own_are_refused(
+    small_config: Config, drawn_set: Path, tmp_path: Path
+) -> None:
+    """A resume on a set that changed would train on something else."""
+    data = tmp_path / "set"
+    shutil.copytree(drawn_set, data)
+    config = small_config.model_copy(
+        update={"data": small_config.data.model_copy(update={"root": data})}
+    )
+    with pytest.raises(Interrupted):
+        train(config, tmp_path / "run", Listener(progress=Stop(2, 1)))
+    (data / "Im001_1.tif").unlink()
+    with pytest.raises(RunError, match="39 now, 40 then"):
+        resume(tmp_path / "run")
+
+
+def test_a_run_that_failed_before_training_leaves_no_folder(
+    drawn_set: Path, tmp_path: Path
+) -> None:
+    """A truncated image is named, and the wanted folder stays free."""
+    data = tmp_path / "set"
+    shutil.copytree(drawn_set, data)
+    victim = data / "Im005_1.tif"
+    victim.write_bytes(victim.read_bytes()[:3000])
+    with pytest.raises(Exception, match=r"Im005_1\.tif"):
+        train(with_settings(data), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_run_folder_explains_itself(run_folder: Path, drawn_set: Path) -> None:
+    """config, split, history, versions, machine, data and bundle are all there."""
+    info = json.loads((run_folder / "run.json").read_text())
+    assert info["state"] == "finished"
+    assert info["exit"] == 0
+    assert (
+        info["data"]["fingerprint"]
+        == load_manifest(Config(data={"root": drawn_set}).data).fingerprint
+    )
+    assert info["data"]["synthetic"] is True
+    assert info["threads"] == 2
+    assert info["world_size"] == 1
+    assert {"torch", "fastai", "python"} <= info["versions"].keys()
+    present = {path.name for path in run_folder.iterdir()}
+    assert present == {
+        "config.yaml", "split.csv", "history.csv", "run.json",
+        "checkpoints", "model.alld", "evaluation",
+    }  # fmt: skip
+    assert len(list((run_folder / "checkpoints").iterdir())) == 2
+
+
+def test_settings_in_the_run_are_resolved(run_folder: Path) -> None:
+    """The run's settings hold an absolute data folder and the split's seed."""
+    config = load_config(run_folder / "config.yaml")
+    assert config.data.root.is_absolute()
+    assert config.split.seed == 0
+
+
+@pytest.fixture(scope="module")
+def frozen_run(drawn_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One frozen epoch and no other."""
+    config = with_settings(drawn_set, train__epochs=0)
+    return train(config, tmp_path_factory.mktemp("frozen") / "run").folder
+
+
+def test_the_frozen_phase_leaves_the_body_alone(frozen_run: Path) -> None:
+    """No weight and no batch-norm statistic of the body moves; the head does."""
+    from alld.model.backbones import create_model
+
+    torch.manual_seed(0)
+    before = create_model("efficientnet_lite0", pretrained=True).state_dict()
+    after = weights(frozen_run)
+    body = [name for name in before if name.startswith("0.")]
+    head = [name for name in before if name.startswith("1.")]
+    assert body
+    assert all(torch.equal(before[name], after[name]) for name in body)
+    assert any(not torch.equal(before[name], after[name]) for name in head)
+
+
+def test_every_layer_trains_in_the_second_phase(run_folder: Path, frozen_run: Path) -> None:
+    """After the frozen phase every weight of body and head has moved."""
+    before, after = weights(frozen_run), weights(run_folder)
+    still = [name for name in before if torch.equal(before[name], after[name])]
+    assert still == []
+
+
+def test_the_papers_recipe_is_two_one_cycles_to_the_same_rate() -> None:
+    """2 frozen epochs and 18 with rates 1e-5 to 1e-3, beta 1 constant at 0.9."""
+    frozen, every = phases(Config().train)
+    assert (frozen.epochs, frozen.lr_max, frozen.frozen) == (2, 1e-3, True)
+    assert (every.epochs, every.first_epoch, every.frozen) == (18, 2, False)
+    assert isinstance(every.lr_max, slice)
+    assert (every.lr_max.start, every.lr_max.stop) == (pytest.approx(1e-5), 1e-3)
+    assert frozen.momentum == every.momentum == (0.9, 0.9, 0.9)
+
+
+def test_fine_tune_halves_the_rate_and_cycles_the_momentum() -> None:
+    """What fastai's fine_tune(18, 1e-3, freeze_epochs=2) does, read off its source."""
+    frozen, every = phases(load_config(assignments=["train.recipe=fine_tune"]).train)
+    assert (frozen.lr_max, frozen.pct_start) == (slice(1e-3), 0.99)
+    assert isinstance(every.lr_max, slice)
+    assert (every.lr_max.start, every.lr_max.stop) == (pytest.approx(5e-6), 5e-4)
+    assert (every.pct_start, every.div) == (0.3, 5.0)
+    assert every.momentum == (0.95, 0.85, 0.95)
+
+
+def test_the_optimiser_runs_at_the_rates_of_the_recipe(
+    drawn_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three groups, each a tenth of the next; beta 0.9 and 0.99; decoupled decay 0.01."""
+    seen: list[list[dict[str, float]]] = []
+    original = training._make_learner
+
+    def spying(*arguments: object) -> object:
+        learner = original(*arguments)
+        former = learner.one_batch
+
+        def one_batch(i: int, b: object) -> None:
+            former(i, b)
+            if learner.training:
+                seen.append([dict(hyper) for hyper in learner.opt.hypers])
+
+        learner.one_batch = one_batch
+        return learner
+
+    monkeypatch.setattr(training, "_make_learner", spying)
+    train(with_settings(drawn_set), tmp_path / "run")
+    assert len(seen) == 3 * 4  # 26 training images: batches of 8, 8, 8 and 2
+    first, middle, head = np.array([[h["lr"] for h in step] for step in seen[4:]]).T
+    np.testing.assert_allclose(head, 10 * middle)
+    np.testing.assert_allclose(middle, 10 * first)
+    assert head.max() == pytest.approx(1e-3, rel=0.1)
+    assert seen[-1][-1]["lr"] < 1e-4
+    for step in seen:
+        assert {(h["mom"], h["sqr_mom"], h["wd"]) for h in step} == {(0.9, 0.99, 0.01)}
+
+
+@pytest.mark.parametrize("recipe", ["fine_tune", "paper"])
+def test_the_best_epoch_can_be_selected(drawn_set: Path, tmp_path: Path, recipe: str) -> None:
+    """select: best saves the weights of the epoch with the lowest validation loss."""
+    config = with_settings(drawn_set, train__recipe=recipe, train__select="best")
+    run = train(config, tmp_path / "run")
+    best = load_file(run.folder / "checkpoints" / "best" / "weights.safetensors")
+    ours = weights(run.folder)
+    assert all(torch.equal(best[name], ours[name]) for name in best)
+
+
+def test_a_loss_that_is_not_a_number_stops_the_run(drawn_set: Path, tmp_path: Path) -> None:
+    """No bundle of NaN weights is ever written; the message names epoch and batch."""
+    config = with_settings(drawn_set, train__max_lr=1.0, augment__brightness=0)
+    poisoned = Listener(progress=lambda _: torch.set_default_dtype(torch.float32))
+    original = torch.nn.CrossEntropyLoss.forward
+    try:
+        torch.nn.CrossEntropyLoss.forward = lambda self, a, b: original(self, a, b) * float("nan")
+        with pytest.raises(RunError, match="epoch 1, batch 1: the training loss is nan"):
+            train(config, tmp_path / "run", poisoned)
+    finally:
+        torch.nn.CrossEntropyLoss.forward = original
+    assert not (tmp_path / "run" / "model.alld").exists()
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["state"] == "failed"
+
+
+def test_a_last_batch_of_one_image_is_left_out_of_training_only(drawn_set: Path) -> None:
+    """Batch norm cannot train on one image; validation takes every image."""
+    config = with_settings(drawn_set, train__batch_size=5)
+    manifest, split = split_of(config)
+    loaders = make_loaders(manifest, split, config, torch.device("cpu"))
+    sizes = [len(labels) for _, labels in loaders.train]
+    assert (len(split.indices("train")), sizes) == (26, [5] * 5)
+    assert len(loaders.train) == 5
+    assert sum(len(labels) for _, labels in loaders.valid) == len(split.indices("valid"))
+
+
+def test_training_batches_are_shuffled_augmented_and_normalised(drawn_set: Path) -> None:
+    """float32 of the network's size in channels-last order, another one in every epoch."""
+    config = with_settings(drawn_set, train__batch_size=26)
+    manifest, split = split_of(config)
+    loaders = make_loaders(manifest, split, config, torch.device("cpu"))
+    (first, labels), (second, _) = next(iter(loaders.train)), next(iter(loaders.train))
+    assert first.shape == (26, 3, 32, 32)
+    assert first.dtype == torch.float32
+    assert first.is_contiguous(memory_format=torch.channels_last)
+    assert not torch.equal(first, second)
+    assert -1 <= first.min() < 0 < first.max() <= 1  # mean 0.5, deviation 0.5
+    assert labels.sum() == sum(manifest.records[i].label for i in split.indices("train"))
+
+
+def test_the_predictor_equals_the_training_loops_validation(
+    small_config: Config, run_folder: Path
+) -> None:
+    """One definition: the probabilities of validation images agree to 1e-5 on both paths."""
+    manifest, split = split_of(small_config)
+    predictor = Predictor.load(run_folder, "cpu")
+    loaders = make_loaders(manifest, split, small_config, torch.device("cpu"))
+    learner = training._make_learner(predictor._model, loaders, small_config)
+    in_training = training.validation_probabilities(learner)
+    files = [manifest.file(index) for index in split.indices("valid")]
+    served = [prediction.probability for prediction in predictor.predict(files)]
+    np.testing.assert_allclose(served, in_training, atol=1e-5)
+    assert np.ptp(in_training) > 1e-3
+
+
+def test_training_learns_the_drawn_cells(drawn_set: Path, tmp_path: Path) -> None:
+    """Cells that differ in the size of their nucleus are told apart after ten epochs."""
+    config = with_settings(drawn_set, train__frozen_epochs=2, train__epochs=8)
+    rows = train(config, tmp_path / "run").history()
+    assert float(rows[-1]["train_loss"]) < 0.5 * float(rows[0]["train_loss"])
+    assert float(rows[-1]["valid_accuracy"]) == 1
