@@ -1,0 +1,155 @@
+"""What a person sees in the terminal: live training, tables, and one line for each prediction."""
+
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.live import Live
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from alld.evaluation.result import Evaluation
+    from alld.inference.predictor import Prediction
+    from alld.training.callbacks import Progress
+
+NOTICE = "For research. Not a medical device, not for diagnosis."
+# Without a terminal rich would wrap at 80 columns and break file names in logs.
+errors = Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
+output = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+def say(text: str) -> None:
+    """A line on standard error, for people."""
+    errors.print(escape(text))
+
+
+def warn(text: str) -> None:
+    """A warning on standard error."""
+    errors.print(f"[yellow]warning:[/] {escape(text)}")
+
+
+def fail(text: str) -> None:
+    """The one line of an error that the user can mend."""
+    errors.print(f"[bold red]error:[/] {escape(text)}")
+
+
+class Steps:
+    """A bar for each preparing step; without a terminal a line for those that take a while."""
+
+    def __init__(self) -> None:
+        self._bars: Bars | None = None
+        self._tasks: dict[str, int] = {}
+        self._began: dict[str, float] = {}
+
+    def __call__(self, step: str, done: int, total: int) -> None:
+        began = self._began.setdefault(step, time.monotonic())
+        if not errors.is_terminal:
+            if done == total and time.monotonic() - began > 1:
+                say(f"{step}: {total}, {time.monotonic() - began:.0f} s")
+            return
+        if self._bars is None:
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+            self._bars = Bars(*columns, TimeRemainingColumn(), console=errors, transient=True)
+            self._bars.start()
+        if step not in self._tasks:
+            self._tasks[step] = self._bars.add_task(step, total=total)
+        self._bars.update(self._tasks[step], completed=done, total=total)  # type: ignore[arg-type]
+
+    def close(self) -> None:
+        """Take the bars away; harmless to repeat."""
+        if self._bars is not None:
+            self._bars.stop()
+            self._bars = None
+
+
+@dataclass
+class TrainingDisplay:
+    """A line an epoch; on a terminal a live line under them with the batch and the time left."""
+
+    live: Live | None = field(default=None, init=False)
+    headed: bool = field(default=False, init=False)
+
+    def __call__(self, progress: "Progress") -> None:
+        if not self.headed:
+            errors.print("[bold]epoch  phase        train loss  valid loss  valid accuracy[/]")
+            self.headed = True
+        if progress.epoch_done:
+            self._print_epoch(progress)
+        elif errors.is_terminal:
+            self._update_live(progress)
+
+    def _print_epoch(self, p: "Progress") -> None:
+        loss, valid, accuracy = p.train_loss or 0, p.valid_loss or 0, p.valid_accuracy or 0
+        left = f"  {_duration(p.seconds_left)} left" if p.seconds_left else ""
+        say(
+            f"{p.epoch:>2}/{p.epochs:<2}  {p.phase:<11}  {loss:>10.4f}  {valid:>10.4f}"
+            f"  {accuracy:>13.1%}{'' if errors.is_terminal else left}"
+        )
+
+    def _update_live(self, p: "Progress") -> None:
+        if self.live is None:
+            self.live = Live(console=errors, transient=True, refresh_per_second=8)
+            self.live.start()
+        width = 24
+        filled = width * p.batch // p.batches
+        loss = "" if p.train_loss is None else f"  train loss {p.train_loss:.4f}"
+        left = "" if p.seconds_left is None else f"  {_duration(p.seconds_left)} left"
+        bar = f"[blue]{'━' * filled}[/][dim]{'━' * (width - filled)}[/]"
+        self.live.update(f"{p.epoch:>2}/{p.epochs:<2}  {p.phase}  {bar}{loss}{left}")
+
+    def close(self) -> None:
+        """Take the live line away; harmless to repeat."""
+        if self.live is not None:
+            self.live.stop()
+            self.live = None
+
+
+def evaluation_table(evaluation: "Evaluation") -> Table:
+    """The metrics with counts and intervals."""
+    from alld.evaluation.result import TITLES, format_metric
+
+    data = evaluation.data
+    title = f"{evaluation.model['arch']}, {data['split']} split, seed {data['split_seed']}"
+    table = Table(title=f"{'SYNTHETIC: ' if evaluation.synthetic else ''}{title}")
+    table.add_column("metric")
+    for name in ("value", "counts", "95 % interval"):
+        table.add_column(name, justify="right")
+    for name, metric in evaluation.metrics.items():
+        table.add_row(TITLES[name], *format_metric(metric))
+    return table
+
+
+def prediction_line(prediction: "Prediction") -> str:
+    """`blast    P(blast) 0.997  cell.tif`, or the error."""
+    if prediction.error is not None:
+        return f"error    {prediction.error}"
+    probability = prediction.probability or 0.0
+    return f"{prediction.verdict:<8} P(blast) {probability:.3f}  {prediction.path}"
+
+
+def summary(counts: dict[str, int]) -> str:
+    """`3 images: 2 blast, 1 healthy, 0 failed`."""
+    total = sum(counts.values())
+    parts = ", ".join(f"{count} {name}" for name, count in counts.items())
+    return f"{total} {'image' if total == 1 else 'images'}: {parts}"
+
+
+def plain_table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
+    """A borderless table for lists of runs and models."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(cell) for cell in row))
+    return table
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

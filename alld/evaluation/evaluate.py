@@ -1,0 +1,114 @@
+"""The held-out test of a run: its test images through the predictor, its numbers into files."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from alld.data.manifest import LABEL_NAMES, Manifest, class_counts
+from alld.data.sources import load_manifest
+from alld.data.splits import Split
+from alld.errors import DataError, RunError
+from alld.evaluation.plots import draw_plots
+from alld.evaluation.result import TABLE_COLUMNS, Evaluation, markdown_table, table_rows
+from alld.files import new_folder, write_csv, write_json, write_text
+from alld.inference.predictor import COLUMNS, Prediction, Predictor
+from alld.stats.metrics import all_metrics, confusion
+from alld.training.run import Run, open_run, read_split
+
+Progress = Callable[[int, int], None]  # images done, images in all
+
+
+def evaluate(folder: Path, device: str = "auto", progress: Progress | None = None) -> Evaluation:
+    """Test a finished run on the images it held out, and write `RUN/evaluation/`.
+
+    Raises:
+        RunError: no finished run, or other images than those it was trained on.
+        BundleError: the model fails its hashes.
+        ImageError: a test image that can no longer be read.
+    """
+    run = open_run(folder)
+    if run.state != "finished":
+        raise RunError(f"{folder}: {run.state}; finish it with `alld train --resume {folder}`")
+    manifest = load_manifest(run.config.data)
+    split = read_split(run, manifest)
+    predictor = Predictor.load(run.folder, device)
+    test = split.indices("test")
+    predictions = _predict(predictor, manifest, test, progress)
+    evaluation = _measure(run, manifest, split, predictor, predictions)
+    _write(run, evaluation)
+    return evaluation
+
+
+def _predict(
+    predictor: Predictor, manifest: Manifest, test: Sequence[int], progress: Progress | None
+) -> list[Prediction]:
+    predictions = []
+    for prediction in predictor.iterate(manifest.file(index) for index in test):
+        if prediction.error:
+            raise DataError(f"a test image cannot be read: {prediction.error}")
+        predictions.append(prediction)
+        if progress:
+            progress(len(predictions), len(test))
+    return predictions
+
+
+def _measure(
+    run: Run,
+    manifest: Manifest,
+    split: Split,
+    predictor: Predictor,
+    predictions: Sequence[Prediction],
+) -> Evaluation:
+    test = split.indices("test")
+    y_true = np.array([manifest.records[index].label for index in test])
+    y_prob = np.array([prediction.probability for prediction in predictions], dtype=float)
+    threshold, info = predictor.info.threshold, predictor.info
+    facts = run.info
+    groups = [split.groups[index] for index in test]
+    return Evaluation(
+        folder=run.folder / "evaluation",
+        model={
+            "arch": info.arch,
+            "identity": predictor.identity,
+            "initial_weights": info.initial_weights,
+            "threshold": threshold,
+            "temperature": info.temperature,
+        },
+        data={
+            "name": manifest.kind,
+            "fingerprint": manifest.fingerprint,
+            "synthetic": manifest.synthetic,
+            "split": split.kind,
+            "split_seed": split.seed,
+            "split_sha256": facts["split"]["sha256"],
+            "groups": split.groups_source,
+            "test_groups": len(set(groups)),
+            "torn_groups": split.torn_groups,
+            "test_images": class_counts(y_true.tolist()),
+        },
+        metrics=all_metrics(
+            y_true,
+            y_prob,
+            threshold=threshold,
+            groups=groups,
+            draws=run.config.evaluate.bootstrap_draws,
+        ),
+        confusion=confusion(y_true, (y_prob >= threshold).astype(int)),
+        predictions=tuple(predictions),
+        labels=tuple(int(label) for label in y_true),
+    )
+
+
+def _write(run: Run, evaluation: Evaluation) -> None:
+    with new_folder(evaluation.folder) as folder:
+        write_json(folder / "metrics.json", evaluation.as_dict())
+        write_csv(folder / "table.csv", TABLE_COLUMNS, table_rows(evaluation))
+        write_text(folder / "table.md", markdown_table(evaluation))
+        rows = zip(evaluation.predictions, evaluation.labels, strict=True)
+        write_csv(
+            folder / "predictions.csv",
+            (*COLUMNS, "label"),
+            ({**prediction.as_row(), "label": LABEL_NAMES[label]} for prediction, label in rows),
+        )
+        draw_plots(folder, evaluation, run.history())

@@ -1,0 +1,115 @@
+"""Install ALLD and run it or its tests, on a machine that has only Python.
+
+    python3 scripts/bootstrap.py test
+
+It uses the active virtual environment, or makes .venv beside the README. It installs only when
+pyproject.toml or constraints.txt changed since it last did. Standard library only.
+"""
+
+import argparse
+import hashlib
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PYTHON_MIN, PYTHON_BEYOND = (3, 11), (3, 13)
+CHECKS = (
+    ("ruff", "check", "."),
+    ("ruff", "format", "--check", "."),
+    ("mypy",),
+    ("pytest", "-q", "-m", "not slow and not gpu", "--durations=10"),
+)
+
+
+def main() -> int:
+    """Parse, prepare the environment, do what was asked; exit with its status."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("task", choices=["test"], help="test: lint, types and tests, as in CI")
+    parser.parse_args()
+    check_python()
+    python = environment()
+    install(python)
+    status = run_checks(python)
+    print(f"\nTo use this environment: {activation(python)}")
+    return status
+
+
+def check_python() -> None:
+    """Stop with one line on a Python that ALLD does not run on."""
+    if not PYTHON_MIN <= sys.version_info[:2] < PYTHON_BEYOND:
+        found = ".".join(map(str, sys.version_info[:3]))
+        sys.exit(f"error: Python {found}; ALLD needs 3.11 or 3.12: python3.12 {sys.argv[0]} ...")
+
+
+def environment() -> Path:
+    """The Python of the active virtual environment, or of .venv, made where it is missing."""
+    if sys.prefix != sys.base_prefix:
+        return Path(sys.executable)
+    folder = ROOT / ".venv"
+    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    if not python.exists():
+        for module in ("venv", "ensurepip"):
+            if importlib.util.find_spec(module) is None:
+                sys.exit(
+                    f"error: this Python lacks {module}; install it (on Debian and Ubuntu: "
+                    "apt install python3-venv) or activate a virtual environment of your own"
+                )
+        print(f"making {folder}", flush=True)
+        run(sys.executable, "-m", "venv", folder)
+    return python
+
+
+def install(python: Path) -> None:
+    """Install ALLD with the versions of constraints.txt, unless just these are already there."""
+    stamp = python.parents[1] / "alld-bootstrap.txt"
+    wanted = fingerprint()
+    if stamp.is_file() and stamp.read_text() == wanted:
+        return
+    size = "about 3 GB, most of it torch with CUDA" if sys.platform == "linux" else "about 1 GB"
+    print(f"installing into {python.parents[1]} (a first time downloads {size})", flush=True)
+    run(python, "-m", "pip", "--version", quiet=True, failed="this environment has no pip")
+    options = ("--quiet", "--disable-pip-version-check", "--constraint", ROOT / "constraints.txt")
+    run(python, "-m", "pip", "install", *options, "--editable", f"{ROOT}[dev]")
+    stamp.write_text(wanted)
+
+
+def fingerprint() -> str:
+    """Changes with what is to be installed, and with the place it is installed from."""
+    digest = hashlib.sha256(str(ROOT).encode())
+    for name in ("pyproject.toml", "constraints.txt"):
+        digest.update((ROOT / name).read_bytes())
+    return digest.hexdigest()
+
+
+def run_checks(python: Path) -> int:
+    """Run every check, the later ones too when an earlier one fails; 0 when all pass."""
+    failed = []
+    for module, *arguments in CHECKS:
+        print(f"\n{module} {' '.join(arguments)}", flush=True)
+        done = subprocess.run([python, "-m", module, *arguments], cwd=ROOT, check=False)
+        if done.returncode:
+            failed.append(module)
+    if failed:
+        print(f"\nfailed: {', '.join(failed)}", flush=True)
+    return 1 if failed else 0
+
+
+def run(*command: object, quiet: bool = False, failed: str = "") -> None:
+    """Run a command in the repository; stop with one line when it fails."""
+    words = [str(word) for word in command]
+    output = subprocess.DEVNULL if quiet else None
+    if subprocess.run(words, cwd=ROOT, stdout=output, check=False).returncode:
+        sys.exit(f"error: {failed or 'this command failed: ' + ' '.join(words)}")
+
+
+def activation(python: Path) -> str:
+    """The line that activates the environment in the shell of this system."""
+    folder = python.parent
+    return f'"{folder / "activate"}"' if os.name == "nt" else f'source "{folder / "activate"}"'
+
+
+if __name__ == "__main__":
+    sys.exit(main())

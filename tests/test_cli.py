@@ -1,0 +1,262 @@
+"""The commands as a user types them: answers, errors in one line, exit statuses."""
+
+import csv
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import SMALL
+from drawn import draw_all_idb2
+
+from alld.cli import run_command
+
+Answer = tuple[int, str, str]  # exit status, standard output, standard error
+SETTINGS = [f"--set={key}={value}" for key, value in SMALL.items()]
+
+
+@pytest.fixture
+def alld(capsys: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
+    """Runs a command in this process and returns what a shell would see."""
+
+    def run(*words: object) -> Answer:
+        status = run_command([str(word) for word in words])
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def workplace(run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with one finished run under runs/ that passes for one on real data."""
+    shutil.copytree(run_folder, tmp_path / "runs" / "first")
+    facts = json.loads((tmp_path / "runs" / "first" / "run.json").read_text())
+    facts["data"]["synthetic"] = False
+    (tmp_path / "runs" / "first" / "run.json").write_text(json.dumps(facts))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_train_evaluate_predict_runs(
+    alld: Callable[..., Answer], drawn_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The main job from the command line, in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    status, out, err = alld("train", "--data", drawn_set, "--seed", 1, *SETTINGS)
+    assert status == 0, err
+    folder = out.strip().removeprefix("run: ")
+    assert "SYNTHETIC" in err
+    assert "next: alld evaluate" in err
+    status, out, err = alld("evaluate", folder, "--json")
+    assert status == 0, err
+    assert json.loads(out)["metrics"]["accuracy"]["n"] == 8
+    status, out, err = alld("predict", drawn_set, "--model", folder)
+    assert status == 0
+    assert len(out.splitlines()) == 40
+    assert "40 images" in err
+    assert "Not a medical device" in err
+    status, out, _ = alld("runs")
+    assert "SYNTHETIC" in out
+    assert "/8)" in out
+
+
+def test_predict_takes_the_newest_real_run_and_says_which(
+    alld: Callable[..., Answer], workplace: Path, drawn_set: Path
+) -> None:
+    """No --model: the newest finished run on real data under ./runs, named on standard error."""
+    status, out, err = alld("predict", drawn_set / "Im001_1.tif")
+    assert status == 0
+    assert "newest finished run: runs/first" in err.replace(os.sep, "/")
+    assert "P(blast)" in out
+
+
+def test_a_synthetic_run_never_stands_in_silently(
+    alld: Callable[..., Answer],
+    run_folder: Path,
+    drawn_set: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Runs on drawn images are used by name only."""
+    shutil.copytree(run_folder, tmp_path / "runs" / "drawn")
+    monkeypatch.chdir(tmp_path)
+    status, _, err = alld("predict", drawn_set / "Im001_1.tif")
+    assert status == 2
+    assert "no finished run on real data" in err
+    status, _, err = alld("predict", "--model", "runs/drawn", drawn_set / "Im001_1.tif")
+    assert status == 0
+    assert "SYNTHETIC" in err
+
+
+def test_json_is_the_only_thing_on_standard_output(
+    alld: Callable[..., Answer], run_folder: Path, drawn_set: Path, tmp_path: Path
+) -> None:
+    """`predict --json`: model and rows; a bad file is a row, and the status is 1."""
+    bad = tmp_path / "bad.tif"
+    bad.write_text("no picture")
+    status, out, _ = alld(
+        "predict", "--model", run_folder, "--json", drawn_set / "Im001_1.tif", bad
+    )
+    answer = json.loads(out)
+    assert status == 1
+    assert answer["model"]["synthetic"] is True
+    assert {bool(row["error"]) for row in answer["predictions"]} == {True, False}
+
+
+@pytest.mark.parametrize("table", ["csv", "jsonl"])
+def test_rows_stream_as_a_table(
+    alld: Callable[..., Answer], run_folder: Path, drawn_set: Path, tmp_path: Path, table: str
+) -> None:
+    """--format on standard output and --out into a file give the same rows."""
+    status, out, _ = alld("predict", "--model", run_folder, "--format", table, drawn_set)
+    assert status == 0
+    file = tmp_path / f"rows.{table}"
+    status, silent, _ = alld("predict", "--model", run_folder, "--out", file, drawn_set)
+    assert (status, silent) == (0, "")
+    assert file.read_text() == out
+    rows = (
+        list(csv.DictReader(io.StringIO(out)))
+        if table == "csv"
+        else [json.loads(line) for line in out.splitlines()]
+    )
+    assert len(rows) == 40
+    assert [row["path"] for row in rows] == sorted(row["path"] for row in rows)
+
+
+def test_all_inputs_bad_is_status_1_with_all_rows(
+    alld: Callable[..., Answer], run_folder: Path, tmp_path: Path
+) -> None:
+    """Even when nothing could be read every input has its row."""
+    status, out, err = alld("predict", "--model", run_folder, tmp_path / "a", tmp_path / "b*")
+    assert status == 1
+    assert len(out.splitlines()) == 2
+    assert "2 failed" in err
+
+
+BAD = {
+    "no data set": (["train", "--data", "{tmp}/nothing"], "ask its authors"),
+    "empty folder": (["train", "--data", "{tmp}"], "no image lies in or below"),
+    "unknown arch": (["train", "--arch", "resnet51", "--data", "{set}"], "resnet50"),
+    "unknown key": (["train", "--set", "train.epoch=3"], "train.epochs"),
+    "negative epochs": (["train", "--epochs", "-1"], "train.epochs"),
+    "unknown option": (["train", "--epocs", "3"], "--epochs"),
+    "unknown command": (["trian"], "train"),
+    "unknown split": (["train", "--split", "patients"], "grouped"),
+    "resume with others": (["train", "--resume", "x", "--epochs", "3"], "give it alone"),
+    "resume of nothing": (["train", "--resume", "{tmp}/x"], "no run there"),
+    "evaluate nothing": (["evaluate", "{tmp}/x"], "no run there"),
+    "no model": (["predict", "--model", "{tmp}/x", "{set}"], "no model bundle there"),
+    "out of unknown kind": (["predict", "--model", "{run}", "--out", "a.txt", "x"], ".jsonl"),
+    "out that holds a run": (["train", "--data", "{set}", "--out", "{run}"], "already holds a run"),
+    "paper split elsewhere": (
+        ["train", "--data", "{set}", "--split", "paper", "--arch", "efficientnet_lite0"],
+        "original 260 images",
+    ),
+    "missing weights": (
+        ["train", "--data", "{set}", "--weights", "{tmp}/w.pth", *SETTINGS[1:]],
+        "w.pth",
+    ),
+}
+
+
+@pytest.mark.parametrize(("words", "named"), BAD.values(), ids=BAD.keys())
+def test_bad_input_is_status_2_with_its_line(
+    alld: Callable[..., Answer],
+    words: list[str],
+    named: str,
+    run_folder: Path,
+    drawn_set: Path,
+    tmp_path: Path,
+) -> None:
+    """The line names the place, what was seen and what to do; standard output stays empty."""
+    places = {"tmp": tmp_path, "set": drawn_set, "run": run_folder}
+    status, out, err = alld(*(word.format(**places) for word in words))
+    assert status == 2
+    assert out == ""
+    assert err.startswith("error: ")
+    assert named in err
+    assert "Traceback" not in err
+    if "nothing" not in str(words) and words[:2] != ["train", "--data"]:
+        assert len(err.splitlines()) == 1
+
+
+def test_a_truncated_image_in_the_set_is_named(alld: Callable[..., Answer], tmp_path: Path) -> None:
+    """A training set with an unreadable file is refused with the file's name."""
+    data = draw_all_idb2(tmp_path / "set", per_class=10)
+    victim = data / "Im007_1.tif"
+    victim.write_bytes(victim.read_bytes()[:5000])
+    status, _, err = alld("train", "--data", data, "--out", tmp_path / "run", *SETTINGS)
+    assert status == 2
+    assert "Im007_1.tif" in err
+    (data / "Im008_1.tif").write_text("just text")
+    victim.unlink()
+    status, _, err = alld("train", "--data", data, "--out", tmp_path / "run", *SETTINGS)
+    assert status == 2
+    assert "Im008_1.tif" in err
+
+
+def test_a_changed_bundle_is_refused(
+    alld: Callable[..., Answer], workplace: Path, drawn_set: Path
+) -> None:
+    """One changed byte: status 2, one line."""
+    weights = workplace / "runs" / "first" / "model.alld" / "model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[len(data) // 2] ^= 1
+    weights.write_bytes(data)
+    status, _, err = alld("predict", drawn_set / "Im001_1.tif")
+    assert status == 2
+    assert "SHA-256 differs" in err
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "runs", "models"])
+def test_every_commands_help_has_an_example(alld: Callable[..., Answer], command: str) -> None:
+    """--help ends well and shows how the command is used."""
+    status, out, _ = alld(command, "--help")
+    assert status == 0
+    assert f"Example: alld {command}" in out
+
+
+def test_models_lists_what_arch_may_say(alld: Callable[..., Answer]) -> None:
+    """The paper's four and the packaged one, and whether their weights are here."""
+    status, out, _ = alld("models", "--json")
+    infos = {info["name"]: info for info in json.loads(out)}
+    assert status == 0
+    assert {"vgg16", "vgg19", "resnet34", "resnet50", "efficientnet_lite0"} <= infos.keys()
+    assert infos["efficientnet_lite0"]["weights_present"] is True
+    assert alld("models")[1].count("\n") > len(infos)
+
+
+def test_a_damaged_run_is_listed_as_such(alld: Callable[..., Answer], workplace: Path) -> None:
+    """`alld runs` lists a run whose run.json cannot be read instead of falling over it."""
+    (workplace / "runs" / "second").mkdir()
+    (workplace / "runs" / "second" / "run.json").write_text("{")
+    status, out, _ = alld("runs", "--json")
+    assert status == 0
+    assert {row["state"] for row in json.loads(out)} == {"finished", "damaged"}
+
+
+def test_a_reader_that_leaves_early_is_no_error(run_folder: Path, drawn_set: Path) -> None:
+    """`alld predict ... | head -1` ends without a traceback."""
+    command = [sys.executable, "-m", "alld", "predict", "--model", run_folder, drawn_set]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    errors = process.stderr.read().decode()
+    process.wait()
+    process.stderr.close()
+    assert "Traceback" not in errors
+    assert "Exception" not in errors
+
+
+def test_version(alld: Callable[..., Answer]) -> None:
+    """--version prints the version of the installed distribution."""
+    from importlib import metadata
+
+    assert alld("--version")[:2] == (0, f"alld {metadata.version('alld')}\n")

@@ -1,0 +1,134 @@
+"""An evaluation: the held-out images once, every number with its counts, written whole."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from alld.errors import AlldError, RunError
+from alld.evaluation.evaluate import evaluate
+from alld.evaluation.result import format_metric
+from alld.inference.predictor import COLUMNS, Predictor
+from alld.stats.metrics import Metric, brier, roc_auc
+
+
+def metrics_of(run_folder: Path) -> dict:
+    return json.loads((run_folder / "evaluation" / "metrics.json").read_text())
+
+
+def rows_of(run_folder: Path) -> list[dict[str, str]]:
+    with (run_folder / "evaluation" / "predictions.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_all_files_of_the_design_are_written(run_folder: Path) -> None:
+    """Numbers, tables, rows and three pictures; nothing half written beside them."""
+    names = {path.name for path in (run_folder / "evaluation").iterdir()}
+    assert names == {
+        "metrics.json", "table.csv", "table.md", "predictions.csv",
+        "confusion.png", "roc.png", "loss.png",
+    }  # fmt: skip
+
+
+def test_the_rows_are_the_test_images_of_the_split(run_folder: Path) -> None:
+    """Each held-out image once, no other, with its label."""
+    with (run_folder / "split.csv").open(newline="") as file:
+        held_out = {row["path"]: row for row in csv.DictReader(file) if row["part"] == "test"}
+    rows = rows_of(run_folder)
+    assert list(rows[0]) == [*COLUMNS, "label"]
+    assert {Path(row["path"]).name for row in rows} == set(held_out)
+    assert len(rows) == len(held_out) == 8
+    for row in rows:
+        assert row["label"] == held_out[Path(row["path"]).name]["label"]
+
+
+def test_the_numbers_follow_from_the_rows(run_folder: Path) -> None:
+    """Counts, accuracy, ROC AUC and Brier score recomputed from predictions.csv."""
+    rows, found = rows_of(run_folder), metrics_of(run_folder)
+    truth = np.array([row["label"] == "blast" for row in rows], dtype=int)
+    prob = np.array([float(row["probability"]) for row in rows])
+    right = int(((prob >= 0.5) == truth).sum())
+    accuracy = found["metrics"]["accuracy"]
+    assert (accuracy["k"], accuracy["n"]) == (right, len(rows))
+    assert accuracy["ci_low"] < accuracy["value"] <= accuracy["ci_high"]
+    assert found["metrics"]["roc_auc"]["value"] == pytest.approx(roc_auc(truth, prob))
+    assert found["metrics"]["brier"]["value"] == pytest.approx(brier(truth, prob))
+    assert sum(found["confusion"].values()) == len(rows)
+    assert found["metrics"]["sensitivity"]["n"] == truth.sum()
+
+
+def test_predicting_a_test_image_gives_the_written_probability(run_folder: Path) -> None:
+    """For each row of predictions.csv, `predict` on that file alone agrees to 1e-5."""
+    predictor = Predictor.load(run_folder, "cpu")
+    for row in rows_of(run_folder):
+        [prediction] = predictor.predict([row["path"]])
+        assert prediction.probability == pytest.approx(float(row["probability"]), abs=1e-5)
+        assert prediction.sha256 == row["sha256"]
+        assert prediction.model == row["model"]
+
+
+def test_drawn_images_are_called_synthetic_everywhere(run_folder: Path) -> None:
+    """metrics.json, table.md and the model say so."""
+    assert metrics_of(run_folder)["synthetic"] is True
+    assert "SYNTHETIC" in (run_folder / "evaluation" / "table.md").read_text()
+    assert json.loads((run_folder / "model.alld" / "alld.json").read_text())["data"]["synthetic"]
+
+
+def test_the_table_says_what_the_numbers_are_not(run_folder: Path) -> None:
+    """Cells not patients, no patient ids, not a medical device."""
+    text = (run_folder / "evaluation" / "table.md").read_text()
+    for words in ("never a patient", "no patient ids", "Not a medical device"):
+        assert words in text
+
+
+def test_the_pictures_are_pictures(run_folder: Path) -> None:
+    """Each PNG opens, is large enough for a slide, and is not blank."""
+    for name in ("confusion", "roc", "loss"):
+        with Image.open(run_folder / "evaluation" / f"{name}.png") as picture:
+            assert min(picture.size) >= 700
+            assert np.asarray(picture.convert("L")).std() > 5
+
+
+def test_an_evaluation_is_repeated_to_the_same_numbers(run_folder: Path, tmp_path: Path) -> None:
+    """Evaluating again replaces the folder by equal numbers."""
+    copy = Path(shutil.copytree(run_folder, tmp_path / "run"))
+    (copy / "evaluation" / "stale.txt").touch()
+    evaluate(copy)
+    assert not (copy / "evaluation" / "stale.txt").exists()
+    assert metrics_of(copy)["metrics"] == metrics_of(run_folder)["metrics"]
+
+
+def test_an_altered_split_is_refused(run_folder: Path, tmp_path: Path) -> None:
+    """Moving an image from training to test would make the numbers a lie."""
+    copy = Path(shutil.copytree(run_folder, tmp_path / "run"))
+    split = (copy / "split.csv").read_text()
+    (copy / "split.csv").write_text(split.replace(",train", ",test", 1))
+    with pytest.raises(RunError, match=r"split\.csv: altered"):
+        evaluate(copy)
+
+
+def test_other_images_are_refused(run_folder: Path, drawn_set: Path, tmp_path: Path) -> None:
+    """A test image that changed since the training stops the evaluation."""
+    copy = Path(shutil.copytree(run_folder, tmp_path / "run"))
+    data = Path(shutil.copytree(drawn_set, tmp_path / "set"))
+    config = (copy / "config.yaml").read_text()
+    (copy / "config.yaml").write_text(config.replace(str(drawn_set), str(data)))
+    evaluate(copy)
+    shutil.copy(data / "Im001_1.tif", data / "Im002_1.tif")
+    with pytest.raises(AlldError, match="not the images that"):
+        evaluate(copy)
+
+
+def test_metrics_read_as_a_person_says_them() -> None:
+    """Percent with counts for proportions, plain numbers for areas, words for the undefined."""
+    assert format_metric(Metric(50 / 52, 50, 52, 0.87, 0.989, "Wilson 95 %")) == (
+        "96.2 %", "50/52", "87.0 to 98.9 %",
+    )  # fmt: skip
+    assert format_metric(Metric(0.9, None, 52, 0.8, 0.95, "x")) == (
+        "0.900", "n = 52", "0.800 to 0.950",
+    )  # fmt: skip
+    assert format_metric(Metric(None, None, 0, None, None, None, "no blast"))[0] == "undefined"

@@ -1,0 +1,90 @@
+"""Rooms import only from rooms before them."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY
+
+PACKAGE = REPOSITORY / "alld"
+# What may import what: only to the left.
+ORDER = [
+    "errors",
+    "files",
+    "config",
+    "stats",
+    "data",
+    "model",
+    "inference",
+    "training",
+    "evaluation",
+    "display",
+    "cli",
+    "__main__",
+]
+HEAVY = ("torch", "fastai", "sklearn", "pandas", "matplotlib")
+
+
+def imports_of(file: Path) -> set[str]:
+    """The dotted names that a file imports, anywhere in it."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: relative import"
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return names
+
+
+def room_of(dotted: str) -> str | None:
+    parts = dotted.split(".")
+    return parts[1] if parts[0] == "alld" and len(parts) > 1 and parts[1] in ORDER else None
+
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(PACKAGE)))
+def test_a_room_imports_only_rooms_before_it(file: Path) -> None:
+    """No file imports from a room that comes after its own."""
+    own = file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    if own == "__init__":
+        return
+    for dotted in imports_of(file):
+        room = room_of(dotted)
+        assert room is None or ORDER.index(room) <= ORDER.index(own), f"{file} imports {dotted}"
+
+
+def test_every_file_is_in_a_known_room() -> None:
+    """A new room must be given its place in the order."""
+    rooms = {file.relative_to(PACKAGE).parts[0].removesuffix(".py") for file in FILES}
+    assert rooms - {"__init__"} <= set(ORDER)
+
+
+def test_only_training_imports_fastai() -> None:
+    """A trained model loads and predicts without fastai."""
+    users = {
+        file.relative_to(PACKAGE).parts[0]
+        for file in FILES
+        if any(name.split(".")[0] in ("fastai", "fastcore") for name in imports_of(file))
+    }
+    assert users == {"training"}
+
+
+@pytest.mark.parametrize(
+    ("statement", "absent"),
+    [
+        ("from alld.cli import run_command; run_command(['--help'])", HEAVY),
+        ("import alld.inference.predictor", ("fastai", "sklearn", "matplotlib")),
+        ("import alld", (*HEAVY, "pydantic", "typer", "numpy")),
+    ],
+)
+def test_light_paths_stay_light(statement: str, absent: tuple[str, ...]) -> None:
+    """`alld --help`, the predictor and `import alld` do not load what they can do without."""
+    code = f"import sys; {statement}; print('\\n'.join(sys.modules), file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = {name.split(".")[0] for name in done.stderr.splitlines()}
+    assert not loaded & set(absent)
