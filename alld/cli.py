@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from alld import display
-from alld.errors import AlldError, ConfigError
+from alld.errors import AlldError, ConfigError, Interrupted
 
 app = typer.Typer(
     name="alld",
@@ -53,7 +53,11 @@ DeviceOption = Annotated[
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Machine-readable answer on standard output.")
 ]
-SETTINGS, MACHINE = "Settings", "Machine and output"
+VerboseOption = Annotated[
+    bool,
+    typer.Option("--verbose", "-v", help="Say more on the way.", callback=display.set_verbose),
+]
+SETTINGS = "Settings"
 
 
 @app.command()
@@ -136,6 +140,7 @@ def train(
     ] = None,
     device: DeviceOption = None,
     as_json: JsonOption = False,
+    verbose: VerboseOption = False,
 ) -> None:
     """Train one model: two frozen epochs, then eighteen with all layers, as in the paper.
 
@@ -220,6 +225,12 @@ def _listener() -> Iterator[Any]:
         if split.torn_groups:
             display.warn(f"{split.torn_groups} groups lie on both sides of this split")
         display.say(f"run folder: {run.folder}")
+        facts = run.info
+        display.detail(f"device {facts['device']}, {facts['threads']} threads")
+        display.detail(
+            ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
+        )
+        display.detail((run.folder / "config.yaml").read_text(encoding="utf-8").rstrip())
 
     try:
         yield Listener(step=steps, note=display.warn, begin=begin, progress=live)
@@ -236,6 +247,7 @@ def evaluate(
     ] = None,
     device: DeviceOption = None,
     as_json: JsonOption = False,
+    verbose: VerboseOption = False,
 ) -> None:
     """Test a run on the images it held out: numbers with intervals, tables, pictures.
 
@@ -250,6 +262,8 @@ def evaluate(
         _print_json(evaluation.as_dict())
         return
     display.output.print(display.evaluation_table(evaluation))
+    for prediction, label in evaluation.errors():
+        display.detail(f"wrong: {display.prediction_line(prediction)} is {label}")
     for sentence in caveats(evaluation):
         display.output.print(f"- {sentence}", markup=False)
     display.output.print(f"- {display.NOTICE}", markup=False)
@@ -271,6 +285,7 @@ def predict(
     ] = None,
     device: DeviceOption = None,
     as_json: JsonOption = False,
+    verbose: VerboseOption = False,
 ) -> None:
     """Say blast or healthy for each image, with its probability; one row an input.
 
@@ -286,12 +301,14 @@ def predict(
     drawn = " SYNTHETIC" if info.data.synthetic else ""
     display.say(f"model: {predictor.path}{drawn} ({info.arch}, {predictor.identity[:12]})")
     counts = Counter({"blast": 0, "healthy": 0, "failed": 0})
+    notes: Counter[str] = Counter()
 
     def watched() -> Iterator[Any]:
         for prediction in predictor.iterate(expand(paths)):
             counts[prediction.verdict or "failed"] += 1
+            notes.update(prediction.notes)
             for note in prediction.notes:
-                display.say(f"note: {prediction.path}: {note}")
+                display.detail(f"note: {prediction.path}: {note}")
             yield prediction
 
     if as_json:
@@ -302,6 +319,8 @@ def predict(
             display.output.print(display.prediction_line(prediction), markup=False)
     else:
         write_rows(watched(), table.value, out)
+    for note, images in notes.items():
+        display.say(f"note: {note} ({display.images(images)})")
     display.say(display.summary(counts))
     display.say(display.NOTICE)
     if counts["failed"]:
@@ -418,6 +437,9 @@ def run_command(arguments: list[str]) -> int:
     command = typer.main.get_command(app)
     try:
         status = command.main(arguments, prog_name="alld", standalone_mode=False)
+    except Interrupted as stopped:
+        display.say(str(stopped))
+        return stopped.exit_status
     except AlldError as error:
         display.fail(str(error))
         return error.exit_status

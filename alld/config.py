@@ -61,7 +61,8 @@ class AugmentConfig(_Section):
     """The paper's random transforms; it names them and gives no range."""
 
     probability: Fraction = 0.75
-    crop_min: float = Field(0.8, gt=0, le=1)
+    crop_min: float = Field(0.9, gt=0, le=1)
+    crop_max: float = Field(1.1, ge=1, le=2)
     rotation: float = Field(180.0, ge=0, le=180)
     horizontal_flip: Fraction = 0.5
     vertical_flip: Fraction = 0.5
@@ -99,7 +100,7 @@ class RuntimeConfig(_Section):
     """The machine: it changes the speed, and the last bits of the weights."""
 
     device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
-    workers: int = Field(0, ge=0, le=64)
+    workers: int = Field(0, ge=0, le=0)
     threads: int | None = Field(None, ge=1)
 
 

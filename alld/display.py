@@ -22,11 +22,23 @@ NOTICE = "For research. Not a medical device, not for diagnosis."
 # Without a terminal rich would wrap at 80 columns and break file names in logs.
 errors = Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
 output = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+# Only `--verbose` gives it a voice.
+details = Console(stderr=True, highlight=False, soft_wrap=True, quiet=True)
 
 
 def say(text: str) -> None:
     """A line on standard error, for people."""
     errors.print(escape(text))
+
+
+def detail(text: str) -> None:
+    """A line that only `--verbose` shows."""
+    details.print(escape(text))
+
+
+def set_verbose(wanted: bool) -> None:
+    """Show details too, from here on."""
+    details.quiet = not wanted
 
 
 def warn(text: str) -> None:
@@ -135,9 +147,13 @@ def prediction_line(prediction: "Prediction") -> str:
 
 def summary(counts: dict[str, int]) -> str:
     """`3 images: 2 blast, 1 healthy, 0 failed`."""
-    total = sum(counts.values())
     parts = ", ".join(f"{count} {name}" for name, count in counts.items())
-    return f"{total} {'image' if total == 1 else 'images'}: {parts}"
+    return f"{images(sum(counts.values()))}: {parts}"
+
+
+def images(count: int) -> str:
+    """`1 image`, `2 images`."""
+    return f"{count} {'image' if count == 1 else 'images'}"
 
 
 def plain_table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:

@@ -12,7 +12,7 @@ from alld.config import AugmentConfig
 from alld.training.augment import Draw, apply, draw
 
 NOTHING = AugmentConfig(
-    probability=0, horizontal_flip=0, vertical_flip=0, rotation=0, shear=0, crop_min=1
+    probability=0, horizontal_flip=0, vertical_flip=0, rotation=0, shear=0, crop_min=1, crop_max=1
 )
 
 
@@ -84,14 +84,20 @@ def test_each_range_is_kept_and_used() -> None:
     """Over many draws every parameter stays inside its range and comes near to both ends."""
     torch.manual_seed(0)
     config = AugmentConfig(
-        probability=1, rotation=30, shear=0, crop_min=0.6, horizontal_flip=0, vertical_flip=0
+        probability=1,
+        rotation=30,
+        shear=0,
+        crop_min=0.6,
+        crop_max=1.3,
+        horizontal_flip=0,
+        vertical_flip=0,
     )
     many = draw(4000, config)
     scale = torch.linalg.det(many.theta[:, :, :2]).sqrt()  # rotation keeps it: the crop's side
     angle = torch.atan2(many.theta[:, 1, 0], many.theta[:, 0, 0]).rad2deg()
     shift = many.theta[:, :, 2].abs().amax(dim=1)
     for values, low, high in (
-        (scale, 0.6, 1.0),
+        (scale, 0.6, 1.3),
         (angle, -30.0, 30.0),
         (many.contrast, 0.8, 1.2),
         (many.brightness, -0.2, 0.2),
@@ -99,7 +105,15 @@ def test_each_range_is_kept_and_used() -> None:
         margin = 0.02 * (high - low)
         assert low - 1e-4 <= values.min() < low + margin
         assert high - margin < values.max() <= high + 1e-4
-    assert (shift <= 1 - scale + 1e-5).all(), "a crop leaves the image"
+    assert (shift <= (1 - scale).abs() + 1e-5).all(), "a crop leaves the image"
+
+
+def test_a_cell_keeps_its_size_on_average() -> None:
+    """The default crops enlarge as much as they shrink: size is a sign of the class."""
+    torch.manual_seed(0)
+    theta = draw(20_000, AugmentConfig(shear=0)).theta
+    scale = torch.linalg.det(theta[:, :, :2]).abs().sqrt()
+    assert abs(scale.mean() - 1) < 0.005
 
 
 def test_shear_reaches_its_angle_along_both_axes() -> None:

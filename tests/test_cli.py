@@ -5,8 +5,10 @@ import io
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -253,6 +255,28 @@ def test_a_reader_that_leaves_early_is_no_error(run_folder: Path, drawn_set: Pat
     process.stderr.close()
     assert "Traceback" not in errors
     assert "Exception" not in errors
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_command_resumable(
+    drawn_set: Path, tmp_path: Path, number: int, status: int
+) -> None:
+    """Ctrl-C and SIGTERM: their own status and the command that goes on, no traceback."""
+    folder = tmp_path / "run"
+    command = [sys.executable, "-m", "alld", "train", "--data", drawn_set, "--out", folder]
+    command += [*SETTINGS, "--set", "train.epochs=500"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not (folder / "checkpoints" / "epoch-001").exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == status
+    assert f"alld train --resume {folder}" in errors.splitlines()[-1]
+    assert "Traceback" not in errors
+    assert not list(folder.rglob("*.part"))
 
 
 def test_version(alld: Callable[..., Answer]) -> None:

@@ -88,7 +88,8 @@ def _draw_confusion(axes: Axes, evaluation: Evaluation) -> None:
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     accuracy = evaluation.metrics["accuracy"]
-    axes.set_title(f"{accuracy.k} of {accuracy.n} cell images right")
+    low, high = accuracy.ci_low or 0, accuracy.ci_high or 0
+    axes.set_title(f"{accuracy.k} of {accuracy.n} cell images right ({low:.1%} to {high:.1%})")
 
 
 def _draw_roc(axes: Axes, evaluation: Evaluation) -> None:

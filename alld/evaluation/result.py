@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from alld.data.manifest import LABEL_NAMES
 from alld.inference.predictor import Prediction
 from alld.stats.metrics import Confusion, Metric
 
@@ -34,6 +35,12 @@ class Evaluation:
     def synthetic(self) -> bool:
         """The images were drawn, not photographed."""
         return bool(self.data["synthetic"])
+
+    def errors(self) -> list[tuple[Prediction, str]]:
+        """The images whose verdict is not their label, with that label; the surest errors first."""
+        pairs = zip(self.predictions, (LABEL_NAMES[label] for label in self.labels), strict=True)
+        wrong = [(prediction, label) for prediction, label in pairs if prediction.verdict != label]
+        return sorted(wrong, key=lambda pair: -abs((pair[0].probability or 0) - pair[0].threshold))
 
     def as_dict(self) -> dict[str, Any]:
         """The content of `metrics.json`."""

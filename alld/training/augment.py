@@ -29,7 +29,8 @@ def draw(batch: int, config: AugmentConfig) -> Draw:
     applied = torch.rand(batch, 5) < config.probability
     flips = torch.rand(batch, 2)
 
-    side = 1 - (1 - config.crop_min) * (unit[:, 0] + 1) / 2 * applied[:, 0]  # of the crop
+    middle, reach = (config.crop_max + config.crop_min) / 2, (config.crop_max - config.crop_min) / 2
+    side = torch.where(applied[:, 0], middle + reach * unit[:, 0], 1.0)  # of the crop
     angle = math.radians(config.rotation) * unit[:, 1] * applied[:, 1]
     shear_x = torch.tan(math.radians(config.shear) * unit[:, 2] * applied[:, 2])
     shear_y = torch.tan(math.radians(config.shear) * unit[:, 3] * applied[:, 2])
@@ -46,7 +47,7 @@ def draw(batch: int, config: AugmentConfig) -> Draw:
         ],
         dim=1,
     ).view(batch, 2, 2)
-    centre = unit[:, 4:6] * (1 - side)[:, None]  # the crop stays inside the image
+    centre = unit[:, 4:6] * (1 - side)[:, None]  # a crop smaller than the image stays inside it
     theta = torch.cat([linear * side[:, None, None], centre[:, :, None]], dim=2)
     return Draw(
         theta,
@@ -64,7 +65,7 @@ def apply(images: Tensor, parameters: Draw, size: int) -> Tensor:
         size: side of the result in pixels.
 
     Returns:
-        (B, 3, size, size) float32 in 0 to 1. What a rotation brings in from outside is reflected.
+        (B, 3, size, size) float32 in 0 to 1. What comes in from outside the image is reflected.
     """
     theta = parameters.theta.to(images.device)
     grid = F.affine_grid(theta, [len(images), 3, size, size], align_corners=False)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from alld.config import Config
 from alld.data.manifest import Manifest
-from alld.data.preprocess import pad_to_square, resize
+from alld.data.preprocess import resize, to_square
 from alld.data.splits import Split
 from alld.model.backbones import normalisation
 from alld.training import augment
@@ -156,14 +156,15 @@ def _decode(
     squares: list[list[np.ndarray[Any, np.dtype[np.uint8]]]] = [[], []]
     for part, indices in enumerate(parts):
         for index in indices:
-            square = pad_to_square(manifest.decode(index).pixels)
-            # A canvas of one size for all, but never enlarged beyond the picture itself.
-            squares[part].append(resize(square, size) if part else square)
+            pixels = manifest.decode(index).pixels
+            # Validation at the network's size; a training canvas is never larger than the picture.
+            side = size if part else min(round(CANVAS * size), max(pixels.shape[:2]))
+            squares[part].append(to_square(pixels, side))
             done += 1
             if progress:
                 progress(done, total)
-    side = min(round(CANVAS * size), int(np.median([len(square) for square in squares[0]])))
-    squares[0] = [resize(square, side) for square in squares[0]]
+    common = int(np.median([len(square) for square in squares[0]]))
+    squares[0] = [resize(square, common) for square in squares[0]]
     train, valid = (
         MemorySource(
             torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous().to(device),
