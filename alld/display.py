@@ -137,6 +137,18 @@ def evaluation_table(evaluation: "Evaluation") -> Table:
     return table
 
 
+def print_evaluation(evaluation: "Evaluation") -> None:
+    """The table, the mistakes under `--verbose`, the caveats, and where it all lies."""
+    from alld.evaluation.result import caveats
+
+    output.print(evaluation_table(evaluation))
+    for prediction, label in evaluation.errors():
+        detail(f"wrong: {prediction_line(prediction)} is {label}")
+    for sentence in (*caveats(evaluation), NOTICE):
+        output.print(f"- {sentence}", markup=False)
+    output.print(f"evaluation: {evaluation.folder}", markup=False)
+
+
 def prediction_line(prediction: "Prediction") -> str:
     """`blast    P(blast) 0.997  cell.tif`, or the error."""
     if prediction.error is not None:

@@ -20,7 +20,9 @@ ORDER = [
     "inference",
     "training",
     "evaluation",
+    "demo",
     "display",
+    "commands",
     "cli",
     "__main__",
 ]

@@ -1,0 +1,32 @@
+"""`alld evaluate`: the held-out test of a run."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from alld import display
+from alld.commands.options import DeviceOption, JsonOption, VerboseOption, newest_run, print_json
+
+
+def evaluate(
+    run: Annotated[
+        Path | None,
+        typer.Argument(help="Run folder [default: the newest on real data under ./runs]."),
+    ] = None,
+    device: DeviceOption = None,
+    as_json: JsonOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Test a run on the images it held out: numbers with intervals, tables, pictures.
+
+    Example: [bold]alld evaluate runs/resnet50-20260101-120000[/]
+    """
+    from alld.evaluation import evaluate as evaluation_room
+
+    folder = run or newest_run()
+    evaluation = evaluation_room.evaluate(folder, device or "auto")
+    if as_json:
+        print_json(evaluation.as_dict())
+        return
+    display.print_evaluation(evaluation)

@@ -1,0 +1,104 @@
+"""`alld predict`: one row for every image."""
+
+from collections import Counter
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from alld import display
+from alld.commands.options import DeviceOption, JsonOption, VerboseOption, newest_run, print_json
+from alld.errors import ConfigError
+
+
+class TableFormat(StrEnum):
+    """How `predict` writes its rows."""
+
+    text = "text"
+    csv = "csv"
+    jsonl = "jsonl"
+
+
+def predict(
+    paths: Annotated[list[str], typer.Argument(help="Image files, folders or globs.")],
+    model: Annotated[
+        Path | None,
+        typer.Option(help="Run or bundle [default: the newest run on real data under ./runs]."),
+    ] = None,
+    table: Annotated[
+        TableFormat, typer.Option("--format", help="How the rows are written.")
+    ] = TableFormat.text,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the rows to this file (.csv or .jsonl).")
+    ] = None,
+    device: DeviceOption = None,
+    as_json: JsonOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Say blast or healthy for each image, with its probability; one row an input.
+
+    Example: [bold]alld predict cells/ --format csv --out rows.csv[/]
+    """
+    from alld.inference.batch import expand
+    from alld.inference.predictor import Predictor
+    from alld.inference.rows import write_rows
+
+    table = _table_format(table, out, as_json)
+    predictor = Predictor.load(model or newest_run(), device or "auto")
+    info = predictor.info
+    drawn = " SYNTHETIC" if info.data.synthetic else ""
+    display.say(f"model: {predictor.path}{drawn} ({info.arch}, {predictor.identity[:12]})")
+    counts = Counter({"blast": 0, "healthy": 0, "failed": 0})
+    notes: Counter[str] = Counter()
+
+    def watched() -> Iterator[Any]:
+        for prediction in predictor.iterate(expand(paths)):
+            counts[prediction.verdict or "failed"] += 1
+            notes.update(prediction.notes)
+            for note in prediction.notes:
+                display.detail(f"note: {prediction.path}: {note}")
+            yield prediction
+
+    if as_json:
+        rows = [prediction.as_row() for prediction in watched()]
+        print_json({"model": _model_facts(predictor), "predictions": rows})
+    elif table is TableFormat.text:
+        for prediction in watched():
+            display.output.print(display.prediction_line(prediction), markup=False)
+    else:
+        write_rows(watched(), table.value, out)
+    for note, images in notes.items():
+        display.say(f"note: {note} ({display.images(images)})")
+    display.say(display.summary(counts))
+    display.say(display.NOTICE)
+    if counts["failed"]:
+        raise typer.Exit(1)
+
+
+def _table_format(table: TableFormat, out: Path | None, as_json: bool) -> TableFormat:
+    if out is None:
+        return table
+    if as_json:
+        raise ConfigError("--json answers on standard output; with --out use --format csv or jsonl")
+    if table is not TableFormat.text:
+        return table
+    suffix = out.suffix.lower().removeprefix(".")
+    if suffix not in ("csv", "jsonl"):
+        raise ConfigError(f"--out {out}: end it in .csv or .jsonl, or add --format csv")
+    return TableFormat(suffix)
+
+
+def _model_facts(predictor: Any) -> dict[str, Any]:
+    info = predictor.info
+    return {
+        "path": str(predictor.path),
+        "identity": predictor.identity,
+        "arch": info.arch,
+        "initial_weights": info.initial_weights,
+        "synthetic": info.data.synthetic,
+        "threshold": info.threshold,
+        "temperature": info.temperature,
+        "notice": info.notice,
+    }

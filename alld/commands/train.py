@@ -1,0 +1,208 @@
+"""`alld train`: one run of the recipe, or the rest of one."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from alld import display
+from alld.commands.options import (
+    DataOption,
+    DeviceOption,
+    JsonOption,
+    VerboseOption,
+    print_json,
+)
+from alld.errors import ConfigError
+
+SETTINGS = "Settings"
+
+
+class SplitKind(StrEnum):
+    """What `--split` may say."""
+
+    grouped = "grouped"
+    random = "random"
+    paper = "paper"
+    blocks = "blocks"
+
+
+def train(
+    arch: Annotated[
+        str | None,
+        typer.Option(help="Network; `alld models` lists them [default: resnet50]."),
+    ] = None,
+    data: DataOption = None,
+    split: Annotated[
+        SplitKind | None,
+        typer.Option(help="How test and validation images are drawn [default: grouped]."),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Draws the split and the training [default: 0].")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The run's folder [default: runs/ARCH-TIME].")
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(help="Go on with this run; no other option is needed.", metavar="RUN"),
+    ] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(help="Epochs with all layers [default: 18].", rich_help_panel=SETTINGS),
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Images a step [default: 64].", rich_help_panel=SETTINGS)
+    ] = None,
+    lr: Annotated[
+        float | None,
+        typer.Option(help="Highest learning rate [default: 1e-3].", rich_help_panel=SETTINGS),
+    ] = None,
+    image_size: Annotated[
+        int | None,
+        typer.Option(
+            help="Side in pixels of the network's input [default: 224].", rich_help_panel=SETTINGS
+        ),
+    ] = None,
+    pretrained: Annotated[
+        bool | None,
+        typer.Option(
+            "--pretrained/--no-pretrained",
+            help="Start from ImageNet weights, or from random ones [default: pretrained].",
+            rich_help_panel=SETTINGS,
+        ),
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="Start from this .safetensors or .pth file.", rich_help_panel=SETTINGS),
+    ] = None,
+    groups: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV table path,group: which images belong together.", rich_help_panel=SETTINGS
+        ),
+    ] = None,
+    positive: Annotated[
+        str | None,
+        typer.Option(
+            help="Folder or label that means blast, in a set with names of its own.",
+            rich_help_panel=SETTINGS,
+        ),
+    ] = None,
+    config: Annotated[
+        str | None,
+        typer.Option(
+            help="YAML file, or the name of a shipped one such as quick.", rich_help_panel=SETTINGS
+        ),
+    ] = None,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Any setting; may be repeated.",
+            rich_help_panel=SETTINGS,
+        ),
+    ] = None,
+    device: DeviceOption = None,
+    as_json: JsonOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Train one model: two frozen epochs, then eighteen with all layers, as in the paper.
+
+    Example: [bold]alld train --arch efficientnet_lite0 --data ~/ALL-IDB2 --seed 1[/]
+    """
+    options = {
+        "model.arch": arch,
+        "data.root": data,
+        "split.kind": split and split.value,
+        "seed": seed,
+        "train.epochs": epochs,
+        "train.batch_size": batch_size,
+        "train.max_lr": lr,
+        "data.image_size": image_size,
+        "model.pretrained": pretrained,
+        "model.weights": weights,
+        "split.groups": groups,
+        "data.positive": positive,
+        "runtime.device": device,
+    }
+    given = {key: value for key, value in options.items() if value is not None}
+    if resume is not None and (given or out or config or assignments):
+        raise ConfigError(f"--resume {resume} takes its settings from the run; give it alone")
+    _train(given, config, assignments or [], out, resume, as_json)
+
+
+def _train(
+    given: dict[str, Any],
+    file: str | None,
+    assignments: list[str],
+    out: Path | None,
+    resume: Path | None,
+    as_json: bool,
+) -> None:
+    from alld.config import load_config
+
+    config = None if resume else load_config(file, assignments, given)
+    if config is not None:
+        from alld.model.architectures import check_arch
+
+        check_arch(config.model.arch)
+    from alld.training import train as training
+
+    with listening() as listener:
+        run = (
+            training.train(config, out, listener)
+            if config is not None
+            else training.resume(Path(resume or ""), listener)
+        )
+    if as_json:
+        from alld.model.bundle import bundle_identity, read_info
+
+        validation = read_info(run.bundle).validation
+        print_json(
+            {
+                "run": str(run.folder),
+                "model": bundle_identity(run.bundle),
+                "validation": validation,
+            }
+        )
+        return
+    display.output.print(f"run: {run.folder}", markup=False)
+    display.say(f"next: alld evaluate {run.folder}")
+
+
+@contextmanager
+def listening() -> Iterator[Any]:
+    """The terminal's ear on a training; whatever is live is taken down at the end."""
+    from alld.data.manifest import class_counts
+    from alld.training.train import Listener
+
+    steps, live = display.Steps(), display.TrainingDisplay()
+
+    def begin(run: Any, manifest: Any, split: Any) -> None:
+        steps.close()
+        mark = "SYNTHETIC " if manifest.synthetic else ""
+        display.say(f"{mark}{manifest.kind}: {class_counts(manifest.labels)} cell images")
+        sizes = ", ".join(
+            f"{len(split.indices(part))} {part}" for part in ("train", "valid", "test")
+        )
+        display.say(f"{split.kind} split: {sizes}; groups: {split.groups_source}")
+        if split.torn_groups:
+            display.warn(f"{split.torn_groups} groups lie on both sides of this split")
+        display.say(f"run folder: {run.folder}")
+        facts = run.info
+        display.detail(f"device {facts['device']}, {facts['threads']} threads")
+        display.detail(
+            ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
+        )
+        display.detail((run.folder / "config.yaml").read_text(encoding="utf-8").rstrip())
+
+    try:
+        yield Listener(step=steps, note=display.warn, begin=begin, progress=live)
+    finally:
+        steps.close()
+        live.close()

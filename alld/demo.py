@@ -1,0 +1,52 @@
+"""The whole way on drawn images, in minutes: draw, train, evaluate, predict."""
+
+import shutil
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from alld.config import load_config
+from alld.data.synthetic import Recipe, draw_set
+from alld.errors import RunError
+from alld.evaluation.evaluate import evaluate
+from alld.evaluation.result import Evaluation
+from alld.inference.predictor import Prediction, Predictor
+from alld.training.train import Listener, train
+
+IMAGES, RUN = "images", "run"
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What the demonstration made; all of it is SYNTHETIC."""
+
+    folder: Path
+    evaluation: Evaluation
+    predictions: list[Prediction]
+
+
+def run_demo(folder: Path, seed: int = 0, listener: Listener | None = None) -> Demo:
+    """Draw a set into `folder`, train the quick configuration on it, evaluate, predict three.
+
+    An earlier demonstration in `folder` is replaced.
+
+    Raises:
+        RunError: the folder holds something that no demonstration made.
+    """
+    listener = listener or Listener()
+    _clear(folder)
+    draw_set(folder / IMAGES, Recipe(seed=seed), partial(listener.step, "drawing cells"))
+    config = load_config("quick", options={"data.root": folder / IMAGES, "seed": seed})
+    run = train(config, folder / RUN, listener)
+    evaluation = evaluate(run.folder)
+    tested = [prediction.path for prediction in evaluation.predictions]
+    chosen = (tested[0], tested[len(tested) // 2], tested[-1])
+    return Demo(folder, evaluation, Predictor.load(run.folder).predict(chosen))
+
+
+def _clear(folder: Path) -> None:
+    if not folder.exists():
+        return
+    if {entry.name for entry in folder.iterdir()} - {IMAGES, RUN}:
+        raise RunError(f"{folder}: not made by `alld demo` alone; move it away first")
+    shutil.rmtree(folder)
