@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from drawn import draw_all_idb2
 
 from alld.config import Config, load_config
+from alld.data.synthetic import Recipe, draw_set
 
 REPOSITORY = Path(__file__).parents[1]
 # One training must give the same weights on every machine that runs these tests.
@@ -33,8 +33,10 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def drawn_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with 40 drawn images named as in ALL-IDB2. Read only."""
-    return draw_all_idb2(tmp_path_factory.mktemp("drawn"))
+    """The look-alike set with 40 images named as in ALL-IDB2. Read only."""
+    folder = tmp_path_factory.mktemp("look-alike") / "set"
+    draw_set(folder, Recipe(n=40))
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Draws small stand-ins for stained cells, so that tests need no real image."""
+"""Tiny stand-ins for cells, for tests that need many files and no look-alike set."""
 
 from pathlib import Path
 

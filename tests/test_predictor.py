@@ -36,13 +36,13 @@ def test_an_images_probability_does_not_depend_on_its_company(
     predictor: Predictor, drawn_set: Path
 ) -> None:
     """Alone, in a batch of 40 or after a bad file: the same to 1e-5."""
-    files = sorted(drawn_set.iterdir())
+    files = sorted(drawn_set.glob("*.tif"))
     together = {p.path: p.probability for p in predictor.predict(files)}
     mixed = predictor.predict([drawn_set / "missing.tif", *files[5:8]])
     assert mixed[0].error
     for prediction in [*predictor.predict([files[0]]), *mixed[1:]]:
         assert prediction.probability == pytest.approx(together[prediction.path], abs=1e-5)
-    assert len(set(together.values())) > 30
+    assert len(set(together.values())) > 20
 
 
 def test_every_input_is_a_row_in_its_place(predictor: Predictor, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import SMALL
+from drawn import draw_all_idb2
 from safetensors.torch import load_file
 
 from alld.config import Config, load_config
@@ -350,9 +351,16 @@ def test_the_predictor_equals_the_training_loops_validation(
     assert np.ptp(in_training) > 1e-3
 
 
-def test_training_learns_the_drawn_cells(drawn_set: Path, tmp_path: Path) -> None:
-    """Cells that differ in the size of their nucleus are told apart after ten epochs."""
-    config = with_settings(drawn_set, train__frozen_epochs=2, train__epochs=8)
+def test_training_learns_to_tell_cells_apart(tmp_path: Path) -> None:
+    """Cells that differ in the size of their nucleus are told apart by the head alone."""
+    data = draw_all_idb2(tmp_path / "set")
+    config = with_settings(
+        data,
+        data__image_size=64,
+        train__batch_size=13,
+        train__frozen_epochs=4,
+        train__epochs=0,
+    )
     rows = train(config, tmp_path / "run").history()
-    assert float(rows[-1]["train_loss"]) < 0.5 * float(rows[0]["train_loss"])
+    assert float(rows[-1]["train_loss"]) < 0.2 * float(rows[0]["train_loss"])
     assert float(rows[-1]["valid_accuracy"]) == 1
