@@ -21,7 +21,12 @@ if TYPE_CHECKING:
 NOTICE = "For research. Not a medical device, not for diagnosis."
 # Without a terminal rich would wrap at 80 columns and break file names in logs.
 errors = Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
-output = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+# A table that goes into a file or a pipe is not folded to a terminal's width.
+output = Console(
+    highlight=False,
+    soft_wrap=not sys.stdout.isatty(),
+    width=None if sys.stdout.isatty() else 160,
+)
 # Only `--verbose` gives it a voice.
 details = Console(stderr=True, highlight=False, soft_wrap=True, quiet=True)
 

@@ -35,8 +35,8 @@ _TABLE_LABELS = {**_CLASS_FOLDERS, "1": BLAST, "0": HEALTHY}
 
 NO_DATA = """{place}: {seen}.
 ALL-IDB2 is free for research: ask its authors (Labati, Piuri, Scotti; Milan) for it.
-Unpack it anywhere below that folder, or name another one with --data DIR.
-Your own images: a folder a class (blast/ and healthy/), or --data FILE.csv with path,label."""
+Unpack it anywhere below that folder, or name another one with --data DIR. Your own images: a folder
+a class (blast/ and healthy/), or --data FILE.csv with path,label. `alld demo` needs no images."""
 
 
 def load_manifest(data: DataConfig, progress: Progress | None = None) -> Manifest:

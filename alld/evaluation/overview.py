@@ -23,7 +23,7 @@ def _row(run: Run) -> dict[str, Any]:
         "arch": info["arch"],
         "split": info["split"]["kind"],
         "seed": info["split"]["seed"],
-        "data": f"{drawn}{info['data']['name']}, {info['data']['images']} images",
+        "data": f"{drawn}{info['data']['name']} ({info['data']['images']})",
         "accuracy": _accuracy(run),
     }
 
