@@ -1,5 +1,6 @@
 """Install ALLD and run it or its tests, on a machine that has only Python.
 
+    python3 scripts/bootstrap.py demo
     python3 scripts/bootstrap.py test
 
 It uses the active virtual environment, or makes .venv beside the README. It installs only when
@@ -27,12 +28,16 @@ CHECKS = (
 def main() -> int:
     """Parse, prepare the environment, do what was asked; exit with its status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("task", choices=["test"], help="test: lint, types and tests, as in CI")
-    parser.parse_args()
+    parser.add_argument(
+        "task",
+        choices=["demo", "test"],
+        help="demo: draw images, train, evaluate, predict; test: lint, types and tests, as in CI",
+    )
+    task = parser.parse_args().task
     check_python()
     python = environment()
     install(python)
-    status = run_checks(python)
+    status = run_checks(python) if task == "test" else run_demo(python)
     print(f"\nTo use this environment: {activation(python)}")
     return status
 
@@ -82,6 +87,11 @@ def fingerprint() -> str:
     for name in ("pyproject.toml", "constraints.txt"):
         digest.update((ROOT / name).read_bytes())
     return digest.hexdigest()
+
+
+def run_demo(python: Path) -> int:
+    """The whole way on drawn images; the exit status of `alld demo`."""
+    return subprocess.run([python, "-m", "alld", "demo"], cwd=ROOT, check=False).returncode
 
 
 def run_checks(python: Path) -> int:

@@ -20,6 +20,7 @@ ORDER = [
     "inference",
     "training",
     "evaluation",
+    "api",
     "demo",
     "display",
     "commands",

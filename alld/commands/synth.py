@@ -25,7 +25,7 @@ def synth(
     confound: Annotated[
         float, typer.Option(help="How far the background betrays the class, 0 to 1.")
     ] = 0.0,
-    difficulty: Annotated[float, typer.Option(help="How far the classes overlap, 0 to 1.")] = 0.5,
+    difficulty: Annotated[float, typer.Option(help="How far the classes overlap, 0 to 1.")] = 0.4,
     layout: Annotated[
         Layout, typer.Option(help="ALL-IDB2's names, a folder for each class, or C-NMC 2019's.")
     ] = Layout.all_idb2,

@@ -154,14 +154,17 @@ class _Window:
         """Px inside the outline of a roundish shape, negative outside."""
         angle = rng.uniform(0, np.pi)
         rows, columns = self.rows - np.float32(at[0]), self.columns - np.float32(at[1])
-        u = (columns * np.cos(angle) + rows * np.sin(angle)) / stretch
-        v = (rows * np.cos(angle) - columns * np.sin(angle)) * stretch
-        theta = np.arctan2(v, u)
-        outline = np.ones_like(theta)
-        for wave in (2, 3, 4, 5):
-            swing = rng.normal(0, roughness / wave)
-            outline += swing * np.cos(wave * theta + rng.uniform(0, 2 * np.pi))
-        return np.asarray(radius * outline - np.hypot(u, v), np.float32)
+        cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
+        u = (columns * cos + rows * sin) / np.float32(stretch)
+        v = (rows * cos - columns * sin) * np.float32(stretch)
+        distance = np.hypot(u, v)
+        turn = (u + 1j * v) / np.maximum(distance, 1e-6)  # exp(i * angle) of every pixel
+        wave, outline = turn, np.ones_like(distance)
+        for count in (2, 3, 4, 5):
+            wave = wave * turn  # exp(i * count * angle), without an arctangent
+            swing, phase = rng.normal(0, roughness / count), rng.uniform(0, 2 * np.pi)
+            outline += (wave * np.complex64(swing * np.exp(1j * phase))).real
+        return np.asarray(radius * outline - distance, np.float32)
 
     def add(
         self, inside: NDArray[np.float32], colour: NDArray[np.float32], amount: object = 1.0
@@ -182,7 +185,7 @@ class _Window:
 def _add_red_cell(
     density: Densities, y: float, x: float, radius: float, rng: np.random.Generator
 ) -> None:
-    window = _Window(density, y, x, radius * 1.5)
+    window = _Window(density, y, x, radius * 1.35)
     stretch = 1 + abs(rng.normal(0, 0.08))
     inside = window.blob(rng, radius, roughness=0.08, stretch=stretch)
     depth = np.clip(inside / radius, 0, 1)  # 0 at the rim, 1 in the middle

@@ -7,6 +7,7 @@ lists every parameter.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +25,7 @@ from alld.files import replacing, write_csv
 SIDE = 257  # px, of a whole crop
 Layout = Literal["all-idb2", "folders", "c-nmc"]
 _CNMC_SIDE = 450  # px
+_AT_ONCE = 64  # shots held in memory
 _DESCRIPTION_TAG = 270
 
 # How the real set's 130 crops of a class are made up, roughly.
@@ -48,7 +50,7 @@ class Recipe:
     n: int = 260
     seed: int = 0
     confound: float = 0.0
-    difficulty: float = 0.5
+    difficulty: float = 0.4
     layout: Layout = "all-idb2"
 
 
@@ -269,15 +271,21 @@ def _draw_light(rng: np.random.Generator) -> Light:
 
 def _render(shots: Sequence[Shot]) -> Iterator[NDArray[np.uint8]]:
     """The pixels of each shot; shots of one photograph are cut from the very same one."""
-    photographs: dict[tuple[str, int], NDArray[np.uint8]] = {}
-    for shot in shots:
-        key = (shot.group, shot.noise_seed)
-        if key not in photographs:
-            field = draw_field(shot.shape, shot.cells, shot.slide)
-            rng = np.random.default_rng(shot.noise_seed)
-            photographs[key] = photograph(field, shot.light, rng)
-        top, left, height, width = shot.window
-        yield photographs[key][top : top + height, left : left + width]
+    # numpy and scipy let other threads run while they compute.
+    with ThreadPoolExecutor() as pool:
+        for start in range(0, len(shots), _AT_ONCE):
+            some = shots[start : start + _AT_ONCE]
+            distinct = {(shot.group, shot.noise_seed): shot for shot in some}
+            drawn = dict(zip(distinct, pool.map(_photograph, distinct.values()), strict=True))
+            for shot in some:
+                top, left, height, width = shot.window
+                photo = drawn[shot.group, shot.noise_seed]
+                yield photo[top : top + height, left : left + width]
+
+
+def _photograph(shot: Shot) -> NDArray[np.uint8]:
+    field = draw_field(shot.shape, shot.cells, shot.slide)
+    return photograph(field, shot.light, np.random.default_rng(shot.noise_seed))
 
 
 def _file_name(recipe: Recipe, number: int, shot: Shot) -> str:

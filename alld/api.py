@@ -1,0 +1,41 @@
+"""What a notebook needs: train, evaluate, load. `import alld` offers these by their names."""
+
+from pathlib import Path
+
+from alld.config import Config
+from alld.evaluation import evaluate as evaluation
+from alld.evaluation.result import Evaluation
+from alld.inference.predictor import Predictor
+from alld.training import train as training
+from alld.training.run import Run
+
+
+def train(config: Config, out: str | Path | None = None) -> Run:
+    """Train one model; `out` is its folder, by default a new one under `runs/`.
+
+    Raises:
+        AlldError: something to mend, named in one line.
+    """
+    return training.train(config, None if out is None else Path(out))
+
+
+def evaluate(run: Run | str | Path) -> Evaluation:
+    """Test a finished run on its held-out images and write `RUN/evaluation/`.
+
+    Raises:
+        AlldError: no finished run there, or other images than those it was trained on.
+    """
+    return evaluation.evaluate(_folder(run))
+
+
+def load(model: Run | str | Path, device: str = "auto") -> Predictor:
+    """A model that predicts: of a run, a run's folder, or a bundle `model.alld`.
+
+    Raises:
+        BundleError: no finished model there, or one that fails its hashes.
+    """
+    return Predictor.load(_folder(model), device)
+
+
+def _folder(place: Run | str | Path) -> Path:
+    return place.folder if isinstance(place, Run) else Path(place)

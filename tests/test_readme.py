@@ -1,0 +1,103 @@
+"""The README does what it says: each of its commands is run here, in its order."""
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY, SMALL
+
+from alld.cli import run_command
+
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+COMMANDS = re.findall(r"^    ((?:alld|python3) .*)$", README, flags=re.MULTILINE)
+FAST = [f"--set={key}={value}" for key, value in SMALL.items()]
+
+
+@pytest.fixture(scope="module")
+def reader(drawn_set: Path, run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a reader of the README has: a set, images to predict, and a first run."""
+    folder = tmp_path_factory.mktemp("reader")
+    shutil.copytree(drawn_set, folder / "ALL-IDB2")
+    (folder / "cells").mkdir()
+    (folder / "slides").mkdir()
+    shutil.copy(drawn_set / "Im001_1.tif", folder / "cell.tif")
+    shutil.copy(drawn_set / "Im002_1.tif", folder / "cells" / "one.tif")
+    shutil.copy(drawn_set / "Im003_1.tif", folder / "slides" / "two.png")
+    run = folder / "runs" / "RUN"
+    shutil.copytree(run_folder, run)
+    # The reader's images are real ones: without a name the newest run on such answers.
+    facts = (run / "run.json").read_text()
+    (run / "run.json").write_text(facts.replace('"synthetic": true', '"synthetic": false'))
+    return folder
+
+
+def alld_commands() -> list[list[str]]:
+    return [shlex.split(line)[1:] for line in COMMANDS if line.startswith("alld ")]
+
+
+@pytest.mark.parametrize("words", alld_commands(), ids=" ".join)
+def test_every_command_of_the_readme_runs(
+    words: list[str], reader: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Word for word; only trainings are made small, and a finished run is not resumed again."""
+    monkeypatch.chdir(reader)
+    if words[:2] == ["train", "--resume"]:
+        assert run_command(words) == 2  # finished: test_training resumes the unfinished
+        return
+    small = FAST[1:] if words[0] == "train" else ["--n", "20"] if words[0] == "synth" else []
+    assert run_command([*words, *small]) == 0
+
+
+def test_the_readme_names_every_command() -> None:
+    """No command of ALLD is left out, and the two of the bootstrap are there."""
+    from alld.cli import app
+
+    named = {words[0] for words in alld_commands()}
+    ours = {str(command.name or command.callback.__name__) for command in app.registered_commands}
+    assert ours - named == {"demo"}  # bootstrap.py demo runs it
+    bootstrap = [line for line in COMMANDS if line.startswith("python3 ")]
+    assert bootstrap == [f"python3 scripts/bootstrap.py {task}" for task in ("demo", "test")]
+
+
+def test_bootstrap_explains_itself_with_the_standard_library_alone() -> None:
+    """It runs isolated from every installed package."""
+    script = REPOSITORY / "scripts" / "bootstrap.py"
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", script, "--help"], capture_output=True, text=True, check=True
+    )
+    assert "demo" in done.stdout
+    assert "test" in done.stdout
+
+
+def test_the_demo_goes_the_whole_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`alld demo` draws, trains, evaluates and predicts three; a second one replaces the first."""
+    import alld.demo
+    from alld.data.synthetic import Recipe
+
+    monkeypatch.chdir(tmp_path)
+    small = Recipe(n=40)
+    monkeypatch.setattr(alld.demo, "Recipe", lambda seed: small)
+    for _ in range(2):
+        assert run_command(["demo"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("SYNTHETIC blast") + shown.count("SYNTHETIC healthy") == 6
+    assert "SYNTHETIC: efficientnet_lite0" in shown
+    assert (tmp_path / "runs" / "demo" / "run" / "evaluation" / "table.md").is_file()
+    (tmp_path / "runs" / "demo" / "mine.txt").touch()
+    assert run_command(["demo"]) == 2
+
+
+def test_the_python_example_is_the_packages_own() -> None:
+    """The README and the package's docstring show the same lines; test_api runs them."""
+    import alld
+
+    example = re.search(r"```python\nimport alld\n\n(.*?)```", README, flags=re.DOTALL)
+    assert example
+    in_package = re.sub(r"\s+", " ", alld.__doc__ or "").replace('"images"', '"ALL-IDB2"')
+    assert re.sub(r"\s+", " ", example.group(1)).strip() in in_package
