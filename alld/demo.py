@@ -6,7 +6,8 @@ from functools import partial
 from pathlib import Path
 
 from alld.config import load_config
-from alld.data.synthetic import Recipe, draw_set
+from alld.data.synthetic import draw_set
+from alld.data.synthetic_plan import Recipe
 from alld.errors import RunError
 from alld.evaluation.evaluate import evaluate
 from alld.evaluation.result import Evaluation

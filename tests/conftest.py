@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from alld.config import Config, load_config
-from alld.data.synthetic import Recipe, draw_set
+from alld.data.synthetic import draw_set
+from alld.data.synthetic_plan import Recipe
 
 REPOSITORY = Path(__file__).parents[1]
 # One training must give the same weights on every machine that runs these tests.

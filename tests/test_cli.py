@@ -224,6 +224,35 @@ def test_every_commands_help_has_an_example(alld: Callable[..., Answer], command
     assert f"Example: alld {command}" in out
 
 
+def test_the_help_says_the_defaults(alld: Callable[..., Answer]) -> None:
+    """Brackets in a help text would be taken for markup and vanish."""
+    out = " ".join(alld("train", "--help")[1].replace("│", " ").split())
+    assert "(default: grouped)" in out
+    assert " ." not in out
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("alld train --arch resn", "resnet50"),
+        ("alld train --config qu", "quick"),
+        ("alld train --set train.ep", "train.epochs="),
+        ("alld tr", "train"),
+    ],
+)
+def test_the_tab_key_completes(words: str, offered: str) -> None:
+    """Commands, networks, configurations and settings are offered to the shell."""
+    environment = {
+        **os.environ,
+        "_ALLD_COMPLETE": "complete_bash",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(len(words.split()) - 1),
+    }
+    alld = Path(sys.executable).with_name("alld")
+    done = subprocess.run([alld], env=environment, capture_output=True, text=True, check=False)
+    assert offered in done.stdout.splitlines()
+
+
 def test_models_lists_what_arch_may_say(alld: Callable[..., Answer]) -> None:
     """The paper's four and the packaged one, and whether their weights are here."""
     status, out, _ = alld("models", "--json")

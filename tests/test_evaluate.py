@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from PIL import Image
 
 from alld.errors import AlldError, RunError
 from alld.evaluation.evaluate import evaluate
-from alld.evaluation.result import format_metric
+from alld.evaluation.result import caveats, format_metric
 from alld.inference.predictor import COLUMNS, Predictor
 from alld.stats.metrics import Metric, brier, roc_auc
 
@@ -81,8 +82,19 @@ def test_drawn_images_are_called_synthetic_everywhere(run_folder: Path) -> None:
 def test_the_table_says_what_the_numbers_are_not(run_folder: Path) -> None:
     """Cells not patients, no patient ids, not a medical device."""
     text = (run_folder / "evaluation" / "table.md").read_text()
-    for words in ("never a patient", "no patient ids", "Not a medical device"):
+    for words in ("never a patient", "nothing about real cells", "Not a medical device"):
         assert words in text
+
+
+def test_the_caveats_of_real_images(run_folder: Path, tmp_path: Path) -> None:
+    """ALL-IDB2 lacks patient ids, torn groups flatter, random weights are no transfer learning."""
+    evaluation = evaluate(Path(shutil.copytree(run_folder, tmp_path / "run")))
+    data = {**evaluation.data, "synthetic": False, "torn_groups": 3, "split": "random"}
+    model = {**evaluation.model, "initial_weights": "random"}
+    told = " ".join(caveats(replace(evaluation, data=data, model=model)))
+    for words in ("no patient ids", "3 groups of same cells", "random weights"):
+        assert words in told
+    assert "SYNTHETIC" not in told
 
 
 def test_the_pictures_are_pictures(run_folder: Path) -> None:

@@ -14,7 +14,8 @@ from alld.data.groups import load_groups
 from alld.data.manifest import BLAST, HEALTHY
 from alld.data.relations import find_relations
 from alld.data.sources import load_manifest
-from alld.data.synthetic import Recipe, draw_set, plan
+from alld.data.synthetic import draw_set
+from alld.data.synthetic_plan import Recipe, plan
 from alld.errors import ConfigError, DataError
 from alld.stats.metrics import roc_auc
 

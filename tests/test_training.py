@@ -23,6 +23,7 @@ from alld.errors import Interrupted, RunError
 from alld.inference.predictor import Predictor
 from alld.training import train as training
 from alld.training.callbacks import Progress
+from alld.training.describe import validation_probabilities
 from alld.training.loaders import make_loaders
 from alld.training.phases import phases
 from alld.training.run import Run
@@ -344,7 +345,7 @@ def test_the_predictor_equals_the_training_loops_validation(
     predictor = Predictor.load(run_folder, "cpu")
     loaders = make_loaders(manifest, split, small_config, torch.device("cpu"))
     learner = training._make_learner(predictor._model, loaders, small_config)
-    in_training = training.validation_probabilities(learner)
+    in_training = validation_probabilities(learner)
     files = [manifest.file(index) for index in split.indices("valid")]
     served = [prediction.probability for prediction in predictor.predict(files)]
     np.testing.assert_allclose(served, in_training, atol=1e-5)

@@ -12,7 +12,7 @@ from alld.commands.options import DeviceOption, JsonOption, VerboseOption, newes
 def evaluate(
     run: Annotated[
         Path | None,
-        typer.Argument(help="Run folder [default: the newest on real data under ./runs]."),
+        typer.Argument(help="Run folder (default: the newest on real data under ./runs)."),
     ] = None,
     device: DeviceOption = None,
     as_json: JsonOption = False,

@@ -10,10 +10,10 @@ from alld import display
 
 DataOption = Annotated[
     Path | None,
-    typer.Option("--data", help="Folder or CSV table of labelled images [default: data/]."),
+    typer.Option("--data", help="Folder or CSV table of labelled images (default: data/)."),
 ]
 DeviceOption = Annotated[
-    str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps [default: auto].")
+    str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps (default: auto).")
 ]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Machine-readable answer on standard output.")

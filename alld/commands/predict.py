@@ -25,7 +25,7 @@ def predict(
     paths: Annotated[list[str], typer.Argument(help="Image files, folders or globs.")],
     model: Annotated[
         Path | None,
-        typer.Option(help="Run or bundle [default: the newest run on real data under ./runs]."),
+        typer.Option(help="Run or bundle (default: the newest run on real data under ./runs)."),
     ] = None,
     table: Annotated[
         TableFormat, typer.Option("--format", help="How the rows are written.")

@@ -30,21 +30,45 @@ class SplitKind(StrEnum):
     blocks = "blocks"
 
 
+def complete_arch(incomplete: str) -> list[str]:
+    """The architectures' names that begin so, for the shell's tab key."""
+    from alld.model.architectures import NAMES
+
+    return [name for name in NAMES if name.startswith(incomplete)]
+
+
+def complete_config(incomplete: str) -> list[str]:
+    """The shipped configurations that begin so."""
+    from alld.config import shipped_configs
+
+    return [name for name in shipped_configs() if name.startswith(incomplete)]
+
+
+def complete_setting(incomplete: str) -> list[str]:
+    """The dotted keys that begin so, up to their equals sign."""
+    from alld.config import setting_keys
+
+    return [f"{key}=" for key in setting_keys() if key.startswith(incomplete)]
+
+
 def train(
     arch: Annotated[
         str | None,
-        typer.Option(help="Network; `alld models` lists them [default: resnet50]."),
+        typer.Option(
+            help="Network; `alld models` lists them (default: resnet50).",
+            autocompletion=complete_arch,
+        ),
     ] = None,
     data: DataOption = None,
     split: Annotated[
         SplitKind | None,
-        typer.Option(help="How test and validation images are drawn [default: grouped]."),
+        typer.Option(help="How test and validation images are drawn (default: grouped)."),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(help="Draws the split and the training [default: 0].")
+        int | None, typer.Option(help="Draws the split and the training (default: 0).")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="The run's folder [default: runs/ARCH-TIME].")
+        Path | None, typer.Option(help="The run's folder (default: runs/ARCH-TIME).")
     ] = None,
     resume: Annotated[
         Path | None,
@@ -52,26 +76,26 @@ def train(
     ] = None,
     epochs: Annotated[
         int | None,
-        typer.Option(help="Epochs with all layers [default: 18].", rich_help_panel=SETTINGS),
+        typer.Option(help="Epochs with all layers (default: 18).", rich_help_panel=SETTINGS),
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option(help="Images a step [default: 64].", rich_help_panel=SETTINGS)
+        int | None, typer.Option(help="Images a step (default: 64).", rich_help_panel=SETTINGS)
     ] = None,
     lr: Annotated[
         float | None,
-        typer.Option(help="Highest learning rate [default: 1e-3].", rich_help_panel=SETTINGS),
+        typer.Option(help="Highest learning rate (default: 1e-3).", rich_help_panel=SETTINGS),
     ] = None,
     image_size: Annotated[
         int | None,
         typer.Option(
-            help="Side in pixels of the network's input [default: 224].", rich_help_panel=SETTINGS
+            help="Side in pixels of the network's input (default: 224).", rich_help_panel=SETTINGS
         ),
     ] = None,
     pretrained: Annotated[
         bool | None,
         typer.Option(
             "--pretrained/--no-pretrained",
-            help="Start from ImageNet weights, or from random ones [default: pretrained].",
+            help="Start from ImageNet weights, or from random ones (default: pretrained).",
             rich_help_panel=SETTINGS,
         ),
     ] = None,
@@ -95,7 +119,9 @@ def train(
     config: Annotated[
         str | None,
         typer.Option(
-            help="YAML file, or the name of a shipped one such as quick.", rich_help_panel=SETTINGS
+            help="YAML file, or the name of a shipped one such as quick.",
+            rich_help_panel=SETTINGS,
+            autocompletion=complete_config,
         ),
     ] = None,
     assignments: Annotated[
@@ -105,6 +131,7 @@ def train(
             metavar="KEY=VALUE",
             help="Any setting; may be repeated.",
             rich_help_panel=SETTINGS,
+            autocompletion=complete_setting,
         ),
     ] = None,
     device: DeviceOption = None,

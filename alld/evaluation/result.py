@@ -90,7 +90,9 @@ def caveats(evaluation: Evaluation) -> list[str]:
             f"{data['torn_groups']} groups of same cells or overlapping crops lie on both sides "
             f"of this {data['split']} split, which flatters the numbers; --split grouped does not."
         )
-    if data["name"] == "ALL-IDB2":
+    if evaluation.synthetic:
+        sentences.append("SYNTHETIC: drawn images; these numbers say nothing about real cells.")
+    elif data["name"] == "ALL-IDB2":
         sentences.append(
             "ALL-IDB2 has no patient ids: cells of one patient may be on both sides of any split."
         )

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import fastai.callback.schedule  # noqa: F401 - gives Learner fit_one_cycle
-import numpy as np
 import torch
 from fastai.callback.core import Callback, TrainEvalCallback
 from fastai.data.core import DataLoaders
@@ -22,11 +21,9 @@ from alld.data.manifest import Manifest
 from alld.data.sources import load_manifest
 from alld.data.splits import Split, make_split, split_text
 from alld.errors import Interrupted, RunError
-from alld.inference.predictor import blast_probability
-from alld.model.backbones import create_model, layer_groups, normalisation
-from alld.model.bundle import BundleInfo, TrainedOn, library_versions, write_bundle
+from alld.model.backbones import create_model, layer_groups
+from alld.model.bundle import library_versions, write_bundle
 from alld.model.device import keep_freed_memory, resolve_device, set_threads
-from alld.stats.metrics import all_metrics
 from alld.training.callbacks import (
     EpochSeed,
     FrozenBody,
@@ -36,6 +33,7 @@ from alld.training.callbacks import (
     StopOnSignal,
 )
 from alld.training.checkpoints import Checkpoint, EpochRecord, load_best_weights, load_newest
+from alld.training.describe import describe
 from alld.training.loaders import make_loaders
 from alld.training.phases import Phase, phases
 from alld.training.run import Run, check_free, create_run, default_folder, open_run, read_split
@@ -171,7 +169,7 @@ def _fit_and_save(
         _fit(run, learner, config, checkpoint, listener)
         if config.train.select == "best":
             learner.model.load_state_dict(load_best_weights(run.checkpoints))
-        info = _describe(run, manifest, split, learner, config)
+        info = describe(run, manifest, split, learner, config)
         write_bundle(run.bundle, learner.model, info)
     except (Exception, KeyboardInterrupt) as error:
         status = getattr(error, "exit_status", 130 if isinstance(error, KeyboardInterrupt) else 1)
@@ -263,50 +261,3 @@ def _interrupted(run: Run, epochs_done: int, number: int) -> Interrupted:
         f"go on with: alld train --resume {run.folder}",
         exit_status=128 + number,
     )
-
-
-def validation_probabilities(learner: Learner, temperature: float = 1.0) -> np.ndarray:
-    """(n_valid,) P(blast) of the validation images, by the training loop's own loader."""
-    learner.model.eval()
-    with torch.inference_mode():
-        logits = [learner.model(images) for images, _ in learner.dls.valid]
-    return blast_probability(torch.cat(logits).double().cpu().numpy(), temperature)
-
-
-def _describe(
-    run: Run, manifest: Manifest, split: Split, learner: Learner, config: Config
-) -> BundleInfo:
-    valid = split.indices("valid")
-    mean, std = normalisation(config.model.arch)
-    facts = run.info
-    validation = all_metrics(
-        np.array([manifest.records[index].label for index in valid]),
-        validation_probabilities(learner),
-        threshold=0.5,
-        groups=[split.groups[index] for index in valid],
-    )
-    return BundleInfo(
-        arch=config.model.arch,
-        initial_weights=_initial_weights(config),
-        image_size=config.data.image_size,
-        mean=mean,
-        std=std,
-        data=TrainedOn(
-            name=manifest.kind,
-            fingerprint=manifest.fingerprint,
-            images=len(manifest),
-            synthetic=manifest.synthetic,
-            split=split.kind,
-            split_seed=split.seed,
-            split_sha256=facts["split"]["sha256"],
-            groups=split.groups_source,
-        ),
-        validation={name: metric.as_dict() for name, metric in validation.items()},
-        versions=facts["versions"],
-    )
-
-
-def _initial_weights(config: Config) -> str:
-    if config.model.weights is not None:
-        return f"file {config.model.weights.name}"
-    return "ImageNet" if config.model.pretrained else "random"
