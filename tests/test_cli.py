@@ -228,7 +228,7 @@ def test_the_help_says_the_defaults(alld: Callable[..., Answer]) -> None:
     """Brackets in a help text would be taken for markup and vanish."""
     out = " ".join(alld("train", "--help")[1].replace("│", " ").split())
     assert "(default: grouped)" in out
-    assert " ." not in out
+    assert " . " not in out
 
 
 @pytest.mark.parametrize(
