@@ -71,6 +71,11 @@ def run_command(arguments: list[str]) -> int:
     except BrokenPipeError:  # the reader of our output has left, as `head` does
         sys.stdout = None
         return 141
+    except OSError as error:  # a full disk, a folder that may not be written to
+        display.fail(
+            f"{error.filename or 'a file'}: {error.strerror or error}; nothing was kept of it"
+        )
+        return 2
     except Exception as error:
         # typer keeps its click private: a misspelt option is known by this method alone.
         explain = getattr(error, "format_message", None)

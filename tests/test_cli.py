@@ -188,6 +188,17 @@ def test_bad_input_is_status_2_with_its_line(
         assert len(err.splitlines()) == 1
 
 
+def test_a_place_that_cannot_be_written_is_one_line(
+    alld: Callable[..., Answer], run_folder: Path, drawn_set: Path, tmp_path: Path
+) -> None:
+    """--out below a file, which is no folder: status 2, no traceback."""
+    (tmp_path / "file").touch()
+    out = tmp_path / "file" / "rows.csv"
+    status, _, err = alld("predict", "--model", run_folder, "--out", out, drawn_set / "Im001_1.tif")
+    assert status == 2
+    assert err.splitlines()[-1].startswith("error: ")
+
+
 def test_a_truncated_image_in_the_set_is_named(alld: Callable[..., Answer], tmp_path: Path) -> None:
     """A training set with an unreadable file is refused with the file's name."""
     data = draw_all_idb2(tmp_path / "set", per_class=10)

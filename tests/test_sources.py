@@ -134,6 +134,16 @@ def test_positive_names_the_blasts_among_own_folders(tmp_path: Path) -> None:
     assert load(tmp_path, "L1").labels == [BLAST, HEALTHY, HEALTHY]
 
 
+def test_a_positive_that_names_nothing_is_refused(tmp_path: Path) -> None:
+    """A misspelt --positive would make every image healthy; ALL-IDB2 needs none."""
+    draw(tmp_path / "own" / "L1" / "a.tif")
+    with pytest.raises(DataError, match="--positive L2: no folder or label"):
+        load(tmp_path / "own", "L2")
+    draw_all_idb2(tmp_path / "idb", per_class=1)
+    with pytest.raises(DataError, match="whose file names say"):
+        load(tmp_path / "idb", "L1")
+
+
 def test_a_table_with_patients(tmp_path: Path) -> None:
     """path,label,patient: paths are relative to the table, patients become groups."""
     draw(tmp_path / "x" / "a.tif")

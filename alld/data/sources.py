@@ -57,6 +57,8 @@ def load_manifest(data: DataConfig, progress: Progress | None = None) -> Manifes
         raise DataError(f"{root}: neither a folder nor a .csv table; see `alld train --help`")
     else:
         manifest = _read_folder(root, data.positive, progress)
+    if data.positive is not None and BLAST not in manifest.labels:
+        raise DataError(f"--positive {data.positive}: no folder or label in {root} is called so")
     check_manifest(manifest)
     return manifest
 
@@ -76,6 +78,11 @@ def _read_folder(root: Path, positive: str | None, progress: Progress | None) ->
     if not images:
         raise DataError(NO_DATA.format(place=root, seen="no image lies in or below that folder"))
     crops = [path for path in images if _ALL_IDB2_NAME.fullmatch(path.name)]
+    if crops and positive is not None:
+        raise DataError(
+            f"--positive {positive}: {crops[0].parent} is ALL-IDB2, whose file names say "
+            "the class; leave the option out"
+        )
     if crops:
         return _read_all_idb2(crops, len(images) - len(crops), progress)
     labelled = [(path, _folder_label(path, root, positive), None) for path in images]
