@@ -83,6 +83,8 @@ def run_command(arguments: list[str]) -> int:
             raise
         display.fail(f"{explain()} ({_help_for(error)})")
         return 2
+    if status == 130:  # typer turns Ctrl-C into a silent exit
+        display.say("stopped by Ctrl-C")
     return status if isinstance(status, int) else 0
 
 

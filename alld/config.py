@@ -138,16 +138,16 @@ def load_config(
         ConfigError: an unknown file, key or value, named with what was seen.
     """
     settings: dict[str, Any] = {}
-    place = "settings"
     if file is not None:
         path = find_config(file)
-        settings, place = _read_yaml(path), str(path)
+        settings = _read_yaml(path)
+        parse_config(settings, str(path))  # its own faults are told apart from those of options
     for text in assignments:
         key, value = _parse_assignment(text)
         _assign(settings, key, value)
     for key, value in (options or {}).items():
         _assign(settings, key, value)
-    return parse_config(settings, place)
+    return parse_config(settings, "settings")
 
 
 def parse_config(settings: Mapping[str, Any], place: str) -> Config:

@@ -159,7 +159,13 @@ def prediction_line(prediction: "Prediction") -> str:
     if prediction.error is not None:
         return f"error    {prediction.error}"
     probability = prediction.probability or 0.0
-    return f"{prediction.verdict:<8} P(blast) {probability:.3f}  {prediction.path}"
+    return f"{prediction.verdict:<8} P(blast) {probability:.3f}  {one_line(prediction.path)}"
+
+
+def one_line(name: str) -> str:
+    """A file's name with control characters and line breaks spelt out: it forges no line."""
+    spelt = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+    return "".join(spelt)
 
 
 def summary(counts: dict[str, int]) -> str:

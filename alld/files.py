@@ -69,9 +69,11 @@ def new_folder(path: Path) -> Iterator[Path]:
         for file in sorted(beside.rglob("*")):
             sync(file)
         sync(beside)
+        former = _beside(path)
         if path.exists():
-            shutil.rmtree(path)
+            os.replace(path, former)  # nothing is deleted before the new folder stands
         os.replace(beside, path)
+        shutil.rmtree(former, ignore_errors=True)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     sync(path.parent)

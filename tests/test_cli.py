@@ -277,10 +277,12 @@ def test_models_lists_what_arch_may_say(alld: Callable[..., Answer]) -> None:
 def test_a_damaged_run_is_listed_as_such(alld: Callable[..., Answer], workplace: Path) -> None:
     """`alld runs` lists a run whose run.json cannot be read instead of falling over it."""
     (workplace / "runs" / "second").mkdir()
-    (workplace / "runs" / "second" / "run.json").write_text("{")
-    status, out, _ = alld("runs", "--json")
-    assert status == 0
-    assert {row["state"] for row in json.loads(out)} == {"finished", "damaged"}
+    for content in ("{", "[]", '{"state": "finished"}', '{"state": "running", "data": null}'):
+        (workplace / "runs" / "second" / "run.json").write_text(content)
+        status, out, _ = alld("runs", "--json")
+        assert status == 0
+        assert {row["state"] for row in json.loads(out)} == {"finished", "damaged"}
+        assert alld("evaluate", "runs/second")[0] == 2
 
 
 def test_a_reader_that_leaves_early_is_no_error(run_folder: Path, drawn_set: Path) -> None:

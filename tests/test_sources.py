@@ -131,7 +131,9 @@ def test_positive_names_the_blasts_among_own_folders(tmp_path: Path) -> None:
     draw(tmp_path / "lymphocyte" / "a.tif", blast=False)
     draw(tmp_path / "monocyte" / "b.tif", blast=False)
     draw(tmp_path / "L1" / "c.tif")
-    assert load(tmp_path, "L1").labels == [BLAST, HEALTHY, HEALTHY]
+    manifest = load(tmp_path, "L1")
+    assert manifest.labels == [BLAST, HEALTHY, HEALTHY]
+    assert manifest.warnings == ("--positive L1: counted as healthy: lymphocyte, monocyte",)
 
 
 def test_a_positive_that_names_nothing_is_refused(tmp_path: Path) -> None:
@@ -149,8 +151,9 @@ def test_a_table_with_patients(tmp_path: Path) -> None:
     draw(tmp_path / "x" / "a.tif")
     draw(tmp_path / "x" / "b.tif", blast=False)
     table = tmp_path / "set.csv"
-    table.write_text("path,label,patient\nx/a.tif,blast,p1\nx/b.tif,0,p2\n")
+    table.write_text("path,label,Patient,age\nx/a.tif,blast,p1\nx/b.tif,0, p2 \n")
     manifest = load(table)
+    assert manifest.warnings[0].endswith("columns that mean nothing to ALLD: age")
     assert [(r.path, r.label, r.group) for r in manifest] == [
         ("x/a.tif", BLAST, "p1"),
         ("x/b.tif", HEALTHY, "p2"),

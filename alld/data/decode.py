@@ -132,7 +132,8 @@ def read_image_bytes(path: Path) -> bytes:
         raise _failure(path, error) from error
     except (OSError, ValueError) as error:  # ValueError: a name with a null byte
         reason = getattr(error, "strerror", None) or error
-        raise _failure(path, f"cannot be read ({reason}); check its permissions") from error
+        advice = "name" if isinstance(error, FileNotFoundError) else "permissions"
+        raise _failure(path, f"cannot be read ({reason}); check its {advice}") from error
     return data
 
 

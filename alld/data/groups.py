@@ -56,7 +56,8 @@ def load_groups(
 def from_relations(manifest: Manifest, relations: Sequence[Relation]) -> Groups:
     """Images joined by any relation, directly or through others, named after the first of them."""
     numbers = group_indices(len(manifest), relations)
-    names = tuple(Path(manifest.records[number].path).stem for number in numbers)
+    # Whole paths: blast/000.tif and healthy/000.tif have one stem and nothing else in common.
+    names = tuple(manifest.records[number].path for number in numbers)
     source = f"same cells and overlapping crops, found by ALLD (method {ALGORITHM_VERSION})"
     return Groups(names, source, tuple(relations))
 
@@ -67,14 +68,20 @@ def _from_file(manifest: Manifest, file: Path) -> Groups:
             rows = list(csv.DictReader(table))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"--groups {file}: cannot be read as a CSV table: {error}") from error
-    if rows and not {"path", "group"} <= rows[0].keys():
-        raise DataError(f"--groups {file}: needs the columns path,group; found {','.join(rows[0])}")
-    given = {row["path"]: row["group"] for row in rows}
+    if not rows or not {"path", "group"} <= rows[0].keys():
+        seen = ",".join(rows[0]) if rows else "no rows"
+        raise DataError(f"--groups {file}: needs rows with the columns path,group; found {seen}")
+    given: dict[str, str] = {}
+    for row in rows:
+        path, group = row["path"], (row["group"] or "").strip()
+        if not group or given.setdefault(path, group) != group:
+            raise DataError(f"--groups {file}: {path} needs one group, found {group!r} there")
     unknown = sorted(given.keys() - {record.path for record in manifest})
     if unknown:
         raise DataError(f"--groups {file}: {unknown[0]} is no image of {manifest.root}")
     names = [given.get(record.path) or f"image {record.path}" for record in manifest]
-    return Groups(tuple(names), f"file {file.name}")
+    source = f"file {file.name}, {len(given)} images in {len(set(given.values()))} groups"
+    return Groups(tuple(names), source)
 
 
 def _cache_file(manifest: Manifest) -> Path:

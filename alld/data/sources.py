@@ -4,6 +4,7 @@ import csv
 import os
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path, PurePosixPath
 
@@ -86,7 +87,11 @@ def _read_folder(root: Path, positive: str | None, progress: Progress | None) ->
     if crops:
         return _read_all_idb2(crops, len(images) - len(crops), progress)
     labelled = [(path, _folder_label(path, root, positive), None) for path in images]
-    return _build(root, "folders", labelled, progress)
+    built = _build(root, "folders", labelled, progress)
+    if positive is None:
+        return built
+    healthy = {path.parent.name for path, label, _ in labelled if label == HEALTHY}
+    return replace(built, warnings=(_told_healthy(positive, healthy),))
 
 
 def _read_all_idb2(crops: Sequence[Path], others: int, progress: Progress | None) -> Manifest:
@@ -106,14 +111,13 @@ def _read_all_idb2(crops: Sequence[Path], others: int, progress: Progress | None
     deviation = "" if built.synthetic else _deviation_from_original(built.records)
     if deviation:
         warnings.append(f"{folders[0]}: not the original ALL-IDB2: {deviation}")
-    return Manifest(
-        root=built.root,
-        kind=built.kind,
-        records=built.records,
-        synthetic=built.synthetic,
-        original=not built.synthetic and not deviation,
-        warnings=tuple(warnings),
-    )
+    original = not built.synthetic and not deviation
+    return replace(built, original=original, warnings=tuple(warnings))
+
+
+def _told_healthy(positive: str, names: set[str]) -> str:
+    """Everything that is not `positive` counts as healthy: a misspelt name must be seen."""
+    return f"--positive {positive}: counted as healthy: {', '.join(sorted(names))}"
 
 
 def _crop_label(path: Path) -> int:
@@ -144,7 +148,7 @@ def _deviation_from_original(records: Sequence[ImageRecord]) -> str:
 def _folder_label(path: Path, root: Path, positive: str | None) -> int:
     """The label by the nearest folder between the image and `root` that names a class."""
     folders = [part.lower() for part in path.relative_to(root).parts[:-1]]
-    if positive is not None:
+    if positive is not None and folders:
         return BLAST if positive.lower() in folders else HEALTHY
     for name in reversed(folders):
         if name in _CLASS_FOLDERS:
@@ -159,23 +163,33 @@ def _read_table(table: Path, positive: str | None, progress: Progress | None) ->
     try:
         with open(table, encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
-            rows = list(reader)
-            columns = reader.fieldnames or []
+            reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or []]
+            columns, rows = list(reader.fieldnames), list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{table}: cannot be read as a UTF-8 CSV table: {error}") from error
     if not {"path", "label"} <= set(columns):
         raise DataError(f"{table}: needs the columns path,label; found {','.join(columns)}")
-    owner = next((column for column in ("patient", "group") if column in columns), None)
     labelled = []
     for number, row in enumerate(rows, start=2):  # line 1 holds the column names
-        label = _table_label(row["label"], positive, f"{table}, line {number}")
-        labelled.append((table.parent / row["path"], label, row[owner] or None if owner else None))
-    return _build(table.parent, "table", labelled, progress)
+        place, path = f"{table}, line {number}", (row["path"] or "").strip()
+        if not path:
+            raise DataError(f"{place}: no path; name an image file")
+        owner = (row.get("patient") or row.get("group") or "").strip() or None
+        labelled.append((table.parent / path, _table_label(row["label"], positive, place), owner))
+    built = _build(table.parent, "table", labelled, progress)
+    warnings = []
+    unused = sorted(set(columns) - {"path", "label", "patient", "group"})
+    if unused:
+        warnings.append(f"{table}: columns that mean nothing to ALLD: {', '.join(unused)}")
+    if positive is not None:
+        healthy = {str(row["label"]).strip() for row in rows} - {positive}
+        warnings.append(_told_healthy(positive, healthy))
+    return replace(built, warnings=tuple(warnings))
 
 
 def _table_label(text: str | None, positive: str | None, place: str) -> int:
     label = (text or "").strip().lower()
-    if positive is not None:
+    if positive is not None and label:
         return BLAST if label == positive.lower() else HEALTHY
     if label not in _TABLE_LABELS:
         raise DataError(

@@ -117,7 +117,7 @@ def _read(path: Path) -> Checkpoint:
 
 
 def _newest_first(folder: Path) -> list[Path]:
-    return sorted(folder.glob("epoch-*"), reverse=True)
+    return sorted(folder.glob("epoch-*"), key=lambda path: int(path.name[6:]), reverse=True)
 
 
 def _parameters(optimiser: Optimizer) -> Iterator[nn.Parameter]:

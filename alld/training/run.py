@@ -64,8 +64,11 @@ class Run:
     def state(self) -> str:
         """running, interrupted, failed, finished, or damaged where run.json cannot be read."""
         try:
-            return str(self.info["state"])
-        except (OSError, ValueError, KeyError):
+            info = self.info
+            _ = info["data"]["synthetic"], info["data"]["name"], info["data"]["images"]
+            _ = info["split"]["kind"], info["split"]["seed"], info["arch"], info["started"]
+            return str(info["state"])
+        except (OSError, ValueError, KeyError, TypeError):
             return "damaged"
 
 
@@ -129,9 +132,11 @@ def open_run(folder: Path) -> Run:
             f"{folder}: no run there (no run.json); `alld runs` lists those under ./runs"
         )
     try:
-        _ = run.info["state"], run.config
-    except (OSError, ValueError, KeyError) as error:
-        raise RunError(f"{folder}: its run.json or config.yaml is damaged: {error}") from error
+        _ = run.config
+    except (OSError, ValueError) as error:
+        raise RunError(f"{folder}: its config.yaml is damaged: {error}") from error
+    if run.state == "damaged":
+        raise RunError(f"{folder}: its run.json is damaged; train again")
     return run
 
 
@@ -207,7 +212,7 @@ def _part(text: str) -> Part:
 def _age(run: Run) -> tuple[str, str]:
     try:
         return str(run.info["started"]), run.folder.name
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return "", run.folder.name
 
 

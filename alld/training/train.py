@@ -127,9 +127,13 @@ def _load_data(config: Config, listener: Listener) -> tuple[Manifest, Groups]:
 def _resolve(config: Config, manifest: Manifest) -> Config:
     """Settings that mean the same from any folder and on any later day."""
     root = manifest.root if config.data.root.is_dir() else config.data.root
-    split = config.split.model_copy(update={"seed": config.split_seed})
+    groups = config.split.groups and config.split.groups.expanduser().resolve()
+    split = config.split.model_copy(update={"seed": config.split_seed, "groups": groups})
     data = config.data.model_copy(update={"root": root.expanduser().resolve()})
-    return config.model_copy(update={"data": data, "split": split})
+    model = config.model
+    if model.weights is not None:
+        model = model.model_copy(update={"weights": model.weights.expanduser().resolve()})
+    return config.model_copy(update={"data": data, "split": split, "model": model})
 
 
 def _create(config: Config) -> nn.Sequential:
@@ -163,9 +167,9 @@ def _fit_and_save(
     listener: Listener,
 ) -> Run:
     config, began, before = run.config, time.monotonic(), run.info["seconds"]
-    listener.begin(run, manifest, split)
-    learner = _make_learner(model, loaders, config)
     try:
+        listener.begin(run, manifest, split)
+        learner = _make_learner(model, loaders, config)
         _fit(run, learner, config, checkpoint, listener)
         if config.train.select == "best":
             learner.model.load_state_dict(load_best_weights(run.checkpoints))
