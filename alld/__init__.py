@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from alld.inference.predictor import Predictor as Predictor
 
 __version__ = "0.1.0"
+# Stands on every output that could be taken for a medical one.
+NOTICE = "For research. Not a medical device, not for diagnosis."
 __all__ = ["Config", "Predictor", "evaluate", "load", "load_config", "train"]
 
 _HOMES = {

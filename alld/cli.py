@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from alld import display
+from alld import NOTICE, display
 from alld.commands import demo, evaluate, lists, predict, synth, train
 from alld.errors import AlldError, Interrupted
 
@@ -20,7 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Train, evaluate and run classifiers that tell leukaemic blasts from healthy cells.\n\n"
-    "For research. Not a medical device, not for diagnosis.",
+    + NOTICE,
 )
 for command in (
     demo.demo,
@@ -72,9 +72,7 @@ def run_command(arguments: list[str]) -> int:
         sys.stdout = None
         return 141
     except OSError as error:  # a full disk, a folder that may not be written to
-        display.fail(
-            f"{error.filename or 'a file'}: {error.strerror or error}; nothing was kept of it"
-        )
+        display.fail(f"{error.filename or 'the output'}: {error.strerror or error}")
         return 2
     except Exception as error:
         # typer keeps its click private: a misspelt option is known by this method alone.

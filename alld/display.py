@@ -13,12 +13,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bars
 from rich.table import Table
 
+from alld import NOTICE
+
 if TYPE_CHECKING:
     from alld.evaluation.result import Evaluation
     from alld.inference.predictor import Prediction
     from alld.training.callbacks import Progress
 
-NOTICE = "For research. Not a medical device, not for diagnosis."
 # Without a terminal rich would wrap at 80 columns and break file names in logs.
 errors = Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
 # A table that goes into a file or a pipe is not folded to a terminal's width.

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from alld import display
+from alld import NOTICE, display
 from alld.commands.options import DeviceOption, JsonOption, VerboseOption, newest_run, print_json
 from alld.errors import ConfigError
 
@@ -72,7 +72,7 @@ def predict(
     for note, images in notes.items():
         display.say(f"note: {note} ({display.images(images)})")
     display.say(display.summary(counts))
-    display.say(display.NOTICE)
+    display.say(NOTICE)
     if counts["failed"]:
         raise typer.Exit(1)
 

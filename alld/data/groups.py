@@ -3,18 +3,16 @@
 import csv
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import platformdirs
 
-from alld.data.manifest import Manifest
+from alld.data.manifest import Manifest, Progress
 from alld.data.relations import ALGORITHM_VERSION, Relation, find_relations, group_indices
 from alld.errors import DataError
 from alld.files import write_json
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)

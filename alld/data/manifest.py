@@ -1,7 +1,7 @@
 """The table of images: where each lies, what it is called, its label and its hash."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -13,6 +13,7 @@ from alld.files import sha256_hex
 HEALTHY, BLAST = 0, 1
 LABEL_NAMES = ("healthy", "blast")
 Kind = Literal["ALL-IDB2", "folders", "table"]
+Progress = Callable[[int, int], None]  # images done, images in all
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import csv
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path, PurePosixPath
@@ -16,13 +16,13 @@ from alld.data.manifest import (
     ImageRecord,
     Kind,
     Manifest,
+    Progress,
     check_manifest,
 )
 from alld.errors import DataError
 from alld.files import sha256_hex
 
 IMAGE_SUFFIXES = frozenset({".tif", ".tiff", ".bmp", ".png", ".jpg", ".jpeg"})
-Progress = Callable[[int, int], None]  # images done, images in all
 
 # ALL-IDB1's whole fields are ImNNN_0.jpg and ImNNN_1.jpg: only .tif is a crop of ALL-IDB2.
 _ALL_IDB2_NAME = re.compile(r"Im(\d{3})_(\d)\.tif", re.IGNORECASE)

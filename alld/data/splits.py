@@ -5,6 +5,8 @@ parts in proportion to the room that each part has left, large units first, so t
 out balanced and no unit is torn.
 """
 
+import csv
+import io
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -220,9 +222,6 @@ COLUMNS = "path,label,group,part"
 
 def split_text(manifest: Manifest, split: Split) -> str:
     """The split as CSV; its SHA-256 is the split's hash."""
-    import csv
-    import io
-
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS.split(","))

@@ -1,11 +1,11 @@
 """The held-out test of a run: its test images through the predictor, its numbers into files."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from alld.data.manifest import LABEL_NAMES, Manifest, class_counts
+from alld.data.manifest import LABEL_NAMES, Manifest, Progress, class_counts
 from alld.data.sources import load_manifest
 from alld.data.splits import Split
 from alld.errors import DataError, RunError
@@ -15,8 +15,6 @@ from alld.files import new_folder, write_csv, write_json, write_text
 from alld.inference.predictor import COLUMNS, Prediction, Predictor
 from alld.stats.metrics import all_metrics, confusion
 from alld.training.run import Run, open_run, read_split
-
-Progress = Callable[[int, int], None]  # images done, images in all
 
 
 def evaluate(folder: Path, device: str = "auto", progress: Progress | None = None) -> Evaluation:

@@ -4,11 +4,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from alld import NOTICE
 from alld.data.manifest import LABEL_NAMES
 from alld.inference.predictor import Prediction
 from alld.stats.metrics import Confusion, Metric
 
-NOTICE = "For research. Not a medical device, not for diagnosis."
 TITLES = {
     "accuracy": "Accuracy",
     "sensitivity": "Sensitivity",

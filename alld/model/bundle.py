@@ -19,6 +19,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import nn
 
+from alld import NOTICE
 from alld.data.preprocess import RESIZE_POLICY
 from alld.errors import BundleError, ConfigError
 from alld.files import new_folder, sha256_hex, write_bytes
@@ -65,7 +66,7 @@ class BundleInfo(_Strict):
     data: TrainedOn
     validation: dict[str, dict[str, Any]]
     versions: dict[str, str]
-    notice: str = "For research. Not a medical device, not for diagnosis."
+    notice: str = NOTICE
 
     @field_validator("resize")
     @classmethod

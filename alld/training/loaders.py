@@ -5,7 +5,7 @@ network sees them, for the random crops; validation images exactly as `preproces
 """
 
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,7 +18,7 @@ from fasttransform import Transform
 from torch import Tensor
 
 from alld.config import Config
-from alld.data.manifest import Manifest
+from alld.data.manifest import Manifest, Progress
 from alld.data.preprocess import resize, to_square
 from alld.data.splits import Split
 from alld.model.backbones import normalisation
@@ -26,7 +26,6 @@ from alld.training import augment
 
 # A crop of 80 % of the side still has the network's resolution at this enlargement.
 CANVAS = 1.25
-Progress = Callable[[int, int], None]  # images decoded, images in all
 
 
 class BatchSource(Protocol):
