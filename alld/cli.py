@@ -3,8 +3,9 @@
 Heavy libraries are imported inside the commands, so that `alld --help` is quick.
 """
 
+import os
 import sys
-import warnings
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -12,6 +13,8 @@ import typer
 from alld import NOTICE, display
 from alld.commands import demo, evaluate, lists, predict, synth, train
 from alld.errors import AlldError, Interrupted
+
+CLOSED_PIPE = 141  # as a shell reports a command whose reader left, `head` for one
 
 app = typer.Typer(
     name="alld",
@@ -54,8 +57,19 @@ def _options(
 
 def run_command(arguments: list[str]) -> int:
     """Run one command and return its exit status; an error of the user's is one line."""
-    # fastai compiles a function in a way that torch has deprecated; no user can mend that.
-    warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated")
+    try:
+        status = _run(arguments)
+        sys.stdout.flush()  # a reader that has left is noticed here at the latest
+    except BrokenPipeError:
+        status = CLOSED_PIPE
+    if status == CLOSED_PIPE:
+        # Python flushes once more when it ends, and would complain.
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return status
+
+
+def _run(arguments: list[str]) -> int:
     command = typer.main.get_command(app)
     try:
         status = command.main(arguments, prog_name="alld", standalone_mode=False)
@@ -66,12 +80,15 @@ def run_command(arguments: list[str]) -> int:
         display.fail(str(error))
         return error.exit_status
     except (KeyboardInterrupt, typer.Abort):
-        display.fail("stopped by Ctrl-C")
-        return 130
-    except BrokenPipeError:  # the reader of our output has left, as `head` does
-        sys.stdout = None
-        return 141
+        return _stopped()
+    except SystemExit as leaving:
+        # typer and rich turn a broken pipe into a plain failure.
+        if isinstance(leaving.__context__, BrokenPipeError):
+            return CLOSED_PIPE
+        raise
     except OSError as error:  # a full disk, a folder that may not be written to
+        if isinstance(error, BrokenPipeError):
+            return CLOSED_PIPE
         display.fail(f"{error.filename or 'the output'}: {error.strerror or error}")
         return 2
     except Exception as error:
@@ -82,15 +99,15 @@ def run_command(arguments: list[str]) -> int:
         display.fail(f"{explain()} ({_help_for(error)})")
         return 2
     if status == 130:  # typer turns Ctrl-C into a silent exit
-        display.say("stopped by Ctrl-C")
+        return _stopped()
     return status if isinstance(status, int) else 0
+
+
+def _stopped() -> int:
+    display.say("stopped by Ctrl-C")
+    return 130
 
 
 def _help_for(error: Exception) -> str:
     context = getattr(error, "ctx", None)
     return f"see `{context.command_path if context else 'alld'} --help`"
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit: 0 done, 1 some inputs failed, 2 mend something, 130 or 143."""
-    sys.exit(run_command(sys.argv[1:] if arguments is None else arguments))

@@ -8,7 +8,7 @@
     └── RunError         a run folder, or a run that cannot go on
         └── Interrupted  stopped by a signal, resumable: 130 (Ctrl-C) or 143 (SIGTERM)
 
-A message names the place, what was seen there, and what to do next. `cli.main` alone prints it.
+A message names the place, what was seen there, and what to do next; `cli` alone prints it.
 """
 
 

@@ -285,18 +285,57 @@ def test_a_damaged_run_is_listed_as_such(alld: Callable[..., Answer], workplace:
         assert alld("evaluate", "runs/second")[0] == 2
 
 
-def test_a_reader_that_leaves_early_is_no_error(run_folder: Path, drawn_set: Path) -> None:
-    """`alld predict ... | head -1` ends without a traceback."""
+@pytest.mark.parametrize("table", ["text", "csv"])
+def test_a_reader_that_leaves_early_is_no_error(
+    run_folder: Path, drawn_set: Path, table: str
+) -> None:
+    """`alld predict ... | head -0` ends with the status that shells know, without a traceback."""
     command = [sys.executable, "-m", "alld", "predict", "--model", run_folder, drawn_set]
+    command += ["--format", table]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None
     assert process.stderr is not None
     process.stdout.close()
     errors = process.stderr.read().decode()
-    process.wait()
     process.stderr.close()
+    assert process.wait() == 141
     assert "Traceback" not in errors
     assert "Exception" not in errors
+
+
+def test_ctrl_c_in_the_middle_of_an_import_is_one_line(tmp_path: Path) -> None:
+    """Libraries choke on an exception there: the command ends at once, with its status."""
+    (tmp_path / "slow.py").write_text(
+        "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(60)\n"
+    )
+    code = "import signal; from alld import __main__ as m; import runpy\n"
+    code += "signal.signal(signal.SIGINT, m._interrupt)\nimport slow"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.getcwd()}"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (130, "stopped by Ctrl-C\n")
+
+
+def test_moved_images_are_found_where_the_user_says(
+    alld: Callable[..., Answer], workplace: Path, drawn_set: Path, tmp_path: Path
+) -> None:
+    """A run says where its images were; --data says where they are; others are refused."""
+    run = workplace / "runs" / "first"
+    config = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(config.replace(str(drawn_set), str(tmp_path / "gone")))
+    status, _, err = alld("evaluate", "runs/first")
+    assert status == 2
+    assert f"{tmp_path / 'gone'}: the images of runs/first were there" in err
+    assert alld("evaluate", "runs/first", "--data", drawn_set)[0] == 0
+    others = draw_all_idb2(tmp_path / "others", per_class=10)
+    status, _, err = alld("evaluate", "runs/first", "--data", others)
+    assert status == 2
+    assert "not the images that" in err
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

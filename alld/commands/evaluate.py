@@ -14,6 +14,10 @@ def evaluate(
         Path | None,
         typer.Argument(help="Run folder (default: the newest on real data under ./runs)."),
     ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Where the run's images lie now, if they were moved."),
+    ] = None,
     device: DeviceOption = None,
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
@@ -25,7 +29,7 @@ def evaluate(
     from alld.evaluation import evaluate as evaluation_room
 
     folder = run or newest_run()
-    evaluation = evaluation_room.evaluate(folder, device or "auto")
+    evaluation = evaluation_room.evaluate(folder, device or "auto", data=data)
     if as_json:
         print_json(evaluation.as_dict())
         return

@@ -122,8 +122,9 @@ def read_image_bytes(path: Path) -> bytes:
     try:
         status = path.stat()  # before open, which would wait for ever on a pipe
         if not stat.S_ISREG(status.st_mode):
-            kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe, socket or device"
-            raise refusal(f"is {kind}, not a file", "name an image file")
+            if stat.S_ISDIR(status.st_mode):
+                raise refusal("is a folder, not a file", "name an image, or a folder with images")
+            raise refusal("is a pipe, socket or device, not a file", "name an image file")
         with path.open("rb") as file:
             data = file.read(MAX_FILE_BYTES + 1) if status.st_size <= MAX_FILE_BYTES else b""
         if max(len(data), status.st_size) > MAX_FILE_BYTES:

@@ -21,7 +21,7 @@ from alld.data.drawing import draw_field, photograph
 from alld.data.manifest import BLAST, LABEL_NAMES
 from alld.data.synthetic_plan import Recipe, Shot, plan
 from alld.errors import ConfigError, DataError
-from alld.files import replacing, write_csv
+from alld.files import new_folder, write_csv
 
 _CNMC_SIDE = 450  # px
 _AT_ONCE = 64  # shots held in memory
@@ -41,16 +41,16 @@ def draw_set(
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(f"{folder}: is not an empty folder; name a new one for the drawn set")
     shots = plan(recipe)
-    files, rows = [], []
-    for number, (shot, pixels) in enumerate(zip(shots, _render(shots), strict=True)):
-        name = _file_name(recipe, number, shot)
-        _save(folder / name, pixels if recipe.layout != "c-nmc" else _on_black(pixels, shot))
-        files.append(folder / name)
-        rows.append({"path": name, **_truth(shot)})
-        if progress:
-            progress(number + 1, len(shots))
-    write_csv(folder / "truth.csv", list(rows[0]), rows)
-    return files
+    rows = []
+    with new_folder(folder) as beside:  # a part of a set would pass for a small one
+        for number, (shot, pixels) in enumerate(zip(shots, _render(shots), strict=True)):
+            name = _file_name(recipe, number, shot)
+            _save(beside / name, pixels if recipe.layout != "c-nmc" else _on_black(pixels, shot))
+            rows.append({"path": name, **_truth(shot)})
+            if progress:
+                progress(number + 1, len(shots))
+        write_csv(beside / "truth.csv", list(rows[0]), rows)
+    return [folder / row["path"] for row in rows]
 
 
 def _render(shots: Sequence[Shot]) -> Iterator[NDArray[np.uint8]]:
@@ -99,16 +99,15 @@ def _on_black(pixels: NDArray[np.uint8], shot: Shot) -> NDArray[np.uint8]:
 def _save(file: Path, pixels: NDArray[np.uint8]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     image = Image.fromarray(np.ascontiguousarray(pixels))
-    with replacing(file) as beside:
-        if file.suffix == ".bmp":
-            image.save(beside, format="BMP")
-            # BMP has no description; readers ignore what follows the pixels.
-            with open(beside, "ab") as end:
-                end.write(SYNTHETIC_MARK)
-            return
-        tags = TiffImagePlugin.ImageFileDirectory_v2()
-        tags[_DESCRIPTION_TAG] = SYNTHETIC_MARK.decode()
-        image.save(beside, format="TIFF", tiffinfo=tags)
+    if file.suffix == ".bmp":
+        image.save(file, format="BMP")
+        # BMP has no description; readers ignore what follows the pixels.
+        with open(file, "ab") as end:
+            end.write(SYNTHETIC_MARK)
+        return
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[_DESCRIPTION_TAG] = SYNTHETIC_MARK.decode()
+    image.save(file, format="TIFF", tiffinfo=tags)
 
 
 def _truth(shot: Shot) -> dict[str, Any]:

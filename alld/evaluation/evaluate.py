@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 
 from alld.data.manifest import LABEL_NAMES, Manifest, Progress, class_counts
-from alld.data.sources import load_manifest
 from alld.data.splits import Split
 from alld.errors import DataError, RunError
 from alld.evaluation.plots import draw_plots
@@ -14,11 +13,19 @@ from alld.evaluation.result import TABLE_COLUMNS, Evaluation, markdown_table, ta
 from alld.files import new_folder, write_csv, write_json, write_text
 from alld.inference.predictor import COLUMNS, Prediction, Predictor
 from alld.stats.metrics import all_metrics, confusion
-from alld.training.run import Run, open_run, read_split
+from alld.training.run import Run, open_run, read_manifest, read_split
 
 
-def evaluate(folder: Path, device: str = "auto", progress: Progress | None = None) -> Evaluation:
+def evaluate(
+    folder: Path,
+    device: str = "auto",
+    progress: Progress | None = None,
+    *,
+    data: Path | None = None,
+) -> Evaluation:
     """Test a finished run on the images it held out, and write `RUN/evaluation/`.
+
+    `data` is where these images lie now, if they were moved since the training.
 
     Raises:
         RunError: no finished run, or other images than those it was trained on.
@@ -28,7 +35,7 @@ def evaluate(folder: Path, device: str = "auto", progress: Progress | None = Non
     run = open_run(folder)
     if run.state != "finished":
         raise RunError(f"{folder}: {run.state}; finish it with `alld train --resume {folder}`")
-    manifest = load_manifest(run.config.data)
+    manifest = read_manifest(run, data)
     split = read_split(run, manifest)
     predictor = Predictor.load(run.folder, device)
     test = split.indices("test")

@@ -13,9 +13,10 @@ from typing import Any
 import yaml
 
 from alld.config import Config, dump_config, parse_config
-from alld.data.manifest import Manifest
+from alld.data.manifest import Manifest, Progress
+from alld.data.sources import load_manifest
 from alld.data.splits import PARTS, Part, Split
-from alld.errors import RunError
+from alld.errors import DataError, RunError
 from alld.files import sha256_hex, write_csv, write_json, write_text
 
 RUNS = Path("runs")
@@ -174,6 +175,22 @@ def newest_run(root: Path = RUNS) -> Run:
             "or name a model with --model RUN"
         )
     return finished[-1]
+
+
+def read_manifest(run: Run, data: Path | None = None, progress: Progress | None = None) -> Manifest:
+    """The images of a run, from where they were, or from `data` if they lie there now.
+
+    Raises:
+        DataError: they are gone, or no longer a set.
+    """
+    config = run.config.data
+    root = data or config.root
+    if data is None and not root.expanduser().exists():
+        raise DataError(
+            f"{root}: the images of {run.folder} were there and are gone; bring them back, "
+            f"or say where they are: alld evaluate {run.folder} --data DIR"
+        )
+    return load_manifest(config.model_copy(update={"root": root}), progress)
 
 
 def read_split(run: Run, manifest: Manifest) -> Split:

@@ -36,7 +36,15 @@ from alld.training.checkpoints import Checkpoint, EpochRecord, load_best_weights
 from alld.training.describe import describe
 from alld.training.loaders import make_loaders
 from alld.training.phases import Phase, phases
-from alld.training.run import Run, check_free, create_run, default_folder, open_run, read_split
+from alld.training.run import (
+    Run,
+    check_free,
+    create_run,
+    default_folder,
+    open_run,
+    read_manifest,
+    read_split,
+)
 
 
 @dataclass(frozen=True)
@@ -89,7 +97,7 @@ def resume(folder: Path, listener: Listener | None = None) -> Run:
         raise RunError(f"--resume {folder}: that run is finished; `alld evaluate {folder}` is next")
     config = run.config
     machine = _prepare_machine(config)
-    manifest = load_manifest(config.data, partial(listener.step, "reading images"))
+    manifest = read_manifest(run, progress=partial(listener.step, "reading images"))
     split = read_split(run, manifest)
     checkpoint, warnings = load_newest(run.checkpoints)
     for warning in warnings:
@@ -175,9 +183,12 @@ def _fit_and_save(
             learner.model.load_state_dict(load_best_weights(run.checkpoints))
         info = describe(run, manifest, split, learner, config)
         write_bundle(run.bundle, learner.model, info)
-    except (Exception, KeyboardInterrupt) as error:
-        status = getattr(error, "exit_status", 130 if isinstance(error, KeyboardInterrupt) else 1)
-        state = "interrupted" if status in (130, 143) else "failed"
+    except KeyboardInterrupt as error:  # the second signal: not even this batch is finished
+        run.update(state="interrupted", exit=130, seconds=before + time.monotonic() - began)
+        raise Interrupted(f"stopped at once; {_go_on(run)}") from error
+    except Exception as error:
+        status = getattr(error, "exit_status", 1)
+        state = "interrupted" if isinstance(error, Interrupted) else "failed"
         run.update(state=state, exit=status, seconds=before + time.monotonic() - began)
         raise
     run.update(state="finished", exit=0, seconds=round(before + time.monotonic() - began, 1))
@@ -260,8 +271,9 @@ def _callbacks(
 
 def _interrupted(run: Run, epochs_done: int, number: int) -> Interrupted:
     name = "Ctrl-C" if number == 2 else "SIGTERM"
-    return Interrupted(
-        f"stopped by {name} after {epochs_done} whole epochs; "
-        f"go on with: alld train --resume {run.folder}",
-        exit_status=128 + number,
-    )
+    whole = "1 whole epoch" if epochs_done == 1 else f"{epochs_done} whole epochs"
+    return Interrupted(f"stopped by {name} after {whole}; {_go_on(run)}", exit_status=128 + number)
+
+
+def _go_on(run: Run) -> str:
+    return f"go on with: alld train --resume {run.folder}"
