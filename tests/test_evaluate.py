@@ -14,7 +14,8 @@ from alld.errors import AlldError, RunError
 from alld.evaluation.evaluate import evaluate
 from alld.evaluation.result import caveats, format_metric
 from alld.inference.predictor import COLUMNS, Predictor
-from alld.stats.metrics import Metric, brier, roc_auc
+from alld.stats.metrics import Metric, brier
+from alld.stats.ranking import roc_auc
 
 
 def metrics_of(run_folder: Path) -> dict:

@@ -10,19 +10,21 @@ import sklearn.metrics
 from numpy.typing import ArrayLike, NDArray
 from scipy.integrate import trapezoid
 
+from alld.stats.bootstrap import grouped_proportion
+from alld.stats.intervals import UndefinedMetric
 from alld.stats.metrics import (
     Confusion,
     Metric,
-    UndefinedMetric,
     accuracy,
     all_metrics,
     brier,
     confusion,
-    roc_auc,
-    roc_curve,
+    grouped_proportions,
     sensitivity,
     specificity,
 )
+from alld.stats.ranking import pr_auc, roc_auc, roc_curve
+from alld.stats.reliability import expected_calibration_error
 
 # Three blasts, three healthy cells, one tie between the classes at 0.4.
 Y_TRUE = [1, 1, 1, 0, 0, 0]
@@ -104,6 +106,17 @@ def test_roc_auc_ends_and_middle() -> None:
     assert roc_auc([0, 1, 0], [0.5, 0.5, 0.5]) == 0.5
 
 
+def test_pr_auc_by_hand() -> None:
+    """Thirds of recall at 0.9, 0.6 and the tie at 0.4, with precisions 1, 2/3 and 3/5."""
+    assert pr_auc(Y_TRUE, Y_PROB) == pytest.approx((1 + 2 / 3 + 3 / 5) / 3)
+
+
+def test_pr_auc_ends_and_chance() -> None:
+    """Perfect order is exactly 1; all probabilities equal are worth the share of blasts."""
+    assert pr_auc([0, 0, 1, 1, 1], [0.1, 0.2, 0.3, 0.4, 0.5]) == 1.0
+    assert pr_auc([0, 1, 0, 0], [0.5] * 4) == 0.25
+
+
 def test_brier_by_hand() -> None:
     """The mean squared distance of 0.9, 0.6, 0.4 from 1 and of 0.7, 0.4, 0.1 from 0."""
     squares = 0.01 + 0.16 + 0.36 + 0.49 + 0.16 + 0.01
@@ -121,11 +134,14 @@ def test_roc_curve_by_hand() -> None:
 
 @pytest.mark.parametrize("decimals", [1, 2, 15])
 def test_scores_agree_with_scikit_learn(decimals: int) -> None:
-    """AUC, Brier score and ROC curve of random sets, with and without ties, are scikit-learn's."""
+    """Areas, Brier score and ROC curve of random sets, with or without ties, are scikit-learn's."""
     for seed in range(40):
         truth, prob = random_scores(seed, decimals)
         assert roc_auc(truth, prob) == pytest.approx(
             sklearn.metrics.roc_auc_score(truth, prob), abs=1e-12
+        )
+        assert pr_auc(truth, prob) == pytest.approx(
+            sklearn.metrics.average_precision_score(truth, prob), abs=1e-12
         )
         assert brier(truth, prob) == pytest.approx(
             sklearn.metrics.brier_score_loss(truth, prob), abs=1e-12
@@ -155,8 +171,8 @@ def test_curve_encloses_the_area() -> None:
 
 
 @pytest.mark.parametrize(("label", "kind"), [(0, "healthy cells"), (1, "blasts")])
-@pytest.mark.parametrize("score", [roc_auc, roc_curve])
-def test_one_class_has_no_roc(
+@pytest.mark.parametrize("score", [roc_auc, pr_auc, roc_curve])
+def test_one_class_has_no_ranking(
     score: Callable[[ArrayLike, ArrayLike], Any], label: int, kind: str
 ) -> None:
     """With one class only, the reason names it and the number of images."""
@@ -164,7 +180,7 @@ def test_one_class_has_no_roc(
         score([label] * 3, [0.1, 0.2, 0.3])
 
 
-@pytest.mark.parametrize("score", [roc_auc, brier, roc_curve])
+@pytest.mark.parametrize("score", [roc_auc, pr_auc, brier, roc_curve, expected_calibration_error])
 @pytest.mark.parametrize(
     ("y_true", "y_prob", "message"),
     [
@@ -214,10 +230,12 @@ def test_at_the_threshold_is_blast() -> None:
 
 
 def test_all_metrics_holds_each_with_its_interval() -> None:
-    """Five metrics by name, each inside its interval, the scores by the bootstrap over groups."""
+    """Seven metrics by name, each inside its interval, the scores by the bootstrap over groups."""
     truth, prob = random_scores(3, 15)
     found = all_metrics(truth, prob, threshold=0.5, groups=np.arange(truth.size) // 2)
-    assert list(found) == ["accuracy", "sensitivity", "specificity", "roc_auc", "brier"]
+    assert list(found) == [
+        "accuracy", "sensitivity", "specificity", "roc_auc", "pr_auc", "brier", "ece",
+    ]  # fmt: skip
     for name, metric in found.items():
         assert metric.value is not None, name
         assert metric.ci_low is not None, name
@@ -225,8 +243,11 @@ def test_all_metrics_holds_each_with_its_interval() -> None:
         assert metric.ci_low < metric.value < metric.ci_high, name
     assert found["roc_auc"].value == roc_auc(truth, prob)
     assert found["brier"].value == brier(truth, prob)
-    for name in ("roc_auc", "brier"):
-        assert found[name].method == "group bootstrap, 2000 draws, 95 %"
+    assert found["pr_auc"].value == pr_auc(truth, prob)
+    assert found["ece"].value == expected_calibration_error(truth, prob)
+    for name in ("roc_auc", "pr_auc", "brier", "ece"):
+        about = ", about the value" if name == "ece" else ""
+        assert found[name].method == f"group bootstrap, 2000 draws, 95 %{about}"
         assert (found[name].k, found[name].n) == (None, truth.size)
 
 
@@ -236,7 +257,7 @@ def test_all_metrics_uses_the_groups() -> None:
     groups = [f"cell {i}" for i in range(truth.size)]
     once = all_metrics(truth, prob, threshold=0.5, groups=groups)
     twice = all_metrics(np.tile(truth, 2), np.tile(prob, 2), threshold=0.5, groups=groups * 2)
-    for name in ("roc_auc", "brier"):
+    for name in ("roc_auc", "pr_auc", "brier", "ece"):
         assert twice[name].ci_low == pytest.approx(once[name].ci_low, abs=1e-12)
         assert twice[name].ci_high == pytest.approx(once[name].ci_high, abs=1e-12)
 
@@ -261,15 +282,53 @@ def test_all_metrics_without_interval_says_why() -> None:
     assert "one group only" in metric.reason
 
 
+def test_all_metrics_of_a_perfect_model_keeps_a_width() -> None:
+    """Areas of 1 have the interval of their 10 groups, not 1 to 1."""
+    truth = np.arange(30) // 15
+    found = all_metrics(truth, 0.2 + 0.6 * truth, threshold=0.5, groups=np.arange(30) // 3)
+    for name in ("roc_auc", "pr_auc"):
+        assert (found[name].value, found[name].ci_high) == (1.0, 1.0)
+        assert found[name].ci_low == pytest.approx(0.025 ** (1 / 10))
+        assert found[name].method == "Clopper-Pearson 95 % on 10 groups (every draw gives 1)"
+
+
+def test_proportions_over_groups_keep_values_and_counts() -> None:
+    """Only interval and method are others, and those are of the right images of each class."""
+    truth, prob = random_scores(3, 15)
+    groups = np.arange(truth.size) // 2
+    by_images = all_metrics(truth, prob, threshold=0.4, groups=groups, draws=10)
+    by_groups = grouped_proportions(truth, prob, threshold=0.4, groups=groups)
+    assert list(by_groups) == ["accuracy", "sensitivity", "specificity"]
+    right = (prob >= 0.4) == truth
+    for name, among in zip(by_groups, (truth >= 0, truth == 1, truth == 0), strict=True):
+        ours, wilsons = by_groups[name], by_images[name]
+        assert (ours.value, ours.k, ours.n) == (wilsons.value, wilsons.k, wilsons.n)
+        interval = grouped_proportion(right[among], groups[among])
+        assert (ours.ci_low, ours.ci_high) == (interval.low, interval.high)
+        assert ours.method == "group bootstrap, 2000 draws, 95 %"
+
+
+def test_proportions_over_groups_say_what_is_undefined() -> None:
+    """No blast leaves no sensitivity; one group leaves an accuracy without interval."""
+    found = grouped_proportions([0, 0, 0], [0.1, 0.2, 0.7], threshold=0.5, groups="aaa")
+    assert found["sensitivity"] == Metric(
+        None, None, 0, None, None, None, "none of the 3 images is a blast"
+    )
+    assert found["accuracy"] == Metric(2 / 3, 2, 3, None, None, None, "no interval: one group only")
+
+
+@pytest.mark.parametrize("metrics", [all_metrics, grouped_proportions])
 @pytest.mark.parametrize(
     ("threshold", "groups", "message"),
     [
         (1.5, range(6), "threshold is 1.5"),
         (float("nan"), range(6), "threshold is nan"),
-        (0.5, range(5), "6, 6 and 5"),
+        (0.5, range(5), "6, 6 and 5|6 entries and groups has 5"),
     ],
 )
-def test_all_metrics_refuses_unfit_settings(threshold: float, groups: range, message: str) -> None:
+def test_metrics_refuse_unfit_settings(
+    metrics: Callable[..., dict[str, Metric]], threshold: float, groups: range, message: str
+) -> None:
     """A threshold outside 0..1 and a missing group stop the evaluation."""
     with pytest.raises(ValueError, match=message):
-        all_metrics(Y_TRUE, Y_PROB, threshold=threshold, groups=groups)
+        metrics(Y_TRUE, Y_PROB, threshold=threshold, groups=groups)

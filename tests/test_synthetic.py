@@ -17,7 +17,7 @@ from alld.data.sources import load_manifest
 from alld.data.synthetic import draw_set
 from alld.data.synthetic_plan import Recipe, plan
 from alld.errors import ConfigError, DataError
-from alld.stats.metrics import roc_auc
+from alld.stats.ranking import roc_auc
 
 
 def pixels(file: Path) -> np.ndarray:

@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from alld.evaluation.result import Evaluation
-from alld.stats.metrics import UndefinedMetric, roc_curve
+from alld.stats.intervals import UndefinedMetric
+from alld.stats.ranking import roc_curve
 
 # Okabe and Ito's palette: told apart by colour-blind readers, and in grey by their lightness.
 BLUE, ORANGE, GREY, INK = "#0072B2", "#D55E00", "#8a8f98", "#20242b"

@@ -14,7 +14,9 @@ TITLES = {
     "sensitivity": "Sensitivity",
     "specificity": "Specificity",
     "roc_auc": "ROC AUC",
+    "pr_auc": "PR AUC",
     "brier": "Brier score",
+    "ece": "Calibration error (ECE)",
 }
 TABLE_COLUMNS = ("metric", "value", "k", "n", "ci_low", "ci_high", "method", "reason")
 
