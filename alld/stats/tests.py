@@ -1,0 +1,128 @@
+"""Whether two models differ on identical images, and how far chance explains it."""
+
+import math
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import bdtr
+
+from alld.stats.bootstrap import Rows, Score, group_rows, percentile_interval, resample
+from alld.stats.inputs import as_outcomes
+from alld.stats.intervals import UndefinedMetric
+from alld.stats.metrics import Metric
+
+
+@dataclass(frozen=True)
+class McNemar:
+    """How often only one of two models was right, and how likely chance alone is as lopsided."""
+
+    only_a: int
+    only_b: int
+    n: int
+    p_value: float
+
+
+def mcnemar_exact(correct_a: ArrayLike, correct_b: ArrayLike) -> McNemar:
+    """Return McNemar's exact two-sided test of two models on the same images.
+
+    Where both are equally good, each of the m images that only one got right is as likely the
+    one's as the other's: p is twice P(X <= min(only_a, only_b)) for X of Binomial(m, 1/2), at most
+    1, and 1 where m is 0. Below 0.05 it takes at least six, all in favour of one model. Images of
+    one group count as independent here, which makes p too small: `paired_group_bootstrap` does not.
+
+    Args:
+        correct_a, correct_b: shape (n,), 1 or True where that model was right, in one order.
+
+    Raises:
+        ValueError: another outcome than 0 and 1, different lengths, no samples.
+
+    Source: McNemar, Psychometrika 12 (1947) 153-157, in its exact binomial form.
+    """
+    a, b = as_outcomes(correct_a, "correct_a"), as_outcomes(correct_b, "correct_b")
+    if a.size != b.size:
+        raise ValueError(f"correct_a has {a.size} entries and correct_b has {b.size}")
+    only_a, only_b = int(np.sum(a & ~b)), int(np.sum(b & ~a))
+    tail = float(bdtr(min(only_a, only_b), only_a + only_b, 0.5))
+    return McNemar(only_a, only_b, a.size, min(1.0, 2 * tail))
+
+
+def paired_group_bootstrap(
+    metric: Score,
+    y_true: ArrayLike,
+    prob_a: ArrayLike,
+    prob_b: ArrayLike,
+    groups: Iterable[Hashable],
+    *,
+    level: float = 0.95,
+    draws: int = 2000,
+    seed: int = 0,
+) -> Metric:
+    """Return metric(a) - metric(b) with a percentile interval, both models on the same draws.
+
+    Whole groups are drawn, as in `group_bootstrap`. A difference has no interval where every
+    draw gives the same one: two models that agree everywhere may still differ on other images.
+
+    Args:
+        metric: called with (y_true, probabilities); it raises UndefinedMetric or returns a NaN
+            where it is undefined.
+        y_true: shape (n,), 0 healthy or 1 blast.
+        prob_a, prob_b: shape (n,), P(blast) of either model, or its verdicts, 0 or 1, for a metric
+            that takes those.
+        groups: n names, equal for images that belong together.
+        level, draws, seed: as in `group_bootstrap`.
+
+    Returns:
+        The difference, positive where a's metric is the greater; None with the reason where the
+        metric is undefined, and the reason alone in place of an interval that is undefined.
+
+    Raises:
+        ValueError: different lengths, no samples, a missing group, a level or draws out of range.
+
+    Source: as for `group_bootstrap`.
+    """
+    truth, a, b = np.asarray(y_true), np.asarray(prob_a), np.asarray(prob_b)
+    members = group_rows(groups, y_true=truth, prob_a=a, prob_b=b)
+
+    def difference(rows: Rows) -> float:
+        found = metric(truth[rows], a[rows]) - metric(truth[rows], b[rows])
+        if math.isnan(found):
+            raise UndefinedMetric("the metric is undefined on these images")
+        return found
+
+    value: float | None = None
+    try:
+        value = difference(np.arange(truth.size))
+        values = resample(difference, members, draws=draws, seed=seed)
+        interval = percentile_interval(values, level, draws)
+    except UndefinedMetric as undefined:
+        return Metric(value, None, truth.size, None, None, None, str(undefined))
+    method = f"paired {interval.method}"
+    return Metric(value, None, truth.size, interval.low, interval.high, method)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return Holm's adjusted p-values of m tests, in the order given.
+
+    The i-th smallest of m becomes the greatest of (m - j + 1)·p_j over j <= i, at most 1. To call
+    each test whose adjusted p-value is at most a significant errs in any of them with a
+    probability of at most a, however the tests depend on each other.
+
+    Args:
+        p_values: one a test, 0..1.
+
+    Raises:
+        ValueError: a p-value that is NaN or outside 0..1, with its index.
+
+    Source: Holm, Scand. J. Stat. 6 (1979) 65-70.
+    """
+    p: NDArray[np.float64] = np.asarray(p_values, dtype=np.float64)  # (m,)
+    for index, value in enumerate(p):
+        if not 0 <= value <= 1:
+            raise ValueError(f"p_values[{index}] is {value}: a p-value lies between 0 and 1")
+    order = np.argsort(p, kind="stable")
+    raised = np.maximum.accumulate(p[order] * np.arange(p.size, 0, -1))
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(raised, 1.0)
+    return [float(value) for value in adjusted]
