@@ -100,8 +100,11 @@ class RuntimeConfig(_Section):
     """The machine: it changes the speed, and the last bits of the weights."""
 
     device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
-    workers: int = Field(0, ge=0, le=0)
     threads: int | None = Field(None, ge=1)
+    workers: int | None = Field(None, ge=1, le=256)
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    image_memory: int = Field(4096, ge=0)
+    keep_memory: bool = True
 
 
 class Config(_Section):

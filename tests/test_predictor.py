@@ -1,6 +1,7 @@
 """Predictions: one row an input, one definition of probability and verdict."""
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ import torch
 from alld.data.manifest import BLAST
 from alld.errors import BundleError
 from alld.inference.batch import expand
-from alld.inference.predictor import Predictor, blast_probability, find_bundle
+from alld.inference.predictor import BATCH_SIZE, Predictor, blast_probability, find_bundle
+from alld.model.bundle import read_bundle
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +45,36 @@ def test_an_images_probability_does_not_depend_on_its_company(
     for prediction in [*predictor.predict([files[0]]), *mixed[1:]]:
         assert prediction.probability == pytest.approx(together[prediction.path], abs=1e-5)
     assert len(set(together.values())) > 20
+
+
+def test_the_rows_do_not_depend_on_the_number_of_threads(
+    run_folder: Path, drawn_set: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bitwise, in the order of the paths, a bad file among them; torch's own number is kept."""
+    monkeypatch.setattr("alld.inference.predictor.BATCH_SIZE", 7)
+    paths = [*sorted(drawn_set.glob("*.tif"))[:30], drawn_set / "missing.tif"]
+    bundle = read_bundle(find_bundle(run_folder))
+    found = []
+    for threads in (1, 2, 3):
+        found.append(Predictor(bundle, "cpu", threads).predict(paths))
+        assert torch.get_num_threads() == threads
+    torch.set_num_threads(2)
+    assert found[0] == found[1] == found[2]
+    assert [row.path for row in found[0]] == [str(path) for path in paths]
+
+
+def test_rows_come_before_all_images_are_read(predictor: Predictor, drawn_set: Path) -> None:
+    """Any number of paths: only some batches are ahead of the row that was asked for."""
+    asked = 0
+
+    def endless() -> Iterator[Path]:
+        nonlocal asked
+        while True:
+            asked += 1
+            yield drawn_set / "Im001_1.tif"
+
+    assert next(predictor.iterate(endless())).verdict
+    assert asked <= BATCH_SIZE * (predictor.threads + 4)
 
 
 def test_every_input_is_a_row_in_its_place(predictor: Predictor, tmp_path: Path) -> None:

@@ -19,12 +19,13 @@ from alld.config import Config, load_config
 from alld.data.groups import load_groups
 from alld.data.sources import load_manifest
 from alld.data.splits import Split, make_split
-from alld.errors import Interrupted, RunError
+from alld.errors import ConfigError, Interrupted, RunError
 from alld.inference.predictor import Predictor
+from alld.model.bundle import read_bundle
 from alld.training import train as training
 from alld.training.callbacks import Progress
 from alld.training.describe import validation_probabilities
-from alld.training.loaders import make_loaders
+from alld.training.loaders import MemorySource, StreamSource, make_loaders
 from alld.training.phases import phases
 from alld.training.run import Run
 from alld.training.train import Listener, resume, train
@@ -68,6 +69,33 @@ def test_one_seed_gives_bitwise_the_same_weights_twice(
     """Every tensor of two trainings with one seed is equal to the last bit on the CPU."""
     train(small_config, tmp_path / "again")
     assert_same_weights(run_folder, tmp_path / "again")
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_streamed_set_gives_bitwise_the_same_weights(
+    drawn_set: Path, run_folder: Path, tmp_path: Path, workers: int
+) -> None:
+    """Images beyond the memory budget are decoded anew in every epoch, by any number of threads."""
+    streamed = with_settings(drawn_set, runtime__image_memory=0, runtime__workers=workers)
+    train(streamed, tmp_path / "streamed")
+    assert_same_weights(run_folder, tmp_path / "streamed")
+
+
+def test_the_memory_budget_decides_between_keeping_and_streaming(drawn_set: Path) -> None:
+    """26 squares of 40 px and 6 of 32 px are 143,232 bytes: within 1 MB, beyond 0."""
+    manifest, split = split_of(with_settings(drawn_set))
+    for megabytes, kind in ((0, StreamSource), (1, MemorySource)):
+        config = with_settings(drawn_set, runtime__image_memory=megabytes)
+        loaders = make_loaders(manifest, split, config, torch.device("cpu"))
+        assert all(isinstance(source, kind) for source in loaders.train.sources)
+
+
+def test_bf16_is_refused_where_there_is_no_cuda(drawn_set: Path, tmp_path: Path) -> None:
+    """Before anything is written."""
+    config = with_settings(drawn_set, runtime__precision="bf16")
+    with pytest.raises(ConfigError, match=r"runtime\.precision"):
+        train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_another_seed_gives_other_weights(
@@ -344,7 +372,9 @@ def test_the_predictor_equals_the_training_loops_validation(
     manifest, split = split_of(small_config)
     predictor = Predictor.load(run_folder, "cpu")
     loaders = make_loaders(manifest, split, small_config, torch.device("cpu"))
-    learner = training._make_learner(predictor._model, loaders, small_config)
+    # As it was trained: the predictor's own network has its batch norm folded.
+    model = read_bundle(run_folder / "model.alld").model
+    learner = training._make_learner(model, loaders, small_config)
     in_training = validation_probabilities(learner)
     files = [manifest.file(index) for index in split.indices("valid")]
     served = [prediction.probability for prediction in predictor.predict(files)]

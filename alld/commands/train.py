@@ -175,9 +175,12 @@ def _train(
 
     config = None if resume else load_config(file, assignments, given)
     if config is not None:
+        from alld.data.sources import check_place
         from alld.model.architectures import check_arch
 
+        # What is known at once is said before fastai is imported, which takes seconds.
         check_arch(config.model.arch)
+        check_place(config.data)
     from alld.training import train as training
 
     with listening() as listener:

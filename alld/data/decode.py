@@ -121,9 +121,9 @@ def read_image_bytes(path: Path) -> bytes:
     """
     try:
         status = path.stat()  # before open, which would wait for ever on a pipe
+        if stat.S_ISDIR(status.st_mode):
+            raise refusal("is a folder, not a file", "name an image, or a folder with images")
         if not stat.S_ISREG(status.st_mode):
-            if stat.S_ISDIR(status.st_mode):
-                raise refusal("is a folder, not a file", "name an image, or a folder with images")
             raise refusal("is a pipe, socket or device, not a file", "name an image file")
         with path.open("rb") as file:
             data = file.read(MAX_FILE_BYTES + 1) if status.st_size <= MAX_FILE_BYTES else b""
@@ -131,10 +131,11 @@ def read_image_bytes(path: Path) -> bytes:
             raise refusal(f"larger than {MAX_FILE_BYTES >> 20} MiB", "crop it to one cell")
     except ImageError as error:
         raise _failure(path, error) from error
+    except FileNotFoundError as error:
+        raise _failure(path, "no file is called so; check its name, or its pattern") from error
     except (OSError, ValueError) as error:  # ValueError: a name with a null byte
         reason = getattr(error, "strerror", None) or error
-        advice = "name" if isinstance(error, FileNotFoundError) else "permissions"
-        raise _failure(path, f"cannot be read ({reason}); check its {advice}") from error
+        raise _failure(path, f"cannot be read ({reason}); check its permissions") from error
     return data
 
 

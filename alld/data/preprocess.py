@@ -66,11 +66,14 @@ def normalise(
 ) -> NDArray[np.float32]:
     """uint8 (S, S, 3) or (B, S, S, 3) to float32 (3, S, S) or (B, 3, S, S): (x / 255 - mean) / std.
 
-    `mean` and `std` are of the three channels, in units of the full range 0 to 1.
+    `mean` and `std` are of the three channels, in units of the full range 0 to 1. The result is a
+    view with the channels last in memory, which is how the networks want it.
     """
-    centre, spread = np.array(mean, dtype=np.float32), np.array(std, dtype=np.float32)
-    scaled = (pixels.astype(np.float32) / np.float32(255) - centre) / spread
-    return np.ascontiguousarray(np.moveaxis(scaled, -1, -3))
+    scaled = pixels.astype(np.float32)
+    scaled /= np.float32(255)
+    scaled -= np.array(mean, dtype=np.float32)
+    scaled /= np.array(std, dtype=np.float32)
+    return np.moveaxis(scaled, -1, -3)
 
 
 def _check(pixels: NDArray[np.uint8]) -> None:

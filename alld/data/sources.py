@@ -49,19 +49,27 @@ def load_manifest(data: DataConfig, progress: Progress | None = None) -> Manifes
     Raises:
         DataError: nothing there, two copies, a label that is neither, one class only.
     """
-    root = data.root.expanduser()
-    if root.suffix.lower() == ".csv" and root.is_file():
-        manifest = _read_table(root, data.positive, progress)
-    elif not root.exists():
-        raise DataError(NO_DATA.format(place=root, seen="there is no such folder"))
-    elif not root.is_dir():
-        raise DataError(f"{root}: neither a folder nor a .csv table; see `alld train --help`")
-    else:
-        manifest = _read_folder(root, data.positive, progress)
+    root = check_place(data)
+    read = _read_folder if root.is_dir() else _read_table
+    manifest = read(root, data.positive, progress)
     if data.positive is not None and BLAST not in manifest.labels:
         raise DataError(f"--positive {data.positive}: no folder or label in {root} is called so")
     check_manifest(manifest)
     return manifest
+
+
+def check_place(data: DataConfig) -> Path:
+    """The folder or the table that `data.root` names; this takes no time.
+
+    Raises:
+        DataError: there is neither.
+    """
+    root = data.root.expanduser()
+    if not root.exists():
+        raise DataError(NO_DATA.format(place=root, seen="there is no such folder"))
+    if not root.is_dir() and root.suffix.lower() != ".csv":
+        raise DataError(f"{root}: neither a folder nor a .csv table; see `alld train --help`")
+    return root
 
 
 def list_images(root: Path) -> list[Path]:

@@ -1,8 +1,10 @@
 """Load a model once, predict many images: the one path of evaluate, predict and serve."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +13,13 @@ from numpy.typing import NDArray
 
 from alld.data.decode import decode, read_image_bytes
 from alld.data.manifest import BLAST, HEALTHY, LABEL_NAMES
-from alld.data.preprocess import preprocess
+from alld.data.preprocess import normalise, to_square
 from alld.errors import BundleError, ImageError
 from alld.files import sha256_hex
 from alld.model.bundle import Bundle, BundleInfo, read_bundle
-from alld.model.device import resolve_device, set_threads
+from alld.model.device import keep_freed_memory, resolve_device, set_threads
+from alld.model.folding import fold_batch_norm
+from alld.threads import map_ahead, usable_cores
 
 BATCH_SIZE = 32
 COLUMNS = ("path", "sha256", "verdict", "probability", "threshold", "model", "reason", "error")
@@ -47,26 +51,32 @@ class Prediction:
 
 @dataclass(frozen=True)
 class _Ready:
-    """A file on its way: its picture as the network takes it, or the reason why there is none."""
+    """A file on its way: its picture as a square, or the reason why there is none."""
 
     path: str
     sha256: str | None = None
-    pixels: NDArray[np.float32] | None = None  # (3, S, S)
+    square: NDArray[np.uint8] | None = None  # (S, S, 3)
     error: str | None = None
     notes: tuple[str, ...] = ()
 
 
 class Predictor:
-    """A loaded model: it holds the network in memory; `predict` may be called again and again."""
+    """A loaded model: it holds the network in memory; `predict` may be called again and again.
+
+    Many images go in batches of a fixed size, so that a row does not depend on the number of
+    threads. On a CPU each thread decodes a batch and runs it through the network alone: threads
+    that share one batch would wait for each other at every layer.
+    """
 
     def __init__(self, bundle: Bundle, device: str = "auto", threads: int | None = None) -> None:
         self.device = resolve_device(device)
-        if self.device.type == "cpu":
-            set_threads(threads)
+        keep_freed_memory()
+        self.threads = set_threads(threads) if self.device.type == "cpu" else usable_cores()
         self.info: BundleInfo = bundle.info
         self.identity = bundle.identity
         self.path = bundle.path
-        self._model = bundle.model.to(self.device).to(memory_format=torch.channels_last)
+        model = fold_batch_norm(bundle.model, bundle.info.image_size)
+        self._model = model.to(self.device).to(memory_format=torch.channels_last)
 
     @classmethod
     def load(cls, path: str | Path, device: str = "auto") -> "Predictor":
@@ -82,10 +92,15 @@ class Predictor:
         return list(self.iterate(paths))
 
     def iterate(self, paths: Iterable[str | Path]) -> Iterator[Prediction]:
-        """Like `predict`, a batch at a time, for any number of paths."""
-        waiting = iter(paths)
-        while batch := list(islice(waiting, BATCH_SIZE)):
-            yield from self._predict_batch([self._prepare(Path(path)) for path in batch])
+        """Like `predict`, in bounded memory for any number of paths, rows as they are ready."""
+        batches = _batches(paths)
+        first = list(islice(batches, 2))
+        if len(first) < 2:  # nothing to do side by side: all threads to the one batch
+            for batch in first:
+                yield from self._predict_batch(batch)
+            return
+        for rows in self._side_by_side(chain(first, batches)):
+            yield from rows
 
     def probabilities(self, images: NDArray[np.float32]) -> NDArray[np.float64]:
         """(B, 3, S, S) normalised images to (B,) P(blast), each 0 to 1."""
@@ -98,7 +113,21 @@ class Predictor:
         """`blast` at or above the model's threshold, else `healthy`."""
         return LABEL_NAMES[BLAST if probability >= self.info.threshold else HEALTHY]
 
-    def _prepare(self, path: Path) -> _Ready:
+    def _side_by_side(self, batches: Iterable[list[Path]]) -> Iterator[list[Prediction]]:
+        ahead = self.threads + 2
+        with _workers(self.threads, self.device) as pool:
+            if self.device.type == "cpu":
+                yield from map_ahead(pool, self._predict_batch, batches, ahead)
+            else:
+                yield from map(self._run, map_ahead(pool, self._prepare, batches, 2 * ahead))
+
+    def _predict_batch(self, batch: Sequence[Path]) -> list[Prediction]:
+        return self._run(self._prepare(batch))
+
+    def _prepare(self, batch: Sequence[Path]) -> list[_Ready]:
+        return [self._read(path) for path in batch]
+
+    def _read(self, path: Path) -> _Ready:
         try:
             data = read_image_bytes(path)
         except ImageError as error:
@@ -108,25 +137,46 @@ class Predictor:
             decoded = decode(data, str(path))
         except ImageError as error:
             return _Ready(str(path), sha256, error=str(error))
-        info = self.info
-        pixels = preprocess(decoded.pixels, info.image_size, info.mean, info.std)
-        return _Ready(str(path), sha256, pixels, notes=decoded.conversions + decoded.warnings)
+        square = to_square(decoded.pixels, self.info.image_size)
+        return _Ready(str(path), sha256, square, notes=decoded.conversions + decoded.warnings)
 
-    def _predict_batch(self, batch: Sequence[_Ready]) -> Iterator[Prediction]:
-        pictures = [ready.pixels for ready in batch if ready.pixels is not None]
-        found = iter(self.probabilities(np.stack(pictures)) if pictures else ())
-        for ready in batch:
-            probability = float(next(found)) if ready.pixels is not None else None
-            yield Prediction(
-                path=ready.path,
-                sha256=ready.sha256,
-                verdict=None if probability is None else self.verdict(probability),
-                probability=probability,
-                threshold=self.info.threshold,
-                model=self.identity,
-                error=ready.error,
-                notes=ready.notes,
-            )
+    def _run(self, batch: Sequence[_Ready]) -> list[Prediction]:
+        squares = [ready.square for ready in batch if ready.square is not None]
+        found: Iterator[float] = iter(())
+        if squares:
+            images = normalise(np.stack(squares), self.info.mean, self.info.std)  # (B, 3, S, S)
+            found = iter(self.probabilities(images).tolist())
+        return [self._row(ready, None if ready.square is None else next(found)) for ready in batch]
+
+    def _row(self, ready: _Ready, probability: float | None) -> Prediction:
+        return Prediction(
+            path=ready.path,
+            sha256=ready.sha256,
+            verdict=None if probability is None else self.verdict(probability),
+            probability=probability,
+            threshold=self.info.threshold,
+            model=self.identity,
+            error=ready.error,
+            notes=ready.notes,
+        )
+
+
+def _batches(paths: Iterable[str | Path]) -> Iterator[list[Path]]:
+    waiting = map(Path, paths)
+    while batch := list(islice(waiting, BATCH_SIZE)):
+        yield batch
+
+
+@contextmanager
+def _workers(threads: int, device: torch.device) -> Iterator[ThreadPoolExecutor]:
+    """Threads that compute alone; torch's own number for the others is put back at the end."""
+    alone = (lambda: torch.set_num_threads(1)) if device.type == "cpu" else None
+    pool = ThreadPoolExecutor(threads, "alld-predict", initializer=alone)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(threads)
 
 
 def blast_probability(logits: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:

@@ -24,10 +24,13 @@ def write_rows(predictions: Iterable[Prediction], table: str, out: Path | None) 
 
 
 def _stream(predictions: Iterable[Prediction], table: str, file: TextIO) -> None:
-    if table == "jsonl":
-        for prediction in predictions:
-            file.write(json.dumps(prediction.as_row()) + "\n")
-        return
     writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(prediction.as_row() for prediction in predictions)
+    if table == "csv":
+        writer.writeheader()
+    for prediction in predictions:
+        row = prediction.as_row()
+        if table == "csv":
+            writer.writerow(row)
+        else:
+            file.write(json.dumps(row) + "\n")
+        file.flush()  # whoever reads along waits for no buffer to fill

@@ -1,15 +1,15 @@
 """The machine under the model: which device, how many threads, what becomes of freed memory."""
 
 import ctypes
-import os
 import sys
 
 import torch
 
 from alld.errors import ConfigError
+from alld.threads import usable_cores
 
 # glibc's mallopt parameters (malloc.h).
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8
 
 
 def resolve_device(name: str) -> torch.device:
@@ -40,18 +40,11 @@ def set_threads(threads: int | None) -> int:
     return chosen
 
 
-def usable_cores() -> int:
-    """The cores this process may use; containers often allow fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def keep_freed_memory() -> bool:
     """Stop glibc from returning every freed tensor to the kernel, which faults it in again.
 
-    At batch 64 that is two million page faults in one training step: without it training is up to
-    twice as fast. Returns whether it took effect; other C libraries are left as they are.
+    At batch 64 that is two million page faults in one training step: without them training is up
+    to twice as fast. Returns whether it took effect; other C libraries are left as they are.
     """
     if not sys.platform.startswith("linux"):
         return False
@@ -60,5 +53,11 @@ def keep_freed_memory() -> bool:
     except (OSError, AttributeError):
         return False
     # -1: never trim; 2 GB, the largest number mallopt takes, is less than a training step frees.
-    settings = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, -1), (_M_TOP_PAD, 64 * 2**20))
+    # One arena: those of other threads are unmapped whenever they are empty.
+    settings = (
+        (_M_MMAP_MAX, 0),
+        (_M_TRIM_THRESHOLD, -1),
+        (_M_TOP_PAD, 64 * 2**20),
+        (_M_ARENA_MAX, 1),
+    )
     return all(mallopt(name, value) == 1 for name, value in settings)

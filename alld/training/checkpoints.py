@@ -51,8 +51,10 @@ class Checkpoint:
         for number, parameter in enumerate(_parameters(optimiser)):
             state = optimiser.state[parameter]
             state.update(_of_parameter(self.optimiser_scalars, number))
-            moments = _of_parameter(self.optimiser_tensors, number)
-            state.update({key: moment.to(parameter.device) for key, moment in moments.items()})
+            for key, saved in _of_parameter(self.optimiser_tensors, number).items():
+                # Moments go back into the parameter's own memory format: see FusedAdam.
+                like = parameter if saved.shape == parameter.shape else saved
+                state[key] = torch.empty_like(like, device=parameter.device).copy_(saved)
 
 
 def save_checkpoint(

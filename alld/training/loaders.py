@@ -1,12 +1,15 @@
-"""Manifest, split and settings to fastai DataLoaders that serve whole batches from memory.
+"""Manifest, split and settings to fastai DataLoaders that serve whole batches.
 
-Every image is decoded once into uint8. Training images lie in memory a little larger than the
-network sees them, for the random crops; validation images exactly as `preprocess` makes them.
+Images are uint8 squares: those of training a little larger than the network sees them, for the
+random crops; those of validation exactly as `preprocess` makes them. A set within
+`runtime.image_memory` is decoded once and lies on the device; a larger one is decoded again in
+every epoch, by threads, some batches ahead. Both give the same batches to the bit.
 """
 
 import random
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,6 +18,7 @@ from fastai.data.block import DataBlock, TransformBlock
 from fastai.data.core import DataLoaders, TfmdDL
 from fastcore.foundation import L
 from fasttransform import Transform
+from numpy.typing import NDArray
 from torch import Tensor
 
 from alld.config import Config
@@ -22,17 +26,41 @@ from alld.data.manifest import Manifest, Progress
 from alld.data.preprocess import resize, to_square
 from alld.data.splits import Split
 from alld.model.backbones import normalisation
+from alld.threads import map_ahead, usable_cores
 from alld.training import augment
 
 # A crop of 80 % of the side still has the network's resolution at this enlargement.
-CANVAS = 1.25
+ENLARGED = 1.25
+AHEAD = 3  # batches of a stream under way
+
+Batch = tuple[Tensor, Tensor]
+Square = NDArray[np.uint8]  # (side, side, 3)
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """The uint8 square that an image of one part becomes before a batch is made of it."""
+
+    size: int  # of the network's input
+    common: int | None = None  # side of every training square; None in validation
+
+    def own_side(self, pixels: NDArray[np.uint8]) -> int:
+        """A training canvas is never larger than the picture itself."""
+        longer: int = max(pixels.shape[:2])
+        return min(round(ENLARGED * self.size), longer)
+
+    def square(self, pixels: NDArray[np.uint8]) -> Square:
+        """(H, W, 3) to the square that is served."""
+        if self.common is None:
+            return to_square(pixels, self.size)
+        return resize(to_square(pixels, self.own_side(pixels)), self.common)
 
 
 class BatchSource(Protocol):
-    """Where a loader takes its batches from: memory today, a stream for sets that do not fit."""
+    """Where a loader takes its batches from."""
 
-    def batch(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Manifest numbers to ((B, 3, h, w) uint8, (B,) int64)."""
+    def batches(self, chosen: Iterable[Sequence[int]]) -> Iterator[Batch]:
+        """Manifest numbers of each batch to ((B, 3, h, w) uint8, (B,) int64), on the device."""
         ...
 
 
@@ -44,9 +72,33 @@ class MemorySource:
     labels: Tensor
     position: dict[int, int]
 
-    def batch(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
-        rows = torch.tensor([self.position[index] for index in indices], device=self.labels.device)
-        return self.pixels[rows], self.labels[rows]
+    def batches(self, chosen: Iterable[Sequence[int]]) -> Iterator[Batch]:
+        for indices in chosen:
+            rows = torch.tensor([self.position[i] for i in indices], device=self.labels.device)
+            yield self.pixels[rows], self.labels[rows]
+
+
+@dataclass(frozen=True)
+class StreamSource:
+    """One part, decoded anew for every epoch; `pool` lives as long as the training."""
+
+    manifest: Manifest
+    canvas: Canvas
+    device: torch.device
+    pool: Executor
+
+    def batches(self, chosen: Iterable[Sequence[int]]) -> Iterator[Batch]:
+        # A batch is one piece of work: with the next ones it is decoded while this one trains.
+        for batch in map_ahead(self.pool, self._decode, chosen, AHEAD):
+            pixels, labels = (tensor.to(self.device, non_blocking=True) for tensor in batch)
+            yield pixels, labels
+
+    def _decode(self, indices: Sequence[int]) -> Batch:
+        squares = [self.canvas.square(self.manifest.decode(index).pixels) for index in indices]
+        pixels = _stack(squares)
+        if self.device.type == "cuda":
+            pixels = pixels.pin_memory()
+        return pixels, torch.tensor([self.manifest.records[index].label for index in indices])
 
 
 class WholeBatchDL(TfmdDL):  # type: ignore[misc]
@@ -63,12 +115,15 @@ class WholeBatchDL(TfmdDL):  # type: ignore[misc]
 
     def create_batches(self, samps: Iterable[int]) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the batches of one epoch; `samps` are positions among this loader's images."""
-        indices, source = self.indices, self.sources[self.dataset.split_idx]
-        positions = list(samps)
+        source: BatchSource = self.sources[self.dataset.split_idx]
+        return source.batches(self._chosen(list(samps)))
+
+    def _chosen(self, positions: Sequence[int]) -> Iterator[list[int]]:
+        indices = self.indices
         for start in range(0, len(positions), self.bs):
             chosen = positions[start : start + self.bs]
             if not (self._trains and len(chosen) == 1):
-                yield source.batch([indices[position] for position in chosen])
+                yield [indices[position] for position in chosen]
 
     def __len__(self) -> int:
         # Batch norm cannot be trained on a last batch of one image: it is left out.
@@ -126,9 +181,8 @@ def make_loaders(
     Raises:
         ImageError, DataError: an image that cannot be read, named.
     """
-    size = config.data.image_size
     parts = (split.indices("train"), split.indices("valid"))
-    sources = _decode(manifest, parts, size, device, progress)
+    sources = _sources(manifest, parts, config, device, progress)
     mean, std = normalisation(config.model.arch)
     block = DataBlock(
         blocks=[TransformBlock(dl_type=WholeBatchDL, dls_kwargs={"sources": sources})],
@@ -144,32 +198,61 @@ def make_loaders(
     )
 
 
-def _decode(
+def fits_memory(parts: Sequence[Sequence[int]], config: Config) -> bool:
+    """Whether the squares of both parts stay within `runtime.image_memory`, at their largest."""
+    training, validation = map(len, parts)
+    side = config.data.image_size
+    size = 3 * (training * round(ENLARGED * side) ** 2 + validation * side**2)
+    return size <= config.runtime.image_memory * 2**20
+
+
+def _sources(
     manifest: Manifest,
-    parts: Sequence[Sequence[int]],
-    size: int,
+    parts: tuple[Sequence[int], Sequence[int]],
+    config: Config,
     device: torch.device,
     progress: Progress | None,
-) -> tuple[MemorySource, MemorySource]:
-    total, done = sum(map(len, parts)), 0
-    squares: list[list[np.ndarray[Any, np.dtype[np.uint8]]]] = [[], []]
-    for part, indices in enumerate(parts):
-        for index in indices:
-            pixels = manifest.decode(index).pixels
-            # Validation at the network's size; a training canvas is never larger than the picture.
-            side = size if part else min(round(CANVAS * size), max(pixels.shape[:2]))
-            squares[part].append(to_square(pixels, side))
-            done += 1
-            if progress:
-                progress(done, total)
-    common = int(np.median([len(square) for square in squares[0]]))
-    squares[0] = [resize(square, common) for square in squares[0]]
-    train, valid = (
-        MemorySource(
-            torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous().to(device),
-            torch.tensor([manifest.records[index].label for index in indices], device=device),
-            {index: position for position, index in enumerate(indices)},
-        )
-        for pictures, indices in zip(squares, parts, strict=True)
+) -> list[BatchSource]:
+    """Training and validation; an image that cannot be read is named before anything is trained."""
+    pool = ThreadPoolExecutor(config.runtime.workers or usable_cores())
+    validation = Canvas(config.data.image_size)
+    kept = fits_memory(parts, config)
+
+    def decode(index: int) -> tuple[int, Square | None]:
+        pixels = manifest.decode(index).pixels
+        side = validation.size if index in held_out else validation.own_side(pixels)
+        return side, to_square(pixels, side) if kept else None
+
+    held_out, everything = set(parts[1]), [*parts[0], *parts[1]]
+    sides, squares = [], []
+    for side, square in map_ahead(pool, decode, everything, 4 * usable_cores()):
+        sides.append(side)
+        if square is not None:
+            squares.append(square)
+        if progress:
+            progress(len(sides), len(everything))
+    common = int(np.median(sides[: len(parts[0])]))
+    if not kept:
+        canvases = (replace(validation, common=common), validation)
+        return [StreamSource(manifest, canvas, device, pool) for canvas in canvases]
+    pool.shutdown()
+    training = [resize(square, common) for square in squares[: len(parts[0])]]
+    rest = squares[len(parts[0]) :]
+    return [
+        _in_memory(manifest, *part, device) for part in zip((training, rest), parts, strict=True)
+    ]
+
+
+def _in_memory(
+    manifest: Manifest, squares: Sequence[Square], indices: Sequence[int], device: torch.device
+) -> MemorySource:
+    return MemorySource(
+        _stack(squares).to(device),
+        torch.tensor([manifest.records[index].label for index in indices], device=device),
+        {index: position for position, index in enumerate(indices)},
     )
-    return train, valid
+
+
+def _stack(squares: Sequence[Square]) -> Tensor:
+    """(B, 3, side, side) uint8."""
+    return torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2).contiguous()

@@ -10,9 +10,9 @@ from typing import Any
 import fastai.callback.schedule  # noqa: F401 - gives Learner fit_one_cycle
 import torch
 from fastai.callback.core import Callback, TrainEvalCallback
+from fastai.callback.fp16 import AMPMode, MixedPrecision
 from fastai.data.core import DataLoaders
-from fastai.learner import CastToTensor, Learner, Recorder
-from fastai.optimizer import Adam
+from fastai.learner import Learner
 from torch import nn
 
 from alld.config import Config
@@ -20,10 +20,11 @@ from alld.data.groups import Groups, load_groups
 from alld.data.manifest import Manifest
 from alld.data.sources import load_manifest
 from alld.data.splits import Split, make_split, split_text
-from alld.errors import Interrupted, RunError
+from alld.errors import ConfigError, Interrupted, RunError
 from alld.model.backbones import create_model, layer_groups
 from alld.model.bundle import library_versions, write_bundle
 from alld.model.device import keep_freed_memory, resolve_device, set_threads
+from alld.threads import usable_cores
 from alld.training.callbacks import (
     EpochSeed,
     FrozenBody,
@@ -35,6 +36,7 @@ from alld.training.callbacks import (
 from alld.training.checkpoints import Checkpoint, EpochRecord, load_best_weights, load_newest
 from alld.training.describe import describe
 from alld.training.loaders import make_loaders
+from alld.training.optimiser import FusedAdam
 from alld.training.phases import Phase, phases
 from alld.training.run import (
     Run,
@@ -112,11 +114,12 @@ def resume(folder: Path, listener: Listener | None = None) -> Run:
 
 def _prepare_machine(config: Config) -> dict[str, Any]:
     device = resolve_device(config.runtime.device)
-    keep_freed_memory()
     return {
         "device": str(device),
+        "precision": _precision(config, device),
+        "kept_memory": config.runtime.keep_memory and keep_freed_memory(),
         "threads": set_threads(config.runtime.threads),
-        "workers": config.runtime.workers,
+        "workers": config.runtime.workers or usable_cores(),
         "world_size": 1,
         "versions": library_versions(),
     }
@@ -196,19 +199,32 @@ def _fit_and_save(
 
 
 def _make_learner(model: nn.Sequential, loaders: DataLoaders, config: Config) -> Learner:
+    bf16 = _precision(config, loaders.device) == "bf16"
+    mixed = [MixedPrecision(AMPMode.BF16)] if bf16 else []
     return Learner(
         loaders,
         model.to(loaders.device).to(memory_format=torch.channels_last),
         loss_func=nn.CrossEntropyLoss(),
         # beta 1 and 2 of the paper; fastai's schedule sets beta 1 (`mom`) anew at every batch.
-        opt_func=partial(Adam, mom=0.9, sqr_mom=0.99, decouple_wd=True),
+        opt_func=partial(FusedAdam, mom=0.9, sqr_mom=0.99),
         splitter=layer_groups,
         wd=config.train.weight_decay,
         # fastai trains the batch norm of a frozen body; the paper's words freeze it.
         train_bn=config.train.recipe == "fine_tune",
         default_cbs=False,
-        cbs=[TrainEvalCallback(), CastToTensor(), Recorder(train_metrics=False)],
+        # fastai's Recorder stays out: it waits for the device at every batch; see Journal.
+        cbs=[TrainEvalCallback(), *mixed],
     )
+
+
+def _precision(config: Config, device: torch.device) -> str:
+    """bf16 has the range of fp32 and needs no loss scaling; on CPUs it is slower."""
+    wanted, able = config.runtime.precision, device.type == "cuda"
+    if wanted == "bf16" and not able:
+        raise ConfigError(f"runtime.precision: bf16 is for CUDA, and the device is {device}")
+    if wanted == "auto":
+        return "bf16" if able and torch.cuda.is_bf16_supported() else "fp32"
+    return wanted
 
 
 def _fit(

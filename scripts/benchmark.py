@@ -1,0 +1,325 @@
+"""How fast ALLD is, as ratios to other ways of doing the same in the same run on the same machine.
+
+    python scripts/benchmark.py                       # the drawn set, all lines: most of an hour
+    python scripts/benchmark.py --data ALL-IDB2       # trainings on real images
+    python scripts/benchmark.py --quick               # minutes: shows that every line runs
+
+Training: *floor*, the arithmetic alone (scripts/floor.py); *stock*, a fastai script as a user
+writes it (scripts/stock_fastai.py); *alld train*. Prediction: floor, `learn.predict` in a loop,
+`learn.get_preds`, *alld predict*. Start-up, and memory for more and more files. Lines alternate,
+A B A B; medians are compared. Let the machine do nothing else meanwhile.
+"""
+
+import argparse
+import csv
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import IO
+
+from alld.files import write_json
+
+SCRIPTS = Path(__file__).parent
+ALLD = (sys.executable, "-m", "alld")
+# As `alld` itself does: threads that wait do not spin.
+ENVIRONMENT = {**os.environ, "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE")}
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command took: wall time, and the largest memory of its process."""
+
+    seconds: float
+    peak_mb: float
+    output: str = ""
+
+
+@dataclass(eq=False)
+class Line:
+    """Every time that one way was measured."""
+
+    name: str
+    images: int = 0
+    seconds: list[float] = field(default_factory=list)
+    peak_mb: list[float] = field(default_factory=list)
+
+    def add(self, done: Done, images: int = 0) -> None:
+        self.images = images
+        self.seconds.append(done.seconds)
+        self.peak_mb.append(done.peak_mb)
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.seconds)
+
+    @property
+    def rate(self) -> float:
+        """Images a second."""
+        return self.images / max(self.median, 1e-9)
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """One figure: what was reached, and what should be."""
+
+    name: str
+    value: float
+    wanted: str
+
+
+@dataclass
+class Bench:
+    """What was asked, where to work, the drawn set, and what was found so far."""
+
+    options: argparse.Namespace
+    place: Path
+    drawn: Path
+    lines: list[Line] = field(default_factory=list)
+    ratios: list[Ratio] = field(default_factory=list)
+
+    @property
+    def image_size(self) -> int:
+        return 64 if self.options.quick else 224
+
+
+def main() -> None:
+    """Measure what was asked for, print the table, write benchmark.json."""
+    options = parse()
+    with tempfile.TemporaryDirectory(prefix="alld-benchmark-") as folder:
+        bench = Bench(options, Path(folder), Path(folder, "drawn"))
+        call(*ALLD, "synth", bench.drawn, "--n", 40 if options.quick else 260)
+        for section in (startup, prediction, memory, training):
+            if section.__name__ in options.sections:
+                section(bench)
+                report(bench)
+
+
+def training(bench: Bench) -> None:
+    """`alld train` against the arithmetic and against stock fastai."""
+    # Network, epochs with a frozen body and with all layers, times as fast as stock it should be.
+    plans = [("efficientnet_lite0", 2, 18, 4.0), ("resnet50", 1, 2, 1.6)]
+    if bench.options.quick:
+        plans = [("efficientnet_lite0", 1, 1, 4.0)]
+    for arch, frozen, epochs, wanted in plans:
+        ours, stock, floor = (Line(f"{arch}: {name}") for name in ("alld train", "stock", "floor"))
+        bench.lines += [ours, stock, floor]
+        for repeat in range(bench.options.repeats):
+            same = ["--arch", arch, "--epochs", epochs, "--image-size", bench.image_size]
+            same += ["--device", bench.options.device]
+            _train_all(bench, (ours, stock, floor), same, frozen, repeat)
+            say(ours, floor, stock)
+        bench.ratios += [
+            Ratio(f"{arch}: alld train / stock", ours.rate / stock.rate, f"at least {wanted}"),
+            Ratio(f"{arch}: alld train / floor", ours.rate / floor.rate, "at least 0.85"),
+        ]
+
+
+def _train_all(
+    bench: Bench, lines: tuple[Line, Line, Line], same: list[object], frozen: int, repeat: int
+) -> None:
+    """Each of the three once; the stock script, which takes longest, in the first round only."""
+    ours, stock, floor = lines
+    pretrained = "efficientnet_lite0" in same  # the weights of the others are not everywhere
+    run = bench.place / f"{same[1]}-{repeat}"
+    weights = [] if pretrained else ["--no-pretrained"]
+    command = [*ALLD, "train", "--data", bench.options.data or bench.drawn, "--out", run]
+    done = call(*command, *same, *weights, "--set", f"train.frozen_epochs={frozen}")
+    facts = json.loads((run / "run.json").read_text())
+    with open(run / "split.csv", newline="") as file:
+        parts = [row["part"] for row in csv.DictReader(file)]
+    # From before the first epoch until the finished bundle stands on the disk.
+    ours.add(Done(facts["seconds"], done.peak_mb), parts.count("train") * (frozen + same[3]))
+    counts = ["--training", parts.count("train"), "--validation", parts.count("valid")]
+    record(floor, "floor.py", "train", *same, "--frozen-epochs", frozen, *counts)
+    if repeat == 0:
+        split = ["--data", facts["data"]["root"], "--split", run / "split.csv"]
+        first = ["--frozen-epochs", frozen, *(["--pretrained"] if pretrained else [])]
+        record(stock, "stock_fastai.py", "train", *split, *same, *first)
+
+
+def prediction(bench: Bench) -> None:
+    """`alld predict` against the arithmetic and against fastai's two ways."""
+    files = 400 if bench.options.quick else 2600
+    folder = multiply(bench.drawn, bench.place / f"files-{files}", files)
+    same = ["--arch", "efficientnet_lite0", "--device", bench.options.device]
+    same += ["--image-size", bench.image_size]
+    names = ("alld predict, first to last row", "alld predict, whole command", "floor",
+             "learn.get_preds", "learn.predict loop")  # fmt: skip
+    rows, whole, floor, get_preds, loop = (Line(f"prediction: {name}") for name in names)
+    bench.lines += [rows, whole, floor, get_preds, loop]
+    for repeat in range(bench.options.repeats):
+        call_rows(bench, folder, rows, whole)
+        record(floor, "floor.py", "predict", *same, "--files", files)
+        if repeat == 0:
+            record(get_preds, "stock_fastai.py", "predict", "--data", folder, *same)
+            some = ["--loop", 20 if bench.options.quick else 200]
+            record(loop, "stock_fastai.py", "predict", "--data", folder, *same, *some)
+        say(rows, whole, floor, get_preds, loop)
+    bench.ratios += [
+        Ratio("alld predict / learn.predict loop", rows.rate / loop.rate, "reported"),
+        Ratio("alld predict / learn.get_preds", rows.rate / get_preds.rate, "at least 2"),
+        Ratio("alld predict, first to last row / floor", rows.rate / floor.rate, "at least 0.85"),
+    ]
+
+
+def memory(bench: Bench) -> None:
+    """More and more files: time should grow with them, memory should not."""
+    measured = []
+    for files in (40, 80) if bench.options.quick else (260, 2600, 26000):
+        folder = multiply(bench.drawn, bench.place / f"files-{files}", files)
+        whole = Line(f"memory: {files} files")
+        call_rows(bench, folder, Line("rows"), whole)
+        bench.lines.append(whole)
+        measured.append(whole)
+        say(whole)
+    larger, smaller = measured[-1], measured[-2]
+    name = f"peak memory, {larger.images} files / {smaller.images}"
+    bench.ratios.append(Ratio(name, larger.peak_mb[0] / smaller.peak_mb[0], "at most 1.1"))
+
+
+def startup(bench: Bench) -> None:
+    """What a user waits for before anything happens."""
+    python, torch = Line("python -c pass"), Line("import torch, torchvision")
+    usage, one = Line("alld --help"), Line("alld predict one.tif")
+    bench.lines += [python, usage, torch, one]
+    image, device = sorted(bench.drawn.glob("*.tif"))[0], bench.options.device
+    commands = {
+        python: [sys.executable, "-c", "pass"],
+        usage: [*ALLD, "--help"],
+        torch: [sys.executable, "-c", "import torch, torchvision"],
+        one: [*ALLD, "predict", image, "--model", trained(bench), "--device", device],
+    }
+    for _ in range(2 if bench.options.quick else 7):
+        for line, command in commands.items():
+            line.add(call(*command))
+    say(*commands)
+    more, ratio = usage.median - python.median, one.median / torch.median
+    bench.ratios += [
+        Ratio("alld --help, more seconds than python -c pass", more, "at most 0.25"),
+        Ratio("alld predict one.tif / import torch, torchvision", ratio, "at most 1.5"),
+    ]
+
+
+def call(*command: object) -> Done:
+    """Run a command to its end."""
+    began = time.perf_counter()
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        words = list(map(str, command))
+        process = subprocess.Popen(words, stdout=output, stderr=errors, env=ENVIRONMENT)
+        peak_mb = _end(process, errors)
+        output.seek(0)
+        return Done(time.perf_counter() - began, peak_mb, output.read().decode())
+
+
+def record(line: Line, script: str, *arguments: object) -> None:
+    """Run one of the scripts; its last line says seconds and images."""
+    done = call(sys.executable, SCRIPTS / script, *arguments)
+    answer = json.loads(done.output.splitlines()[-1])
+    line.add(Done(answer["seconds"], done.peak_mb), answer["images"])
+
+
+def call_rows(bench: Bench, folder: Path, rows: Line, whole: Line) -> None:
+    """`alld predict FOLDER`: from the first row to the last, and the whole command."""
+    command = [*ALLD, "predict", folder, "--model", trained(bench), "--format", "csv"]
+    command += ["--device", bench.options.device]
+    arrived: list[tuple[float, int]] = []  # when, and how many rows
+    with tempfile.TemporaryFile() as errors:
+        began = time.perf_counter()
+        words = list(map(str, command))
+        process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=errors, env=ENVIRONMENT)
+        assert process.stdout is not None
+        while chunk := os.read(process.stdout.fileno(), 1 << 20):
+            arrived.append((time.perf_counter(), chunk.count(b"\n")))
+        peak_mb = _end(process, errors)
+    total = sum(count for _, count in arrived) - 1  # the header is no row
+    whole.add(Done(time.perf_counter() - began, peak_mb), total)
+    # The clock starts when the first batch is there: its rows are not counted.
+    first = next(at for at, count in arrived if count > 1)
+    later = [(at, count) for at, count in arrived if at - first > 0.02]
+    rows.add(Done(arrived[-1][0] - first, peak_mb), sum(count for _, count in later))
+
+
+def _end(process: subprocess.Popen[bytes], errors: IO[bytes]) -> float:
+    """Wait for a process and return its largest memory in MB; a failed one ends the benchmark."""
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        errors.seek(0)
+        sys.exit(f"{' '.join(map(str, process.args))}\n{errors.read().decode()}")
+    return usage.ru_maxrss / 1024  # Linux counts in KiB
+
+
+def trained(bench: Bench) -> Path:
+    """A small model on the drawn set; how good it is does not matter here."""
+    run = bench.place / "model"
+    if not run.exists():
+        sizes = ["--image-size", bench.image_size, "--epochs", 0, "--set", "train.frozen_epochs=1"]
+        command = [*ALLD, "train", "--data", bench.drawn, "--out", run]
+        call(*command, "--arch", "efficientnet_lite0", *sizes)
+    return run
+
+
+def multiply(drawn: Path, folder: Path, files: int) -> Path:
+    """A folder of so many images: the drawn ones over and over."""
+    images = sorted(drawn.glob("*.tif"))
+    for number in range(files if not folder.exists() else 0):
+        image = images[number % len(images)]
+        target = folder / f"{number // 1000:03d}" / f"{number:06d}_{image.name}"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(image, target)
+        except OSError:
+            shutil.copy(image, target)
+    return folder
+
+
+def say(*lines: Line) -> None:
+    for line in lines:
+        if line.seconds:
+            rate = f", {line.rate:.1f} images/s" if line.images else ""
+            print(f"{line.name}: {', '.join(f'{s:.2f}' for s in line.seconds)} s{rate}", flush=True)
+
+
+def report(bench: Bench) -> None:
+    """The table as Markdown, and everything in one JSON file."""
+    print("\n| line | median s | images/s | peak MB |\n|---|---|---|---|")
+    for line in bench.lines:
+        rate = f"{line.rate:.1f}" if line.images else ""
+        peak = f"{max(line.peak_mb):.0f}" if line.peak_mb else ""
+        print(f"| {line.name} | {line.median:.2f} | {rate} | {peak} |")
+    print("\n| figure | reached | wanted |\n|---|---|---|")
+    for ratio in bench.ratios:
+        print(f"| {ratio.name} | {ratio.value:.2f} | {ratio.wanted} |")
+    machine = {"python": platform.python_version(), "platform": platform.platform(),
+               "cores": len(os.sched_getaffinity(0))}  # fmt: skip
+    lines, ratios = map(asdict, bench.lines), map(asdict, bench.ratios)
+    found = {"machine": machine, "lines": list(lines), "ratios": list(ratios)}
+    write_json(bench.options.out, found)
+    print(f"\nwritten: {bench.options.out}", flush=True)
+
+
+def parse() -> argparse.Namespace:
+    sections = ("startup", "prediction", "memory", "training")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, help="set to train on (default: the drawn one)")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or mps (default: cpu)")
+    parser.add_argument("--quick", action="store_true", help="small images, few of them, once")
+    parser.add_argument("--repeats", type=int, default=2, help="of every line but stock")
+    parser.add_argument("--out", type=Path, default=Path("benchmark.json"))
+    parser.add_argument("--section", dest="sections", action="append", choices=sections)
+    options = parser.parse_args()
+    options.sections = options.sections or sections
+    options.repeats = 1 if options.quick else options.repeats
+    return options
+
+
+if __name__ == "__main__":
+    main()
