@@ -197,7 +197,7 @@ def startup(bench: Bench) -> None:
         torch: [sys.executable, "-c", "import torch, torchvision"],
         one: [*ALLD, "predict", image, "--model", trained(bench), "--device", device],
     }
-    for _ in range(2 if bench.options.quick else 7):
+    for _ in range(1 if bench.options.quick else 7):
         for line, command in commands.items():
             line.add(call(*command))
     say(*commands)
