@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from alld.data.relations import MAX_LAG, Relation, find_relations, group_indices
+from alld.data.relations import Relation, find_relations, group_indices
+from alld.data.shared_pixels import MAX_LAG
 from alld.errors import DataError
 
 SIDE = 160  # pixels of a drawn crop
@@ -200,12 +201,12 @@ def test_no_images_have_no_relations() -> None:
     assert find_relations([]) == []
 
 
-def test_progress_counts_up_to_three_steps_an_image() -> None:
+def test_progress_counts_up_to_two_steps_an_image() -> None:
     """Every call gives the work done so far and the same total."""
     steps: list[tuple[int, int]] = []
     images = [crop(capture(draw_field(9, (200, 200)), 1), 100, x) for x in (100, 200, 300)]
     find_relations(images, lambda done, total: steps.append((done, total)))
-    assert steps == [(done, 9) for done in range(1, 10)]
+    assert steps == [(done, 6) for done in range(1, 7)]
 
 
 @pytest.mark.parametrize(
