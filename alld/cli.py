@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from alld import NOTICE, display
-from alld.commands import demo, evaluate, lists, predict, synth, train
+from alld.commands import audit, demo, evaluate, lists, predict, synth, train
 from alld.errors import AlldError, Interrupted
 
 app = typer.Typer(
@@ -29,6 +29,7 @@ for command in (
     predict.predict,
     lists.runs,
     lists.models,
+    audit.audit,
     synth.synth,
 ):
     app.command()(command)
