@@ -183,7 +183,7 @@ def print_audit(audit: "Audit", folder: "Path") -> None:
         if finding.advice != "nothing to do":
             output.print(f"[dim]{'':<9}-> {escape(finding.advice)}[/]")
         for path in finding.paths:
-            detail(f"{finding.code}: {path}")
+            detail(f"{finding.code}: {one_line(path)}")
     for code, count in listed.items():
         if count > _LISTED:
             output.print(f"{'':<9}and {count - _LISTED} more of the kind '{code}' in audit.json")

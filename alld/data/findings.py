@@ -15,6 +15,7 @@ Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 CHANCE = 0.5
 RARE = 0.1  # share of a class below which accuracy says nothing
+WORTH_A_LOOK = 0.5  # similarity; that of different places rarely reaches it
 CLOSE = 0.1  # between the weakest pair accepted and the strongest rejected: look at both
 
 
@@ -133,14 +134,14 @@ def _file_facts(audit: Audit) -> Iterator[Finding]:
     yield from _shortcut(
         audit.file_facts,
         "file sizes",
-        "file size and dimensions alone",
+        "the file size and dimensions alone",
         "bring all images to one size and format before training",
     )
 
 
 def _shortcut(metric: Metric, code: str, what: str, advice: str) -> Iterator[Finding]:
     if metric.value is None:
-        said = f"what {what} predicts is undefined: {metric.reason}"
+        said = f"{what}: what it predicts is undefined: {metric.reason}"
         yield Finding("note", code, metric.n, said, "bring more images")
         return
     interval = metric.reason or f"95 % {metric.ci_low:.3f} to {metric.ci_high:.3f}"
@@ -206,6 +207,8 @@ def _doubts(audit: Audit) -> Iterator[Finding]:
         return
     records = audit.manifest.records
     pair = tuple(records[i].path for i in (rejected.relation.first, rejected.relation.second))
+    if accepted is None and rejected.similarity < WORTH_A_LOOK:
+        return
     if accepted is None:
         said = f"no pair was accepted by its texture; the most alike, {pair[0]} and {pair[1]}, "
         said += f"has similarity {rejected.similarity:.2f}"
