@@ -13,6 +13,7 @@ from PIL import Image
 
 from alld.cli import run_command
 from alld.config import DataConfig
+from alld.data import contact_sheet
 from alld.data.audit import Audit, audit
 from alld.data.audit_folder import check_place, groups_table, write_audit
 from alld.data.background import background_mask, predicted
@@ -78,13 +79,14 @@ def test_a_turned_copy_is_found_in_every_orientation(few: Path, turn: int) -> No
     assert (relation.dy, relation.dx) == (0, 0)
 
 
-def test_a_turned_copy_of_another_size_is_laid_where_it_belongs(few: Path) -> None:
+@pytest.mark.parametrize("turn", [1, 2, 4, 7], ids=lambda turn: TURNS[turn])
+def test_a_turned_copy_of_another_size_is_laid_where_it_belongs(few: Path, turn: int) -> None:
     """Sides that are no multiple of four and a shift: dy and dx still place it to the pixel."""
     original = pixels_of(few / "blast" / "001.tif")
-    part = np.ascontiguousarray(turned(original[7:248, 5:251], 5))
+    part = np.ascontiguousarray(turned(original[8:247, 8:247], turn))
     save_tiff(few / "blast" / "copy.tif", part)
     (relation,) = look(few).groups.relations
-    assert (relation.score, relation.dy, relation.dx) == (1.0, 7, 5)
+    assert (relation.score, relation.dy, relation.dx) == (1.0, 8, 8)
 
 
 def test_copies_are_named_by_how_alike_they_are(few: Path) -> None:
@@ -280,6 +282,16 @@ def test_the_folder_of_an_audit_holds_all_of_it(audited: Audit, tmp_path: Path) 
     assert facts["files"]["sheets"] == ["groups.png"]
 
 
+def test_many_groups_go_on_several_sheets(
+    audited: Audit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No sheet grows beyond what a person can look at; the names go on counting."""
+    monkeypatch.setattr(contact_sheet, "GROUPS_A_SHEET", 2)
+    sheets = contact_sheet.draw_sheets(tmp_path, audited)
+    assert len(sheets) == -(-len(audited.members) // 2) > 1
+    assert [sheet.name for sheet in sheets[:2]] == ["groups.png", "groups-2.png"]
+
+
 def test_the_groups_table_goes_back_in(audited: Audit, drawn_set: Path, tmp_path: Path) -> None:
     """`--groups audit/groups.csv` gives the groups that the audit found, its third column too."""
     (tmp_path / "groups.csv").write_text(groups_table(audited))
@@ -318,7 +330,7 @@ def test_edited_groups_and_strange_files_are_never_replaced(audited: Audit, tmp_
 def test_an_audit_does_not_lay_its_pictures_among_the_cells(few: Path) -> None:
     """Inside the set its sheet would be taken for an image."""
     with pytest.raises(DataError, match="inside the set"):
-        check_place(few / "audit", few)
+        check_place(few / "audit", load_manifest(DataConfig(root=few)))
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """`alld audit`: what is wrong with a data set before anyone trains on it."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -41,7 +42,8 @@ def audit(
     check_place(out)
     steps = display.Steps()
     try:
-        found = auditing.audit(load_config(options=given).data, groups, steps)
+        config = load_config(options=given).data
+        found = auditing.audit(config, groups, steps, partial(check_place, out))
     finally:
         steps.close()
     write_audit(out, found)

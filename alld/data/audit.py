@@ -90,6 +90,7 @@ def audit(
     data: DataConfig,
     groups: Path | None = None,
     step: Step = lambda name, done, total: None,
+    begin: Callable[[Manifest], None] = lambda manifest: None,
 ) -> Audit:
     """Look a set through; go on after every file that cannot be read.
 
@@ -97,11 +98,13 @@ def audit(
         data: which set; see `load_manifest`.
         groups: a table `path,group` that overrules the groups found.
         step: told what is done, how far, of how much.
+        begin: told which set it is before its images are read; what it raises ends the audit.
 
     Raises:
         DataError: there is no set, or the groups file does not fit it.
     """
     surveyed, problems = survey_manifest(data, lambda *at: step("hashing images", *at))
+    begin(surveyed)
     seen: list[_Seen] = []
     readable = []
     for index, record in enumerate(surveyed):

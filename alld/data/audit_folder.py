@@ -21,14 +21,16 @@ from alld.files import new_folder, sha256_hex, write_json, write_text
 JSON, GROUPS = "audit.json", "groups.csv"
 
 
-def check_place(folder: Path, manifest_root: Path | None = None) -> None:
+def check_place(folder: Path, manifest: Manifest | None = None) -> None:
     """Refuse a folder that an audit must not replace.
 
     Raises:
         DataError: it holds what no audit made, or a groups.csv that someone has edited, or it lies
             inside the set, where the next command would take its pictures for cells.
     """
-    if manifest_root is not None and folder.resolve().is_relative_to(manifest_root.resolve()):
+    # A table names its images: a picture more below its folder is none of them.
+    searched = manifest.root if manifest is not None and manifest.kind != "table" else None
+    if searched is not None and folder.resolve().is_relative_to(searched.resolve()):
         raise DataError(f"--out {folder}: lies inside the set; name a folder outside it")
     if not folder.exists():
         return
@@ -49,8 +51,7 @@ def write_audit(folder: Path, audit: Audit) -> None:
     Raises:
         DataError: as `check_place`.
     """
-    root = audit.manifest.root if audit.manifest.kind != "table" else None
-    check_place(folder, root)
+    check_place(folder, audit.manifest)
     with new_folder(folder) as place:
         table = groups_table(audit)
         write_text(place / GROUPS, table)

@@ -6,6 +6,7 @@ neither the area nor the form of what is left out is a feature, as both tell the
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,8 +122,6 @@ def predicted(
     Returns:
         The metric; its value is None, with the reason, where one class or too few groups are left.
     """
-    from dataclasses import replace
-
     used = [index for index, vector in enumerate(features) if vector is not None]
     part = replace(manifest, records=tuple(manifest.records[index] for index in used))
     names = [groups[index] for index in used]
