@@ -3,6 +3,9 @@
 The pixels are those outside a disc of one size for all images and outside whatever is stained like
 a nucleus, in the middle or aside, with a wide margin. The same number is drawn from every image:
 neither the area nor the form of what is left out is a feature, as both tell the size of the cell.
+
+A little of it remains, probably as red cells make room for a white one: drawn sets whose slides
+tell nothing give an interval that covers 0.5 at 260 images (18 of 18 seeds), but 0.54 at 2,600.
 """
 
 from collections.abc import Sequence
