@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -16,6 +17,9 @@ from rich.table import Table
 from alld import NOTICE
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from alld.data.audit import Audit
     from alld.evaluation.result import Evaluation
     from alld.inference.predictor import Prediction
     from alld.training.callbacks import Progress
@@ -153,6 +157,40 @@ def print_evaluation(evaluation: "Evaluation") -> None:
     for sentence in (*caveats(evaluation), NOTICE):
         output.print(f"- {sentence}", markup=False)
     output.print(f"evaluation: {evaluation.folder}", markup=False)
+
+
+_COLOURS = {"error": "bold red", "warning": "yellow", "note": "dim"}
+_LISTED = 8  # findings of one kind; audit.json has all of them
+
+
+def print_audit(audit: "Audit", folder: "Path") -> None:
+    """The findings by severity, each with what to do, and where the files lie."""
+    from alld.data.findings import findings
+    from alld.data.manifest import class_counts
+
+    manifest = audit.manifest
+    mark = "SYNTHETIC " if manifest.synthetic else ""
+    title = f"{mark}{manifest.kind}: {class_counts(manifest.labels)} cell images"
+    output.print(title, markup=False)
+    listed: Counter[str] = Counter()
+    for finding in findings(audit):
+        listed[finding.code] += 1
+        if listed[finding.code] > _LISTED:
+            continue
+        colour = _COLOURS[finding.severity]
+        sentence = escape(one_line(finding.sentence))
+        output.print(f"[{colour}]{finding.severity + ':':<9}[/]{sentence}")
+        if finding.advice != "nothing to do":
+            output.print(f"[dim]{'':<9}-> {escape(finding.advice)}[/]")
+        for path in finding.paths:
+            detail(f"{finding.code}: {one_line(path)}")
+    for code, count in listed.items():
+        if count > _LISTED:
+            output.print(f"{'':<9}and {count - _LISTED} more of the kind '{code}' in audit.json")
+    output.print(f"audit: {folder}", markup=False)
+    if audit.members:
+        table = folder / "groups.csv"
+        say(f"look at {folder / 'groups.png'}; to overrule it: alld train --groups {table}")
 
 
 def prediction_line(prediction: "Prediction") -> str:

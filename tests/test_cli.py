@@ -227,7 +227,7 @@ def test_a_changed_bundle_is_refused(
     assert "SHA-256 differs" in err
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "runs", "models"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "audit", "runs", "models"])
 def test_every_commands_help_has_an_example(alld: Callable[..., Answer], command: str) -> None:
     """--help ends well and shows how the command is used."""
     status, out, _ = alld(command, "--help")

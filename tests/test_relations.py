@@ -10,7 +10,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from alld.data.relations import MAX_LAG, Relation, find_relations, group_indices
+from alld.data import relations
+from alld.data.landmarks import find_landmarks, turn_landmarks
+from alld.data.places import turned
+from alld.data.recapture import coarse_picture
+from alld.data.relations import Relation, find_relations, group_indices
+from alld.data.shared_pixels import MAX_KEPT, MAX_LAG, find_patches, find_shared, keep_one_in
 from alld.errors import DataError
 
 SIDE = 160  # pixels of a drawn crop
@@ -200,12 +205,12 @@ def test_no_images_have_no_relations() -> None:
     assert find_relations([]) == []
 
 
-def test_progress_counts_up_to_three_steps_an_image() -> None:
+def test_progress_counts_up_to_two_steps_an_image() -> None:
     """Every call gives the work done so far and the same total."""
     steps: list[tuple[int, int]] = []
     images = [crop(capture(draw_field(9, (200, 200)), 1), 100, x) for x in (100, 200, 300)]
     find_relations(images, lambda done, total: steps.append((done, total)))
-    assert steps == [(done, 9) for done in range(1, 10)]
+    assert steps == [(done, 6) for done in range(1, 7)]
 
 
 @pytest.mark.parametrize(
@@ -223,6 +228,48 @@ def test_an_array_that_is_no_rgb_picture_is_named(wrong: Pixels) -> None:
     right = np.zeros((20, 20, 3), np.uint8)
     with pytest.raises(DataError, match=rf"image 1: {wrong.dtype} array of shape \(20, "):
         find_relations([right, wrong])
+
+
+def test_a_large_set_is_searched_by_landmarks_with_the_same_result(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where comparing all pairs would take too long, every second capture is still found."""
+    fields = [draw_field(seed, (200, 200)) for seed in range(40, 52)]
+    images = [crop(capture(field, 1), 200, 200) for field in fields]
+    images += [crop(capture(field, 2, gain=0.7), 208, 195) for field in fields]
+    all_pairs = find_relations(images)
+    monkeypatch.setattr(relations, "MAX_WORK", 0)
+    monkeypatch.setattr(relations, "find_alike", lambda *_: pytest.fail("all pairs compared"))
+    assert find_relations(images) == all_pairs
+    assert [(r.first, r.second) for r in all_pairs] == [(i, i + 12) for i in range(12)]
+
+
+def test_patches_are_thinned_in_large_sets_so_that_they_fit_memory() -> None:
+    """One in eight as measured on ALL-IDB2, fewer beyond 5,000 images, never over the limit."""
+    assert keep_one_in(260) == keep_one_in(5000) == 8
+    assert keep_one_in(100_000) * MAX_KEPT >= 100_000 * 64_000
+
+
+def test_thinned_patches_still_place_what_is_shared() -> None:
+    """At one patch in 256 a quarter of two images is enough."""
+    photograph = capture(draw_field(4, (230, 230)), 1)
+    images = [crop(photograph, 230, 230), crop(photograph, 310, 310)]
+    (relation,) = find_shared(images, [find_patches(image, 256) for image in images])
+    assert (relation.kind, relation.dy, relation.dx) == ("overlap", 80, 80)
+
+
+def test_landmarks_turn_with_their_picture() -> None:
+    """Turning the landmarks gives those of the turned picture, in all eight orientations."""
+    image = crop(capture(draw_field(4, (200, 200)), 1), 200, 200, width=140)
+    picture = coarse_picture(image)
+    for turn in range(8):
+        moved = turn_landmarks(find_landmarks(picture), turn)
+        fresh = find_landmarks(np.ascontiguousarray(turned(picture, turn)))
+        assert moved.shape == fresh.shape
+        order, other = np.lexsort((moved.x, moved.y)), np.lexsort((fresh.x, fresh.y))
+        assert np.array_equal(moved.y[order], fresh.y[other])
+        assert np.array_equal(moved.x[order], fresh.x[other])
+        assert np.allclose(moved.looks[order], fresh.looks[other], atol=2e-3)
 
 
 # The real set.

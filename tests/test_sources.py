@@ -31,6 +31,13 @@ def test_all_idb2_is_found_wherever_it_lies(drawn_set: Path, tmp_path: Path) -> 
     assert manifest.labels == [BLAST] * 20 + [HEALTHY] * 20
 
 
+def test_names_may_count_beyond_999(tmp_path: Path) -> None:
+    """`alld synth --n 2000` writes Im1000_1.tif and on."""
+    draw(tmp_path / "Im0999_1.tif")
+    draw(tmp_path / "Im1000_0.tif", blast=False)
+    assert load(tmp_path).labels == [BLAST, HEALTHY]
+
+
 def test_the_fingerprint_does_not_depend_on_the_place(drawn_set: Path, tmp_path: Path) -> None:
     """The same set elsewhere has the same fingerprint; one changed byte gives another."""
     copy = tmp_path / "copy"

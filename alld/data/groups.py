@@ -9,7 +9,7 @@ from pathlib import Path
 
 import platformdirs
 
-from alld.data.manifest import Manifest, Progress
+from alld.data.manifest import Manifest, Pictures, Progress
 from alld.data.relations import ALGORITHM_VERSION, Relation, find_relations, group_indices
 from alld.errors import DataError
 from alld.files import write_json
@@ -45,8 +45,7 @@ def load_groups(
         return Groups(tuple(own), "the table's patient or group column")
     relations = _cached(manifest)
     if relations is None:
-        pictures = [manifest.decode(index).pixels for index in range(len(manifest))]
-        relations = tuple(find_relations(pictures, progress))
+        relations = tuple(find_relations(Pictures(manifest), progress))
         _cache(manifest, relations)
     return from_relations(manifest, relations)
 

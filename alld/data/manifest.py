@@ -3,8 +3,12 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, overload
+
+import numpy as np
+from numpy.typing import NDArray
 
 from alld.data.decode import Decoded, decode, read_image_bytes
 from alld.errors import DataError
@@ -74,6 +78,28 @@ class Manifest:
         if sha256_hex(data) != self.records[index].sha256:
             raise DataError(f"{file}: changed while ALLD was using it; start again")
         return decode(data, str(file))
+
+
+class Pictures(Sequence[NDArray[np.uint8]]):
+    """The decoded images of a manifest, RGB (H, W, 3), read when asked for; the last ones stay."""
+
+    def __init__(self, manifest: Manifest, kept: int = 300) -> None:
+        self._length = len(manifest)
+        self._read = lru_cache(kept)(lambda index: manifest.decode(index).pixels)
+
+    def __len__(self) -> int:
+        return self._length
+
+    @overload
+    def __getitem__(self, index: int) -> NDArray[np.uint8]: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[NDArray[np.uint8]]: ...
+    def __getitem__(self, index: int | slice) -> NDArray[np.uint8] | list[NDArray[np.uint8]]:
+        if isinstance(index, slice):
+            return [self._read(number) for number in range(*index.indices(self._length))]
+        if not 0 <= index < self._length:
+            raise IndexError(index)  # ends an iteration
+        return self._read(index)
 
 
 def check_manifest(manifest: Manifest) -> None:

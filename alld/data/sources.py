@@ -3,8 +3,9 @@
 import csv
 import os
 import re
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path, PurePosixPath
 
@@ -19,13 +20,13 @@ from alld.data.manifest import (
     Progress,
     check_manifest,
 )
-from alld.errors import DataError
+from alld.errors import DataError, ImageError
 from alld.files import sha256_hex
 
 IMAGE_SUFFIXES = frozenset({".tif", ".tiff", ".bmp", ".png", ".jpg", ".jpeg"})
 
 # ALL-IDB1's whole fields are ImNNN_0.jpg and ImNNN_1.jpg: only .tif is a crop of ALL-IDB2.
-_ALL_IDB2_NAME = re.compile(r"Im(\d{3})_(\d)\.tif", re.IGNORECASE)
+_ALL_IDB2_NAME = re.compile(r"Im(\d{3,})_(\d)\.tif", re.IGNORECASE)
 _CLASS_FOLDERS = {
     **dict.fromkeys(
         ("blast", "blasts", "all", "lymphoblast", "lymphoblasts", "leukemia", "leukaemia"), BLAST
@@ -40,6 +41,18 @@ Unpack it anywhere below that folder, or name another one with --data DIR. Your 
 a class (blast/ and healthy/), or --data FILE.csv with path,label. `alld demo` needs no images."""
 
 
+@dataclass(frozen=True)
+class Problem:
+    """A file or a row that a survey left out, and why."""
+
+    path: str
+    reason: str
+
+
+Problems = list[Problem] | None  # None: the first one is an error
+Labelled = tuple[Path, int, str | None]  # file, label, group
+
+
 def load_manifest(data: DataConfig, progress: Progress | None = None) -> Manifest:
     """Read the set that `data.root` names and hash every image of it.
 
@@ -49,12 +62,51 @@ def load_manifest(data: DataConfig, progress: Progress | None = None) -> Manifes
     Raises:
         DataError: nothing there, two copies, a label that is neither, one class only.
     """
+    manifest = _read(data, progress, None)
+    check_manifest(manifest)
+    return manifest
+
+
+def survey_manifest(
+    data: DataConfig, progress: Progress | None = None
+) -> tuple[Manifest, list[Problem]]:
+    """Read a set as `load_manifest` does, but go on after what would stop a training.
+
+    Left out, as problems: a file that cannot be read, an image without a label, and every further
+    row of a path. One class alone is let through. In several class folders the folders give the
+    labels, whatever ALL-IDB2's names in them say.
+
+    Raises:
+        DataError: there is no set, or `data.positive` names nothing in it.
+    """
+    problems: list[Problem] = []
+    manifest = _read(data, progress, problems)
+    first: dict[str, ImageRecord] = {}
+    for record in manifest:
+        if first.setdefault(record.path, record) is record:
+            continue
+        other = "" if first[record.path].label == record.label else ", under the other label"
+        problems.append(Problem(record.path, f"{record.path}: listed again{other}"))
+    return replace(manifest, records=tuple(first.values())), problems
+
+
+def name_label(path: str) -> int | None:
+    """The class that a name of ALL-IDB2 says, 0 or 1, or None for another name."""
+    match = _ALL_IDB2_NAME.fullmatch(PurePosixPath(path).name)
+    return int(match.group(2)) if match and match.group(2) in "01" else None
+
+
+def folder_label(folder: str) -> int | None:
+    """The class that the name of a folder says, 0 or 1, or None."""
+    return _CLASS_FOLDERS.get(folder.lower())
+
+
+def _read(data: DataConfig, progress: Progress | None, problems: Problems) -> Manifest:
     root = check_place(data)
     read = _read_folder if root.is_dir() else _read_table
-    manifest = read(root, data.positive, progress)
+    manifest = read(root, data.positive, progress, problems)
     if data.positive is not None and BLAST not in manifest.labels:
         raise DataError(f"--positive {data.positive}: no folder or label in {root} is called so")
-    check_manifest(manifest)
     return manifest
 
 
@@ -82,7 +134,9 @@ def list_images(root: Path) -> list[Path]:
     return sorted(found, key=lambda path: path.relative_to(root).parts)
 
 
-def _read_folder(root: Path, positive: str | None, progress: Progress | None) -> Manifest:
+def _read_folder(
+    root: Path, positive: str | None, progress: Progress | None, problems: Problems
+) -> Manifest:
     images = list_images(root)
     if not images:
         raise DataError(NO_DATA.format(place=root, seen="no image lies in or below that folder"))
@@ -92,25 +146,37 @@ def _read_folder(root: Path, positive: str | None, progress: Progress | None) ->
             f"--positive {positive}: {crops[0].parent} is ALL-IDB2, whose file names say "
             "the class; leave the option out"
         )
-    if crops:
-        return _read_all_idb2(crops, len(images) - len(crops), progress)
-    labelled = [(path, _folder_label(path, root, positive), None) for path in images]
-    built = _build(root, "folders", labelled, progress)
+    # In class folders a survey asks whether the names agree; a training asks for one folder.
+    homes = {path.parent for path in crops}
+    classes = {folder_label(home.name) for home in homes} if len(homes) > 1 else {None}
+    in_classes = problems is not None and None not in classes
+    if crops and not in_classes:
+        return _read_all_idb2(crops, len(images) - len(crops), progress, problems)
+    labelled: list[Labelled] = []
+    for path in images:
+        with _noted(path, problems):
+            labelled.append((path, _folder_label(path, root, positive), None))
+    built = _build(root, "folders", labelled, progress, problems)
     if positive is None:
         return built
     healthy = {path.parent.name for path, label, _ in labelled if label == HEALTHY}
     return replace(built, warnings=(_told_healthy(positive, healthy),))
 
 
-def _read_all_idb2(crops: Sequence[Path], others: int, progress: Progress | None) -> Manifest:
+def _read_all_idb2(
+    crops: Sequence[Path], others: int, progress: Progress | None, problems: Problems
+) -> Manifest:
     folders = sorted({path.parent for path in crops})
     if len(folders) > 1:
         raise DataError(
             f"ALL-IDB2 lies in {len(folders)} folders ({folders[0]}, {folders[1]}); "
             "name one with --data"
         )
-    labelled = [(path, _crop_label(path), None) for path in crops]
-    built = _build(folders[0], "ALL-IDB2", labelled, progress)
+    labelled: list[Labelled] = []
+    for path in crops:
+        with _noted(path, problems):
+            labelled.append((path, _crop_label(path), None))
+    built = _build(folders[0], "ALL-IDB2", labelled, progress, problems)
     warnings = []
     if others:
         warnings.append(
@@ -167,7 +233,9 @@ def _folder_label(path: Path, root: Path, positive: str | None) -> int:
     )
 
 
-def _read_table(table: Path, positive: str | None, progress: Progress | None) -> Manifest:
+def _read_table(
+    table: Path, positive: str | None, progress: Progress | None, problems: Problems
+) -> Manifest:
     try:
         with open(table, encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
@@ -177,14 +245,16 @@ def _read_table(table: Path, positive: str | None, progress: Progress | None) ->
         raise DataError(f"{table}: cannot be read as a UTF-8 CSV table: {error}") from error
     if not {"path", "label"} <= set(columns):
         raise DataError(f"{table}: needs the columns path,label; found {','.join(columns)}")
-    labelled = []
+    labelled: list[Labelled] = []
     for number, row in enumerate(rows, start=2):  # line 1 holds the column names
         place, path = f"{table}, line {number}", (row["path"] or "").strip()
-        if not path:
-            raise DataError(f"{place}: no path; name an image file")
         owner = (row.get("patient") or row.get("group") or "").strip() or None
-        labelled.append((table.parent / path, _table_label(row["label"], positive, place), owner))
-    built = _build(table.parent, "table", labelled, progress)
+        with _noted(path or place, problems):
+            if not path:
+                raise DataError(f"{place}: no path; name an image file")
+            label = _table_label(row["label"], positive, place)
+            labelled.append((table.parent / path, label, owner))
+    built = _build(table.parent, "table", labelled, progress, problems)
     warnings = []
     unused = sorted(set(columns) - {"path", "label", "patient", "group"})
     if unused:
@@ -207,19 +277,32 @@ def _table_label(text: str | None, positive: str | None, place: str) -> int:
     return _TABLE_LABELS[label]
 
 
+@contextmanager
+def _noted(path: Path | str, problems: Problems) -> Iterator[None]:
+    """In a survey what goes wrong with one image is noted; else it is raised."""
+    try:
+        yield
+    except (DataError, ImageError) as error:
+        if problems is None:
+            raise
+        problems.append(Problem(str(path), str(error)))
+
+
 def _build(
     root: Path,
     kind: Kind,
-    labelled: Sequence[tuple[Path, int, str | None]],
+    labelled: Sequence[Labelled],
     progress: Progress | None,
+    problems: Problems,
 ) -> Manifest:
     """Hash every image once; the mark of a drawn image makes the whole set synthetic."""
     records, synthetic = [], False
     for done, (path, label, group) in enumerate(labelled, start=1):
-        data = read_image_bytes(path)
-        synthetic = synthetic or is_synthetic(data)
         relative = PurePosixPath(os.path.relpath(path, root).replace(os.sep, "/"))
-        records.append(ImageRecord(str(relative), label, sha256_hex(data), group))
+        with _noted(str(relative), problems):
+            data = read_image_bytes(path)
+            synthetic = synthetic or is_synthetic(data)
+            records.append(ImageRecord(str(relative), label, sha256_hex(data), group))
         if progress:
             progress(done, len(labelled))
     return Manifest(root=root, kind=kind, records=tuple(records), synthetic=synthetic)
