@@ -29,8 +29,6 @@ from alld.files import write_json
 
 SCRIPTS = Path(__file__).parent
 ALLD = (sys.executable, "-m", "alld")
-# As `alld` itself does: threads that wait do not spin.
-ENVIRONMENT = {**os.environ, "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE")}
 
 
 @dataclass(frozen=True)
@@ -114,11 +112,15 @@ def training(bench: Bench) -> None:
         for repeat in range(bench.options.repeats):
             same = ["--arch", arch, "--epochs", epochs, "--image-size", bench.image_size]
             same += ["--device", bench.options.device]
+            same += ["--batch-size", 8 if bench.options.quick else 64]
             _train_all(bench, (ours, stock, floor), same, frozen, repeat)
             say(ours, floor, stock)
+        name, same_epochs = f"{arch}: alld train", stock.median / ours.median
         bench.ratios += [
-            Ratio(f"{arch}: alld train / stock", ours.rate / stock.rate, f"at least {wanted}"),
-            Ratio(f"{arch}: alld train / floor", ours.rate / floor.rate, "at least 0.85"),
+            Ratio(f"{name} / stock, images/s", ours.rate / stock.rate, f"at least {wanted}"),
+            # Stock is quicker through its epochs, as it leaves out their last partial batches.
+            Ratio(f"{name} / stock, the same epochs", same_epochs, "reported"),
+            Ratio(f"{name} / floor", ours.rate / floor.rate, "at least 0.85"),
         ]
 
 
@@ -213,7 +215,7 @@ def call(*command: object) -> Done:
     began = time.perf_counter()
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         words = list(map(str, command))
-        process = subprocess.Popen(words, stdout=output, stderr=errors, env=ENVIRONMENT)
+        process = subprocess.Popen(words, stdout=output, stderr=errors)
         peak_mb = _end(process, errors)
         output.seek(0)
         return Done(time.perf_counter() - began, peak_mb, output.read().decode())
@@ -234,7 +236,7 @@ def call_rows(bench: Bench, folder: Path, rows: Line, whole: Line) -> None:
     with tempfile.TemporaryFile() as errors:
         began = time.perf_counter()
         words = list(map(str, command))
-        process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=errors, env=ENVIRONMENT)
+        process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=errors)
         assert process.stdout is not None
         while chunk := os.read(process.stdout.fileno(), 1 << 20):
             arrived.append((time.perf_counter(), chunk.count(b"\n")))

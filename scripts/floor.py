@@ -9,7 +9,10 @@ for prediction. The last line is JSON: seconds and images.
 
 import argparse
 import json
+import os
 import time
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as `alld` does, before torch is loaded
 
 import torch
 from torch import Tensor, nn

@@ -19,7 +19,6 @@ warnings.filterwarnings("ignore")
 
 import fastai.vision.all as fv  # noqa: E402
 import torch  # noqa: E402
-from torch import nn  # noqa: E402
 
 from alld.model.backbones import create_model, layer_groups, normalisation  # noqa: E402
 
@@ -63,7 +62,9 @@ def train(options: argparse.Namespace) -> dict[str, float]:
     )
     clock = Clock()
     learner.fine_tune(options.epochs, 1e-3, freeze_epochs=options.frozen_epochs, cbs=clock)
-    images = len(learner.dls.train_ds) * (options.epochs + options.frozen_epochs)
+    # fastai leaves out the last partial batch of every epoch: these images were trained on.
+    an_epoch = len(learner.dls.train) * options.batch_size
+    images = an_epoch * (options.epochs + options.frozen_epochs)
     loss, accuracy = map(float, learner.recorder.values[-1][1:])
     return {"seconds": clock.seconds, "images": images, "valid_loss": loss, "accuracy": accuracy}
 
@@ -110,7 +111,7 @@ def make_learner(
     return fv.Learner(
         loaders,
         model,
-        loss_func=nn.CrossEntropyLoss(),
+        loss_func=fv.CrossEntropyLossFlat(),
         splitter=layer_groups,
         metrics=fv.accuracy,
     )

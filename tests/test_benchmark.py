@@ -22,9 +22,10 @@ def test_every_line_of_the_benchmark_is_measured(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     found = json.loads(out.read_text())
     lines = {line["name"]: line for line in found["lines"]}
-    for name in ("alld train", "stock", "floor"):
+    for name in ("alld train", "floor"):
         assert lines[f"efficientnet_lite0: {name}"]["images"] == 52  # 26 in each of two epochs
+    assert lines["efficientnet_lite0: stock"]["images"] == 48  # it leaves out the last 2 of 26
     assert lines["prediction: alld predict, whole command"]["images"] == 400
     assert all(second > 0 for line in lines.values() for second in line["seconds"])
-    assert len(found["ratios"]) == 8
+    assert len(found["ratios"]) == 9
     assert "| figure | reached | wanted |" in done.stdout

@@ -11,7 +11,7 @@ import torch
 from alld.data.manifest import BLAST
 from alld.errors import BundleError
 from alld.inference.batch import expand
-from alld.inference.predictor import BATCH_SIZE, Predictor, blast_probability, find_bundle
+from alld.inference.predictor import CPU_BATCH, Predictor, blast_probability, find_bundle
 from alld.model.bundle import read_bundle
 
 
@@ -51,7 +51,7 @@ def test_the_rows_do_not_depend_on_the_number_of_threads(
     run_folder: Path, drawn_set: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Bitwise, in the order of the paths, a bad file among them; torch's own number is kept."""
-    monkeypatch.setattr("alld.inference.predictor.BATCH_SIZE", 7)
+    monkeypatch.setattr("alld.inference.predictor.CPU_BATCH", 7)
     paths = [*sorted(drawn_set.glob("*.tif"))[:30], drawn_set / "missing.tif"]
     bundle = read_bundle(find_bundle(run_folder))
     found = []
@@ -74,7 +74,7 @@ def test_rows_come_before_all_images_are_read(predictor: Predictor, drawn_set: P
             yield drawn_set / "Im001_1.tif"
 
     assert next(predictor.iterate(endless())).verdict
-    assert asked <= BATCH_SIZE * (predictor.threads + 4)
+    assert asked <= CPU_BATCH * (predictor.threads + 4)
 
 
 def test_every_input_is_a_row_in_its_place(predictor: Predictor, tmp_path: Path) -> None:

@@ -48,6 +48,8 @@ def pad_to_square(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """
     _check(pixels)
     side = max(pixels.shape[:2])
+    if pixels.shape[0] == pixels.shape[1]:
+        return pixels
     pads = [((side - length) // 2, (side - length + 1) // 2) for length in pixels.shape[:2]]
     return np.pad(pixels, (*pads, (0, 0)), mode="reflect")
 
@@ -58,7 +60,7 @@ def resize(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     if pixels.shape[0] != pixels.shape[1]:
         raise ValueError(f"pixels {pixels.shape} are not square: pad_to_square comes first")
     image = Image.fromarray(pixels).resize((size, size), Image.Resampling.BILINEAR)
-    return np.array(image)
+    return np.asarray(image)
 
 
 def normalise(
