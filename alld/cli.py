@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from alld import NOTICE, display
-from alld.commands import audit, demo, evaluate, lists, predict, synth, train
+from alld.commands import audit, crossval, demo, evaluate, lists, predict, synth, train
 from alld.errors import AlldError, Interrupted
 
 CLOSED_PIPE = 141  # as a shell reports a command whose reader left, `head` for one
@@ -29,6 +29,7 @@ for command in (
     demo.demo,
     train.train,
     evaluate.evaluate,
+    crossval.crossval,
     predict.predict,
     lists.runs,
     lists.models,

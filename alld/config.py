@@ -41,11 +41,24 @@ class SplitConfig(_Section):
     valid_fraction: float = Field(0.16, gt=0, lt=1)
     block: int = Field(10, ge=1)
     groups: Path | None = None
+    folds: int | None = Field(None, ge=2)
+    fold: int | None = Field(None, ge=1)
 
     @model_validator(mode="after")
     def _leaves_training_images(self) -> Self:
         if self.test_fraction + self.valid_fraction >= 1:
             raise ValueError("test_fraction and valid_fraction together must stay below 1")
+        return self
+
+    @model_validator(mode="after")
+    def _names_one_of_the_folds(self) -> Self:
+        if (self.folds is None) != (self.fold is None):
+            raise ValueError("folds and fold go together: fold 2 of folds 5")
+        if self.folds is not None and self.fold is not None:
+            if self.fold > self.folds:
+                raise ValueError(f"there is no fold {self.fold} among {self.folds}")
+            if self.kind == "paper":
+                raise ValueError("the paper's split has no folds; use grouped, blocks or random")
         return self
 
 

@@ -20,8 +20,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from alld.data.audit import Audit
+    from alld.evaluation.crossval_result import CrossValidation
+    from alld.evaluation.folds import Fold
     from alld.evaluation.result import Evaluation
     from alld.inference.predictor import Prediction
+    from alld.stats.metrics import Metric
     from alld.training.callbacks import Progress
 
 # Without a terminal rich would wrap at 80 columns and break file names in logs.
@@ -94,14 +97,15 @@ class Steps:
 class TrainingDisplay:
     """A line an epoch; on a terminal a live line under them with the batch and the time left."""
 
+    epoch_lines: bool = True
     live: Live | None = field(default=None, init=False)
     headed: bool = field(default=False, init=False)
 
     def __call__(self, progress: "Progress") -> None:
-        if not self.headed:
+        if self.epoch_lines and not self.headed:
             errors.print("[bold]epoch  phase        train loss  valid loss  valid accuracy[/]")
             self.headed = True
-        if progress.epoch_done:
+        if progress.epoch_done and self.epoch_lines:
             self._print_epoch(progress)
         elif errors.is_terminal:
             self._update_live(progress)
@@ -191,6 +195,36 @@ def print_audit(audit: "Audit", folder: "Path") -> None:
     if audit.members:
         table = folder / "groups.csv"
         say(f"look at {folder / 'groups.png'}; to overrule it: alld train --groups {table}")
+
+
+def print_crossval(result: "CrossValidation") -> None:
+    """Both spreads, the folds under `--verbose`, the caveats, and where it all lies."""
+    from alld.evaluation.crossval_result import HEADINGS, caveats, fold_rows, readable_rows
+
+    table = Table(title=result.title)
+    for heading in HEADINGS:
+        table.add_column(heading, justify="left" if heading == HEADINGS[0] else "right")
+    for row in readable_rows(result):
+        table.add_row(*row)
+    output.print(table)
+    for repeat, fold, right, blasts, healthy in fold_rows(result):
+        detail(f"repeat {repeat}, fold {fold}: {right} right, blasts {blasts}, healthy {healthy}")
+    for sentence in (*caveats(result), NOTICE):
+        output.print(f"- {sentence}", markup=False)
+    output.print(f"evaluation: {result.folder}", markup=False)
+
+
+def fold_line(fold: "Fold", number: int, of: int, seconds_left: float | None) -> str:
+    """`run 3 of 10: repeat 1, fold 3; 20 min left`."""
+    left = "" if seconds_left is None else f"; {_duration(seconds_left)} left"
+    return f"run {number} of {of}: repeat {fold.repeat}, fold {fold.fold}{left}"
+
+
+def fold_result(metrics: "dict[str, Metric]") -> str:
+    """`50/52 right, ROC AUC 0.991`."""
+    accuracy, auc = metrics["accuracy"], metrics["roc_auc"]
+    area = "undefined" if auc.value is None else f"{auc.value:.3f}"
+    return f"{accuracy.k}/{accuracy.n} right, ROC AUC {area}"
 
 
 def prediction_line(prediction: "Prediction") -> str:

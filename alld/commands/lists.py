@@ -9,7 +9,7 @@ def runs(as_json: JsonOption = False) -> None:
 
     Example: [bold]alld runs --json[/]
     """
-    from alld.evaluation.overview import run_overview
+    from alld.evaluation.overview import COLUMNS, run_overview
 
     rows = run_overview()
     if as_json:
@@ -18,9 +18,8 @@ def runs(as_json: JsonOption = False) -> None:
     if not rows:
         display.say("no runs under ./runs; `alld train` makes one")
         return
-    columns = ("run", "state", "arch", "split", "seed", "data", "accuracy")
-    cells = [[str(row[name]) for name in columns] for row in rows]
-    display.output.print(display.plain_table(columns, cells))
+    cells = [[str(row[name]) for name in COLUMNS] for row in rows]
+    display.output.print(display.plain_table(COLUMNS, cells))
 
 
 def models(as_json: JsonOption = False) -> None:

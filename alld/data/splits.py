@@ -65,14 +65,31 @@ def make_split(
     labels = np.array(manifest.labels)
     if config.kind == "paper":
         _check_paper_set(manifest)
-    units = _units(manifest, groups, config)
-    capacities = _capacities(labels, config)
-    dealt = deal(units, labels, capacities, np.random.default_rng(seed))
+    if config.folds is not None:
+        dealt = _deal_fold(manifest, groups, config, seed)
+    else:
+        units, capacities = _units(manifest, groups, config), _capacities(labels, config)
+        dealt = deal(units, labels, capacities, np.random.default_rng(seed))
     split = Split(
         config.kind, seed, tuple(PARTS[part] for part in dealt), tuple(groups), groups_source
     )
     _check_classes(split, labels)
     return split
+
+
+def _deal_fold(
+    manifest: Manifest, groups: Sequence[str], config: SplitConfig, seed: int
+) -> NDArray[np.intp]:
+    """(N,) part of every image: one fold tests, the others give validation and training."""
+    folds, fold = config.folds or 0, config.fold or 0  # config has checked both
+    labels = np.array(manifest.labels)
+    tests = make_folds(manifest, groups, config, folds, seed) == fold - 1
+    others = np.bincount(labels[~tests], minlength=2)
+    valid = _proportional(round(config.valid_fraction * len(labels)), others)
+    units = [unit for unit in _units(manifest, groups, config) if not tests[unit[0]]]
+    rng = np.random.default_rng([seed, fold])
+    dealt = deal(units, labels, np.stack([valid, others - valid]), rng)
+    return 1 + dealt  # the tests are in none of these units: -1 becomes 0, which is "test"
 
 
 def make_folds(
@@ -107,8 +124,8 @@ def deal(
         capacities: (parts, classes) how many images of each class a part should hold.
 
     Returns:
-        (N,) the part of every image. Where all units are single images the capacities are met
-        exactly; else a unit that fits nowhere goes where the most room is left.
+        (N,) the part of every image, -1 for one in no unit. Where all units are single images the
+        capacities are met exactly; else a unit that fits nowhere goes where the most room is left.
     """
     room = capacities.astype(float)
     dealt = np.full(len(labels), -1)

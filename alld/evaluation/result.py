@@ -66,14 +66,17 @@ def table_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
     ]
 
 
-def format_metric(metric: Metric) -> tuple[str, str, str]:
-    """`("96.2 %", "50/52", "87.0 to 98.9 %")`: value, counts and interval, to read."""
+def format_metric(metric: Metric, *, percent: bool = False) -> tuple[str, str, str]:
+    """`("96.2 %", "50/52", "87.0 to 98.9 %")`: value, counts and interval, to read.
+
+    Proportions with counts are in percent, and others where `percent` says so.
+    """
     if metric.value is None:
         return "undefined", metric.reason or "", ""
-    percent = metric.k is not None
-    scale, digits, unit = (100, 1, " %") if percent else (1, 3, "")
+    counted = metric.k is not None
+    scale, digits, unit = (100, 1, " %") if counted or percent else (1, 3, "")
     value = f"{metric.value * scale:.{digits}f}{unit}"
-    counts = f"{metric.k}/{metric.n}" if percent else f"n = {metric.n}"
+    counts = f"{metric.k}/{metric.n}" if counted else f"n = {metric.n}"
     if metric.ci_low is None or metric.ci_high is None:
         return value, counts, "undefined"
     low, high = metric.ci_low * scale, metric.ci_high * scale

@@ -69,7 +69,7 @@ def all_metrics(
     y_true: ArrayLike,
     y_prob: ArrayLike,
     *,
-    threshold: float,
+    threshold: ArrayLike,
     groups: Iterable[Hashable],
     draws: int = 2000,
 ) -> dict[str, Metric]:
@@ -82,7 +82,7 @@ def all_metrics(
     Args:
         y_true: shape (n,), 0 healthy or 1 blast.
         y_prob: shape (n,), P(blast), 0..1.
-        threshold: 0..1; a prediction is blast when its probability is at or above it.
+        threshold: 0..1, one or (n,); a prediction is blast when its probability is at or above it.
         groups: n names, equal for images that belong together.
         draws: of the bootstrap.
 
@@ -110,7 +110,7 @@ def grouped_proportions(
     y_true: ArrayLike,
     y_prob: ArrayLike,
     *,
-    threshold: float,
+    threshold: ArrayLike,
     groups: Iterable[Hashable],
     draws: int = 2000,
 ) -> dict[str, Metric]:
@@ -193,10 +193,13 @@ def brier(y_true: ArrayLike, y_prob: ArrayLike) -> float:
     return float(np.mean((prob - truth) ** 2))
 
 
-def _verdicts(prob: Probabilities, threshold: float) -> Labels:
-    if not 0 <= threshold <= 1:
-        raise ValueError(f"threshold is {threshold}: it must lie between 0 and 1")
-    return (prob >= threshold).astype(np.int64)
+def _verdicts(prob: Probabilities, threshold: ArrayLike) -> Labels:
+    limits = np.asarray(threshold, dtype=float)
+    if not ((limits >= 0) & (limits <= 1)).all():
+        raise ValueError(f"threshold is {limits}: it must lie between 0 and 1")
+    if limits.ndim and limits.shape != prob.shape:
+        raise ValueError(f"threshold has {limits.size} entries for {prob.size} images")
+    return (prob >= limits).astype(np.int64)
 
 
 def _proportion(k: int, n: int, reason: str) -> Metric:

@@ -77,7 +77,7 @@ def train(config: Config, out: Path | None = None, listener: Listener | None = N
     machine = _prepare_machine(config)
     manifest, groups = _load_data(config, listener)
     split = make_split(manifest, groups.of_image, groups.source, config.split, config.split_seed)
-    config = _resolve(config, manifest)
+    config = resolve_config(config, manifest)
     torch.manual_seed(config.seed)
     model = _create(config)
     loaders = _make_loaders(manifest, split, config, machine, listener)
@@ -135,7 +135,7 @@ def _load_data(config: Config, listener: Listener) -> tuple[Manifest, Groups]:
     return manifest, groups
 
 
-def _resolve(config: Config, manifest: Manifest) -> Config:
+def resolve_config(config: Config, manifest: Manifest) -> Config:
     """Settings that mean the same from any folder and on any later day."""
     root = manifest.root if config.data.root.is_dir() else config.data.root
     groups = config.split.groups and config.split.groups.expanduser().resolve()

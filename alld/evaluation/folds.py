@@ -1,0 +1,74 @@
+"""A cross-validation on disk: its plan, the folders of its folds, and what they predicted."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from alld.config import Config, parse_config
+from alld.errors import RunError
+from alld.evaluation.out_of_fold import HeldOut, read_fold
+from alld.training.run import Run
+
+PLAN = "crossval.json"
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One cell of the plan: which fold of which repeat, both from 1, and where its run lies."""
+
+    repeat: int
+    fold: int
+    folder: Path
+
+    @property
+    def done(self) -> bool:
+        """Trained and evaluated."""
+        return (self.folder / "evaluation" / "metrics.json").is_file()
+
+
+def plan_folds(folder: Path, folds: int, repeats: int) -> list[Fold]:
+    """All cells in their order, done or not."""
+    return [
+        Fold(repeat, fold, folder / f"repeat-{repeat}" / f"fold-{fold}")
+        for repeat in range(1, repeats + 1)
+        for fold in range(1, folds + 1)
+    ]
+
+
+def read_plan(folder: Path) -> tuple[dict[str, Any], Config]:
+    """The plan and the settings that all folds share.
+
+    Raises:
+        RunError: no cross-validation there, or a damaged plan.
+    """
+    try:
+        plan = json.loads((folder / PLAN).read_bytes())
+        _ = plan["folds"], plan["repeats"], plan["fingerprint"]
+        return plan, parse_config(plan["config"], str(folder / PLAN))
+    except FileNotFoundError as error:
+        raise RunError(f"{folder}: no cross-validation there (no {PLAN})") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{folder / PLAN}: damaged ({error}); start anew") from error
+
+
+def read_rows(folder: Path) -> list[HeldOut]:
+    """The out-of-fold predictions of a finished cross-validation.
+
+    Raises:
+        RunError: there is none, or a fold is missing.
+    """
+    plan, _ = read_plan(folder)
+    cells = plan_folds(folder, plan["folds"], plan["repeats"])
+    return [row for cell in cells for row in rows_of(cell, plan["fingerprint"])]
+
+
+def rows_of(cell: Fold, fingerprint: str) -> list[HeldOut]:
+    """What one fold predicted.
+
+    Raises:
+        RunError: it is missing, or was trained on other images than the plan says.
+    """
+    if Run(cell.folder).info["data"]["fingerprint"] != fingerprint:
+        raise RunError(f"{cell.folder}: trained on other images than the folds before it")
+    return read_fold(cell.folder, cell.repeat, cell.fold)

@@ -1,0 +1,186 @@
+"""Out-of-fold predictions and what they say: each image was tested by a model that never saw it.
+
+Two spreads, shown apart. Sampling: what other images of this kind would have given, by a bootstrap
+over groups. Training: what other folds and other seeds gave on the same images, over the repeats.
+"""
+
+import csv
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from statistics import fmean, stdev
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from alld.data.manifest import LABEL_NAMES
+from alld.errors import RunError
+from alld.stats.bootstrap import group_bootstrap
+from alld.stats.intervals import UndefinedMetric
+from alld.stats.metrics import Metric, all_metrics, brier, grouped_proportions
+from alld.stats.ranking import pr_auc, roc_auc
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """One image as the fold that held it out judged it; label 0 healthy, 1 blast."""
+
+    repeat: int
+    fold: int
+    path: str
+    sha256: str
+    group: str
+    label: int
+    probability: float
+    threshold: float
+
+    @property
+    def verdict(self) -> int:
+        """1 blast, 0 healthy."""
+        return int(self.probability >= self.threshold)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A metric over the repeats; `sd` is None with its reason where there is one repeat."""
+
+    mean: float | None
+    sd: float | None
+    low: float | None
+    high: float | None
+    repeats: int
+    reason: str | None = None
+
+
+def read_fold(run: Path, repeat: int, fold: int) -> list[HeldOut]:
+    """The test images of one evaluated fold.
+
+    Raises:
+        RunError: its tables are gone, damaged, or do not fit each other.
+    """
+    try:
+        with open(run / "split.csv", encoding="utf-8", newline="") as file:
+            groups = {row["path"]: row["group"] for row in csv.DictReader(file)}
+        with open(run / "evaluation" / "predictions.csv", encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        return [_held_out(row, groups, repeat, fold) for row in rows]
+    except (OSError, ValueError, KeyError, StopIteration) as error:
+        raise RunError(f"{run}: its evaluation cannot be read ({error!r}); delete it") from error
+
+
+def _held_out(row: dict[str, str], groups: dict[str, str], repeat: int, fold: int) -> HeldOut:
+    # Predictions have whole paths, the split those from the set's root.
+    inside = next(path for path in _tails(row["path"]) if path in groups)
+    return HeldOut(
+        repeat=repeat,
+        fold=fold,
+        path=inside,
+        sha256=row["sha256"],
+        group=groups[inside],
+        label=LABEL_NAMES.index(row["label"]),
+        probability=float(row["probability"]),
+        threshold=float(row["threshold"]),
+    )
+
+
+def _tails(path: str) -> list[str]:
+    parts = Path(path).parts
+    return ["/".join(parts[start:]) for start in range(len(parts))]
+
+
+def metrics_of_repeat(rows: Sequence[HeldOut], draws: int) -> dict[str, Metric]:
+    """All metrics of one repeat, every interval over groups."""
+    y_true, y_prob = _column(rows, "label"), _column(rows, "probability")
+    limits, groups = _column(rows, "threshold"), [row.group for row in rows]
+    return all_metrics(
+        y_true, y_prob, threshold=limits, groups=groups, draws=draws
+    ) | grouped_proportions(y_true, y_prob, threshold=limits, groups=groups, draws=draws)
+
+
+def pooled_metrics(repeats: Sequence[Sequence[HeldOut]], draws: int) -> dict[str, Metric]:
+    """The mean of each metric over the repeats; intervals show the sampling spread alone.
+
+    With one repeat these are its own metrics. With more, a draw of the bootstrap takes the same
+    groups in every repeat; `n` counts images, not predictions, and `k` is None.
+    """
+    if len(repeats) == 1:
+        return metrics_of_repeat(repeats[0], draws)
+    ordered = [sorted(rows, key=lambda row: row.path) for rows in repeats]
+    truth = _column(ordered[0], "label").astype(int)
+    groups = [row.group for row in ordered[0]]
+    prob = np.stack([_column(rows, "probability") for rows in ordered], axis=1)  # (n, repeats)
+    limits = np.stack([_column(rows, "threshold") for rows in ordered], axis=1)
+    verdicts = (prob >= limits).astype(float)
+    scores: dict[str, tuple[Score, NDArray[np.float64]]] = {
+        "accuracy": (_accuracy, verdicts),
+        "sensitivity": (_sensitivity, verdicts),
+        "specificity": (_specificity, verdicts),
+        "roc_auc": (roc_auc, prob),
+        "pr_auc": (pr_auc, prob),
+        "brier": (brier, prob),
+    }
+    return {
+        name: _mean_over_repeats(score, truth, columns, groups, draws)
+        for name, (score, columns) in scores.items()
+    }
+
+
+Score = Callable[[ArrayLike, ArrayLike], float]
+
+
+def _mean_over_repeats(
+    score: Score,
+    truth: NDArray[np.int_],
+    columns: NDArray[np.float64],
+    groups: list[str],
+    draws: int,
+) -> Metric:
+    def mean(y_true: ArrayLike, y_prob: NDArray[np.float64]) -> float:
+        return fmean(score(y_true, y_prob[:, repeat]) for repeat in range(y_prob.shape[1]))
+
+    n = len(truth)
+    try:
+        value = mean(truth, columns)
+    except UndefinedMetric as undefined:
+        return Metric(None, None, n, None, None, None, str(undefined))
+    try:
+        interval = group_bootstrap(mean, truth, columns, groups, draws=draws)
+    except UndefinedMetric as undefined:
+        return Metric(value, None, n, None, None, None, str(undefined))
+    method = f"mean of {columns.shape[1]} repeats, {interval.method}"
+    return Metric(value, None, n, interval.low, interval.high, method)
+
+
+def training_spread(per_repeat: Sequence[dict[str, Metric]]) -> dict[str, Spread]:
+    """How far each metric moves between repeats, which differ in folds and seeds."""
+    return {name: _spread([metrics[name] for metrics in per_repeat]) for name in per_repeat[0]}
+
+
+def _spread(metrics: Sequence[Metric]) -> Spread:
+    values = [metric.value for metric in metrics if metric.value is not None]
+    if len(values) < len(metrics):
+        return Spread(None, None, None, None, len(metrics), "undefined in a repeat")
+    low, high, mean = min(values), max(values), fmean(values)
+    if len(values) == 1:
+        return Spread(mean, None, low, high, 1, "one repeat shows no spread; add --repeats")
+    return Spread(mean, stdev(values), low, high, len(values))
+
+
+def _column(rows: Sequence[HeldOut], name: str) -> NDArray[np.float64]:
+    return np.array([getattr(row, name) for row in rows], dtype=float)
+
+
+def _accuracy(y_true: ArrayLike, verdicts: ArrayLike) -> float:
+    return float(np.mean(np.asarray(y_true) == np.asarray(verdicts)))
+
+
+def _share_right(y_true: ArrayLike, verdicts: ArrayLike, label: int) -> float:
+    among = np.asarray(y_true) == label
+    if not among.any():
+        raise UndefinedMetric(f"none of the {among.size} images is {LABEL_NAMES[label]}")
+    return float(np.mean(np.asarray(verdicts)[among] == label))
+
+
+_sensitivity = partial(_share_right, label=1)
+_specificity = partial(_share_right, label=0)
