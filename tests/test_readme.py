@@ -15,6 +15,12 @@ from alld.cli import run_command
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"^    ((?:alld|python3) .*)$", README, flags=re.MULTILINE)
 FAST = [f"--set={key}={value}" for key, value in SMALL.items()]
+# What makes a command quick; later options win.
+SMALLER = {
+    "train": FAST[1:],
+    "crossval": [*FAST[1:], "--folds", "2", "--repeats", "1"],
+    "synth": ["--n", "20"],
+}
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +54,7 @@ def test_every_command_of_the_readme_runs(
     if words[:2] == ["train", "--resume"]:
         assert run_command(words) == 2  # finished: test_training resumes the unfinished
         return
-    small = FAST[1:] if words[0] == "train" else ["--n", "20"] if words[0] == "synth" else []
-    assert run_command([*words, *small]) == 0
+    assert run_command([*words, *SMALLER.get(words[0], [])]) == 0
 
 
 def test_the_readme_names_every_command() -> None:
@@ -59,8 +64,23 @@ def test_the_readme_names_every_command() -> None:
     named = {words[0] for words in alld_commands()}
     ours = {str(command.name or command.callback.__name__) for command in app.registered_commands}
     assert ours - named == {"demo"}  # bootstrap.py demo runs it
-    bootstrap = [line for line in COMMANDS if line.startswith("python3 ")]
-    assert bootstrap == [f"python3 scripts/bootstrap.py {task}" for task in ("demo", "test")]
+    scripts = [line.removeprefix("python3 scripts/") for line in COMMANDS if "scripts/" in line]
+    assert scripts == [
+        "bootstrap.py demo",
+        "bootstrap.py test",
+        "reproduce_table2.py --data ALL-IDB2 --dry-run",
+        "benchmark.py --data ALL-IDB2",  # test_benchmark runs it with --quick
+    ]
+
+
+def test_the_plan_of_table_2_is_printed_as_the_readme_says(reader: Path) -> None:
+    """Eleven cells for each of the paper's four networks, with a time for all of it."""
+    script = REPOSITORY / "scripts" / "reproduce_table2.py"
+    words = [sys.executable, script, "--data", "ALL-IDB2", "--dry-run"]
+    done = subprocess.run(words, cwd=reader, capture_output=True, text=True, check=True)
+    lines = done.stdout.splitlines()
+    assert len(lines) == 4 * 11 + 1
+    assert lines[-1].startswith("in all about")
 
 
 def test_bootstrap_explains_itself_with_the_standard_library_alone() -> None:

@@ -18,7 +18,7 @@ from alld.stats.ranking import roc_curve
 
 # Okabe and Ito's palette: told apart by colour-blind readers, and in grey by their lightness.
 BLUE, ORANGE, GREY, INK = "#0072B2", "#D55E00", "#8a8f98", "#20242b"
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "font.size": 12,
     "axes.titlesize": 14,
     "axes.titleweight": "bold",
@@ -46,7 +46,7 @@ def draw_plots(folder: Path, evaluation: Evaluation, history: Sequence[dict[str,
 @contextmanager
 def _figure(path: Path, evaluation: Evaluation, inches: tuple[float, float]) -> Iterator[Axes]:
     """One picture, its provenance in the last line; no pyplot, so no state is left behind."""
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=inches, dpi=160, layout="constrained")
         FigureCanvasAgg(figure)
         yield figure.add_subplot()

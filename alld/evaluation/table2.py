@@ -1,0 +1,284 @@
+"""The paper's Table 2, asked again: the same shape of test many times, and folds that do not leak.
+
+Two protocols for each network. *Paper-shaped*: 23 blasts and 29 healthy cells drawn at random as
+the test, as the paper's one test set was, for many seeds. *Grouped*: five folds over all images
+with same cells and overlapping crops on one side. Beside each network stands a linear probe on its
+untouched features. A finished cell is a run on disk and is never computed twice.
+"""
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import combinations
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import numpy as np
+import torch
+
+from alld.config import Config, parse_config
+from alld.data.groups import Groups, load_groups
+from alld.data.manifest import Manifest
+from alld.data.sources import load_manifest
+from alld.data.splits import make_split
+from alld.errors import RunError
+from alld.evaluation.crossval import CrossvalListener, crossval, resume_crossval
+from alld.evaluation.evaluate import evaluate
+from alld.evaluation.folds import read_rows
+from alld.evaluation.out_of_fold import HeldOut, metrics_of_repeat, read_fold
+from alld.evaluation.probe import make_probe
+from alld.model.backbones import create_model
+from alld.model.device import keep_freed_memory, resolve_device, set_threads
+from alld.stats.metrics import Metric
+from alld.stats.tests import McNemar, holm, mcnemar_exact
+from alld.training.run import Run
+from alld.training.train import Listener, resume, train
+
+# Accuracy of the paper's Table 2, of 52 test images: 49 and three times 51.
+PAPER = {"vgg16": 49 / 52, "vgg19": 51 / 52, "resnet34": 51 / 52, "resnet50": 51 / 52}
+FOLDS = 5
+PROBE = "linear probe"
+STEP_IMAGES, TRAINING_IMAGES = 8, 187  # of ALL-IDB2: 166, and validation at half the cost
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One thing to compute: a paper-shaped run with a seed, or a grouped cross-validation."""
+
+    arch: str
+    seed: int | None  # None: the cross-validation
+    folder: Path
+
+    @property
+    def done(self) -> bool:
+        return (self.folder / "evaluation" / "metrics.json").is_file()
+
+    @property
+    def runs(self) -> int:
+        """Trainings in it."""
+        return FOLDS if self.seed is None else 1
+
+
+@dataclass(frozen=True)
+class Row:
+    """One system of the table: what it gave on each paper-shaped test and on the folds."""
+
+    name: str
+    initial_weights: str
+    paper: float | None  # accuracy that the paper prints for it
+    accuracies: tuple[float, ...]  # one a seed
+    grouped: dict[str, Metric]
+    tested: tuple[HeldOut, ...] = field(repr=False)  # out-of-fold
+    first: float = 0.0  # seeds at which it ranked first, ties shared
+
+    @property
+    def mean(self) -> float:
+        return fmean(self.accuracies)
+
+    @property
+    def sd(self) -> float | None:
+        return stdev(self.accuracies) if len(self.accuracies) > 1 else None
+
+    @property
+    def reached(self) -> float | None:
+        """Share of seeds at or above the paper's value."""
+        if self.paper is None:
+            return None
+        return fmean(accuracy >= self.paper - 1e-9 for accuracy in self.accuracies)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two systems on identical out-of-fold images."""
+
+    first: str
+    second: str
+    test: McNemar
+    holm: float  # p after Holm's correction over all pairs
+
+
+@dataclass(frozen=True)
+class Table2:
+    """All of it."""
+
+    synthetic: bool
+    data: str
+    seeds: int
+    rows: tuple[Row, ...]
+    pairs: tuple[Pair, ...]
+
+
+def plan_cells(out: Path, archs: Sequence[str], seeds: int) -> list[Cell]:
+    """Every cell in the order in which they are computed: seed by seed, then the folds."""
+    cells = [
+        Cell(arch, seed, out / _safe(arch) / f"paper-seed-{seed}")
+        for seed in range(seeds)
+        for arch in archs
+    ]
+    return cells + [Cell(arch, None, out / _safe(arch) / "grouped") for arch in archs]
+
+
+def estimate_seconds(arch: str, config: Config) -> float:
+    """About how long one training takes here: a step on noise, times the images of all epochs."""
+    device = resolve_device(config.runtime.device)
+    keep_freed_memory()
+    set_threads(config.runtime.threads)
+    model = create_model(arch, pretrained=False).to(device).to(memory_format=torch.channels_last)
+    side = config.data.image_size
+    images = torch.randn(STEP_IMAGES, 3, side, side).to(device)
+    images = images.contiguous(memory_format=torch.channels_last)
+    for _ in range(2):  # the first step takes memory and threads from the system
+        began = time.perf_counter()
+        float(model(images).square().sum())
+        model(images).square().sum().backward()
+        seconds = time.perf_counter() - began
+    # A step here is two passes forward and one back; a frozen epoch is about a quarter of another.
+    epochs = config.train.epochs + config.train.frozen_epochs / 4
+    return 0.75 * seconds / STEP_IMAGES * TRAINING_IMAGES * epochs
+
+
+def compute_cell(cell: Cell, config: Config, listener: Listener) -> None:
+    """Train and evaluate what is missing of one cell; `config` is the grid's, without its arch.
+
+    Raises:
+        AlldError: something to mend, or Interrupted.
+    """
+    if cell.done:
+        return
+    own = _cell_config(cell, config)
+    if cell.seed is None:
+        heard = CrossvalListener(training=listener)
+        if (cell.folder / "crossval.json").exists():
+            resume_crossval(cell.folder, heard)
+        else:
+            shutil.rmtree(cell.folder, ignore_errors=True)
+            crossval(own, FOLDS, 1, cell.folder, heard)
+        return
+    if not (cell.folder / "run.json").exists():
+        shutil.rmtree(cell.folder, ignore_errors=True)
+        train(own, cell.folder, listener)
+    elif Run(cell.folder).state != "finished":
+        resume(cell.folder, listener)
+    evaluate(cell.folder, own.runtime.device)
+
+
+def collect(
+    cells: Sequence[Cell], config: Config, note: Callable[[str], None] = lambda _text: None
+) -> Table2:
+    """Read all cells back, add the probes, and compare.
+
+    Raises:
+        RunError: a cell is missing, or was made from other images.
+    """
+    archs = list(dict.fromkeys(cell.arch for cell in cells))
+    manifest = load_manifest(config.data)
+    groups = load_groups(manifest, config.split.groups)
+    rows = []
+    for arch in archs:
+        own = [cell for cell in cells if cell.arch == arch]
+        rows.append(_network_row(arch, own, manifest, config))
+        note(f"features of {arch} for the linear probe")
+        rows.append(_probe_row(own, manifest, groups, config))
+    ranked = _rank(rows)
+    return Table2(
+        synthetic=manifest.synthetic,
+        data=manifest.kind,
+        seeds=sum(cell.seed is not None for cell in cells) // len(archs),
+        rows=tuple(ranked),
+        pairs=tuple(_pairs(ranked)),
+    )
+
+
+def _network_row(arch: str, cells: Sequence[Cell], manifest: Manifest, config: Config) -> Row:
+    accuracies = []
+    for cell in cells:
+        if cell.seed is not None:
+            _check(cell.folder, manifest)
+            accuracies.append(_accuracy(read_fold(cell.folder, 1, 1)))
+    grouped = next(cell for cell in cells if cell.seed is None)
+    _check(grouped.folder / "repeat-1" / "fold-1", manifest)
+    tested = read_rows(grouped.folder)
+    return Row(
+        name=arch,
+        initial_weights=_initial_weights(grouped),
+        paper=PAPER.get(arch),
+        accuracies=tuple(accuracies),
+        grouped=metrics_of_repeat(tested, config.evaluate.bootstrap_draws),
+        tested=tuple(tested),
+    )
+
+
+def _probe_row(cells: Sequence[Cell], manifest: Manifest, groups: Groups, config: Config) -> Row:
+    probe = make_probe(manifest, _cell_config(cells[0], config))
+    accuracies, tested = [], []
+    for cell in cells:
+        own = _cell_config(cell, config)
+        for fold in range(1, FOLDS + 1) if cell.seed is None else (None,):
+            folds = {"folds": FOLDS, "fold": fold} if fold else {}
+            chosen = own.split.model_copy(update=folds)
+            split = make_split(manifest, groups.of_image, groups.source, chosen, own.split_seed)
+            rows = probe.test(split, 1, fold or 1)
+            tested += rows if fold else []
+            accuracies += [] if fold else [_accuracy(rows)]
+    return Row(
+        name=f"{PROBE}, {cells[0].arch}",
+        initial_weights=_initial_weights(cells[-1]),
+        paper=None,
+        accuracies=tuple(accuracies),
+        grouped=metrics_of_repeat(tested, config.evaluate.bootstrap_draws),
+        tested=tuple(tested),
+    )
+
+
+def _rank(rows: Sequence[Row]) -> list[Row]:
+    """Add to each row at how many seeds it ranked first; a shared first place counts in parts."""
+    table = np.array([row.accuracies for row in rows])  # (rows, seeds)
+    best = np.isclose(table, table.max(axis=0))
+    shares = (best / best.sum(axis=0)).sum(axis=1)
+    return [replace(row, first=float(share)) for row, share in zip(rows, shares, strict=True)]
+
+
+def _pairs(rows: Sequence[Row]) -> list[Pair]:
+    """McNemar's test for every two rows on the out-of-fold verdicts, corrected together."""
+    tests = []
+    for first, second in combinations(rows, 2):
+        right = [{row.sha256 + row.path: row.verdict == row.label for row in r.tested} for r in
+                 (first, second)]  # fmt: skip
+        common = sorted(right[0].keys() & right[1].keys())
+        test = mcnemar_exact([right[0][i] for i in common], [right[1][i] for i in common])
+        tests.append((first.name, second.name, test))
+    corrected = holm([test.p_value for *_, test in tests]) if tests else []
+    return [Pair(*found, p) for found, p in zip(tests, corrected, strict=True)]
+
+
+def _cell_config(cell: Cell, config: Config) -> Config:
+    settings = config.model_dump(mode="json")
+    settings["model"]["arch"] = cell.arch
+    settings["split"] |= {"kind": "grouped", "seed": None, "folds": None, "fold": None}
+    if cell.seed is not None:
+        settings["split"]["kind"] = "paper"
+        settings["seed"] = config.seed + cell.seed
+    return parse_config(settings, str(cell.folder))
+
+
+def _check(folder: Path, manifest: Manifest) -> None:
+    if Run(folder).info["data"]["fingerprint"] != manifest.fingerprint:
+        raise RunError(f"{folder}: made from other images than {manifest.root}; use another --out")
+
+
+def _accuracy(rows: Sequence[HeldOut]) -> float:
+    return fmean(row.verdict == row.label for row in rows)
+
+
+def _initial_weights(grouped: Cell) -> str:
+    facts: dict[str, Any] = json.loads(
+        (grouped.folder / "evaluation" / "metrics.json").read_bytes()
+    )
+    return str(facts["plan"]["initial_weights"])
+
+
+def _safe(arch: str) -> str:
+    return arch.replace(":", "-").replace("/", "-")

@@ -1,0 +1,115 @@
+"""The paper's Table 2, asked again: many tests of its shape, folds without leaks, intervals.
+
+    python scripts/reproduce_table2.py --data ALL-IDB2
+    python scripts/reproduce_table2.py --data ALL-IDB2 --arch efficientnet_lite0 --seeds 5
+    python scripts/reproduce_table2.py --quick          # drawn images, minutes, shows that it runs
+
+Stop it whenever you like: the same command goes on, and a finished cell is never computed twice.
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from alld import display
+from alld.config import Config, load_config
+from alld.data.synthetic import draw_set
+from alld.data.synthetic_plan import Recipe
+from alld.errors import AlldError, Interrupted
+from alld.evaluation.table2 import Cell, collect, compute_cell, estimate_seconds, plan_cells
+from alld.evaluation.table2_files import markdown, write_table2
+from alld.model.architectures import check_arch
+from alld.training.train import Listener
+
+PAPERS = ("vgg16", "vgg19", "resnet34", "resnet50")
+QUICK = {"data.image_size": 32, "train.frozen_epochs": 1, "train.epochs": 1, "train.batch_size": 8}
+
+
+def main() -> int:
+    """Plan, compute what is missing, write the table; exit statuses are those of `alld`."""
+    options = parse()
+    try:
+        return reproduce(options)
+    except (Interrupted, KeyboardInterrupt) as stopped:
+        display.say("stopped; the same command goes on where this one ends")
+        return getattr(stopped, "exit_status", 130)
+    except AlldError as error:
+        display.fail(str(error))
+        return error.exit_status
+
+
+def reproduce(options: argparse.Namespace) -> int:
+    archs = options.arch or (["efficientnet_lite0"] if options.quick else list(PAPERS))
+    for arch in archs:
+        check_arch(arch)
+    config = configuration(options)
+    cells = plan_cells(options.out, archs, options.seeds)
+    if options.dry_run:
+        show_plan(cells, config)
+        return 0
+    began, waiting = time.monotonic(), [cell for cell in cells if not cell.done]
+    for number, cell in enumerate(waiting):
+        say_where(cell, cells, number, len(waiting), time.monotonic() - began)
+        compute_cell(cell, config, Listener(note=display.warn))
+    table = collect(cells, config, display.say)
+    write_table2(options.out / "table", table)
+    print(markdown(table))
+    display.say(f"written: {options.out / 'table'}")
+    return 0
+
+
+def configuration(options: argparse.Namespace) -> Config:
+    chosen: dict[str, object] = {"data.root": options.data, "runtime.device": options.device}
+    if options.quick and options.data is None:
+        drawn = options.out / "drawn"
+        if not (drawn / "truth.csv").exists():
+            draw_set(drawn, Recipe(n=260))  # the paper's test is 52 of 260 images
+        chosen["data.root"] = drawn
+    if options.no_pretrained:
+        chosen["model.pretrained"] = False
+    given = {key: value for key, value in chosen.items() if value is not None}
+    return load_config(options.config, options.set, {**(QUICK if options.quick else {}), **given})
+
+
+def say_where(cell: Cell, cells: list[Cell], number: int, waiting: int, seconds: float) -> None:
+    left = f", {seconds / number * (waiting - number) / 60:.0f} min left" if number else ""
+    what = "grouped 5-fold" if cell.seed is None else f"paper-shaped, seed {cell.seed}"
+    done = len(cells) - waiting + number + 1
+    display.say(f"cell {done} of {len(cells)}: {cell.arch}, {what}{left}")
+
+
+def show_plan(cells: list[Cell], config: Config) -> None:
+    """What would be computed, and about how long it takes here."""
+    seconds = {arch: estimate_seconds(arch, config) for arch in {cell.arch for cell in cells}}
+    total = 0.0
+    for cell in cells:
+        what = "grouped 5-fold" if cell.seed is None else f"paper-shaped, seed {cell.seed}"
+        cost = 0.0 if cell.done else seconds[cell.arch] * cell.runs
+        total += cost
+        state = "done" if cell.done else f"about {cost / 60:.1f} min"
+        print(f"{cell.arch:<20} {what:<24} {state}")
+    print(f"in all about {total / 3600:.1f} h, from one training step of each network here")
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, help="ALL-IDB2 (default: data/)")
+    parser.add_argument("--out", type=Path, default=Path("runs/table2"))
+    parser.add_argument("--arch", action="append", help="in place of the paper's four; repeatable")
+    parser.add_argument("--seeds", type=int, default=None, help="paper-shaped tests (default: 10)")
+    parser.add_argument("--device", help="auto, cpu, cuda or mps (default: auto)")
+    parser.add_argument("--config", help="YAML file, or the name of a shipped one")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--no-pretrained", action="store_true", help="random first weights")
+    parser.add_argument("--dry-run", action="store_true", help="print the plan and its time")
+    parser.add_argument("--quick", action="store_true", help="drawn images, small, two seeds")
+    options = parser.parse_args()
+    options.seeds = options.seeds or (2 if options.quick else 10)
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())
