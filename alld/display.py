@@ -134,7 +134,7 @@ class TrainingDisplay:
 
 def evaluation_table(evaluation: "Evaluation") -> Table:
     """The metrics with counts and intervals."""
-    from alld.evaluation.result import TITLES, format_metric
+    from alld.evaluation.result import format_metric, title_of
 
     data = evaluation.data
     title = f"{evaluation.model['arch']}, {data['split']} split, seed {data['split_seed']}"
@@ -143,7 +143,7 @@ def evaluation_table(evaluation: "Evaluation") -> Table:
     for name in ("value", "counts", "95 % interval"):
         table.add_column(name, justify="right")
     for name, metric in evaluation.metrics.items():
-        table.add_row(TITLES[name], *format_metric(metric))
+        table.add_row(title_of(name), *format_metric(metric))
     return table
 
 

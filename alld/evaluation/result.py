@@ -17,7 +17,10 @@ TITLES = {
     "pr_auc": "PR AUC",
     "brier": "Brier score",
     "ece": "Calibration error (ECE)",
+    "ppv": "PPV",
+    "npv": "NPV",
 }
+_AT = "_at_"
 TABLE_COLUMNS = ("metric", "value", "k", "n", "ci_low", "ci_high", "method", "reason")
 
 
@@ -58,6 +61,17 @@ class Evaluation:
         }
 
 
+def name_at(metric: str, prevalence: float) -> str:
+    """`ppv_at_0.1`: the name of a metric that holds at an assumed share of blasts only."""
+    return f"{metric}{_AT}{prevalence}"
+
+
+def title_of(name: str) -> str:
+    """A metric's name to read, with the prevalence that it assumes: `PPV at prevalence 0.1`."""
+    metric, assumed, prevalence = name.partition(_AT)
+    return f"{TITLES[metric]} at prevalence {prevalence}" if assumed else TITLES[metric]
+
+
 def table_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
     """One row a metric with `TABLE_COLUMNS`."""
     return [
@@ -92,6 +106,13 @@ def caveats(evaluation: Evaluation) -> list[str]:
             f"{data['torn_groups']} groups of same cells or overlapping crops lie on both sides "
             f"of this {data['split']} split, which flatters the numbers; --split grouped does not."
         )
+    if data.get("assumed_prevalence"):
+        sentences.append(
+            f"PPV and NPV hold where {data['assumed_prevalence']:.3g} of all cells judged are "
+            "blasts: that share is assumed, not measured."
+        )
+    if evaluation.model.get("threshold_warning"):
+        sentences.append(f"About the threshold: {evaluation.model['threshold_warning']}.")
     if evaluation.synthetic:
         sentences.append("SYNTHETIC: drawn images; these numbers say nothing about real cells.")
     elif data["name"] == "ALL-IDB2":
@@ -116,7 +137,7 @@ def markdown_table(evaluation: Evaluation) -> str:
         "|---|---|---|---|---|",
     ]
     for name, metric in evaluation.metrics.items():
-        cells = (TITLES[name], *format_metric(metric), metric.method or "")
+        cells = (title_of(name), *format_metric(metric), metric.method or "")
         lines.append(f"| {' | '.join(cells)} |")
     c = evaluation.confusion
     lines += [
