@@ -90,6 +90,14 @@ class TrainConfig(_Section):
         return self
 
 
+class CalibrateConfig(_Section):
+    """What the validation images settle after the last epoch; the test images settle nothing."""
+
+    temperature: bool = True
+    threshold: Literal["fixed", "youden", "sensitivity"] = "fixed"
+    sensitivity: float = Field(0.95, gt=0, le=1)
+
+
 class EvaluateConfig(_Section):
     """How the numbers of an evaluation are made."""
 
@@ -117,6 +125,7 @@ class Config(_Section):
     model: ModelConfig = ModelConfig()
     augment: AugmentConfig = AugmentConfig()
     train: TrainConfig = TrainConfig()
+    calibrate: CalibrateConfig = CalibrateConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     runtime: RuntimeConfig = RuntimeConfig()
 

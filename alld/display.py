@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from alld.data.audit import Audit
     from alld.evaluation.result import Evaluation
     from alld.inference.predictor import Prediction
+    from alld.model.bundle import BundleInfo
     from alld.training.callbacks import Progress
 
 # Without a terminal rich would wrap at 80 columns and break file names in logs.
@@ -130,6 +131,16 @@ class TrainingDisplay:
         if self.live is not None:
             self.live.stop()
             self.live = None
+
+
+def calibration_line(info: "BundleInfo") -> str:
+    """`temperature 1.84 (1.00 to 3.20 on 42 validation images); threshold 0.5: fixed at 0.5`."""
+    fit = info.temperature_fit
+    why = f" ({fit.reason})"
+    if fit.ci_low is not None and fit.ci_high is not None:
+        why = f" ({fit.ci_low:.2f} to {fit.ci_high:.2f} on {fit.n} validation images)"
+    how = info.threshold_choice.how
+    return f"temperature {info.temperature:.2f}{why}; threshold {info.threshold:.3g}: {how}"
 
 
 def evaluation_table(evaluation: "Evaluation") -> Table:

@@ -101,6 +101,8 @@ def _measure(
             "identity": predictor.identity,
             "initial_weights": info.initial_weights,
             "threshold": threshold,
+            "threshold_how": info.threshold_choice.how,
+            "threshold_warning": info.threshold_choice.warning,
             "temperature": info.temperature,
         },
         data={
