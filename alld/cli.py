@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from alld import NOTICE, display
-from alld.commands import audit, demo, evaluate, lists, predict, synth, train
+from alld.commands import audit, compare, demo, evaluate, lists, predict, synth, train
 from alld.errors import AlldError, Interrupted
 
 CLOSED_PIPE = 141  # as a shell reports a command whose reader left, `head` for one
@@ -30,6 +30,7 @@ for command in (
     train.train,
     evaluate.evaluate,
     predict.predict,
+    compare.compare,
     lists.runs,
     lists.models,
     audit.audit,

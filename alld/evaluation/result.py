@@ -2,12 +2,14 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from alld import NOTICE
 from alld.data.manifest import LABEL_NAMES
-from alld.inference.predictor import Prediction
 from alld.stats.metrics import Confusion, Metric
+
+if TYPE_CHECKING:  # reading numbers back, as `compare` does, needs no torch
+    from alld.inference.predictor import Prediction
 
 TITLES = {
     "accuracy": "Accuracy",
@@ -33,7 +35,7 @@ class Evaluation:
     data: dict[str, Any]
     metrics: dict[str, Metric]
     confusion: Confusion
-    predictions: tuple[Prediction, ...]
+    predictions: tuple["Prediction", ...]
     labels: tuple[int, ...]
 
     @property
@@ -41,7 +43,7 @@ class Evaluation:
         """The images were drawn, not photographed."""
         return bool(self.data["synthetic"])
 
-    def errors(self) -> list[tuple[Prediction, str]]:
+    def errors(self) -> list[tuple["Prediction", str]]:
         """The images whose verdict is not their label, with that label; the surest errors first."""
         pairs = zip(self.predictions, (LABEL_NAMES[label] for label in self.labels), strict=True)
         wrong = [(prediction, label) for prediction, label in pairs if prediction.verdict != label]
