@@ -128,6 +128,24 @@ def test_the_differences_by_hand(run: Callable[..., Path], tmp_path: Path) -> No
     assert str(pair.differences["accuracy"].method).startswith("paired group bootstrap")
 
 
+def test_a_difference_in_ranking_is_said_beside_equal_verdicts(tmp_path: Path) -> None:
+    """Both call every image a blast; one ranks all blasts first, the other at random."""
+    ranked = {name: probability(name, right=True) for name in NAMES}
+    chance = {name: 0.9 if name in NAMES[:10] else 0.1 for name in NAMES}
+    runs = [
+        write_run(
+            tmp_path / folder,
+            [{"name": name, "probability": p, "threshold": 0} for name, p in said.items()],
+        )
+        for folder, said in (("ranked", ranked), ("chance", chance))
+    ]
+    [pair] = compare(runs, draws=DRAWS).pairs
+    assert (pair.test.only_a, pair.test.only_b, pair.better) == (0, 0, None)
+    assert "they do differ: ROC AUC +0.500 (+0." in pair.verdict
+    [same] = compare(runs[::-1], draws=DRAWS).pairs
+    assert "ROC AUC -0.500 (-0." in same.verdict
+
+
 def test_only_images_that_all_runs_tested_are_compared(run: Callable[..., Path]) -> None:
     """Of twenty and fifteen images ten are the same: all numbers are of these ten."""
     others = [*NAMES[10:], *(f"cell{number}" for number in range(20, 25))]

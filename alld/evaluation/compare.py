@@ -1,6 +1,6 @@
 """Evaluated runs on identical images: where they differ, and how far chance explains it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import combinations
 from pathlib import Path
@@ -112,7 +112,7 @@ def _pair(common: Common, a: int, b: int, test: McNemar, p_holm: float, draws: i
         "accuracy": difference(_share_right, common.y_true, common.verdicts[a], common.verdicts[b]),
         "roc_auc": difference(roc_auc, common.y_true, common.prob[a], common.prob[b]),
     }
-    better, verdict = _verdict(common, (a, b), test, p_holm, differences["accuracy"])
+    better, verdict = _verdict(common, (a, b), test, p_holm, differences)
     return Pair(
         a=common.names[a],
         b=common.names[b],
@@ -130,7 +130,11 @@ def _share_right(y_true: NDArray[Any], verdicts: NDArray[Any]) -> float:
 
 
 def _verdict(
-    common: Common, pair: tuple[int, int], test: McNemar, p_holm: float, difference: Metric
+    common: Common,
+    pair: tuple[int, int],
+    test: McNemar,
+    p_holm: float,
+    differences: Mapping[str, Metric],
 ) -> tuple[str | None, str]:
     """Which run is better, if any, and the sentence that says it or why not."""
     a, b = (common.names[run] for run in pair)
@@ -140,14 +144,31 @@ def _verdict(
     if len(common.names) > 2:
         p += f", after Holm {p_holm:.2g}"
     same = f"{a} and {b} cannot be told apart: {counts}; {p}"
+    ranking = _ranking(differences["roc_auc"])
     if p_holm > ALPHA:
-        return None, f"{same}."
-    low, high = difference.ci_low, difference.ci_high
-    a_leads = test.only_a > test.only_b
-    if low is None or high is None or not (low > 0 if a_leads else high < 0):
-        return None, f"{same}; but with groups kept whole, the difference may be 0."
-    better, worse = (a, b) if a_leads else (b, a)
+        return None, f"{same}.{ranking}"
+    leads = 1 if test.only_a > test.only_b else -1
+    if _side(differences["accuracy"]) != leads:
+        return None, f"{same}; but with groups kept whole, the difference may be 0.{ranking}"
+    better, worse = (a, b) if leads == 1 else (b, a)
     return better, f"{better} is better than {worse} on these images: {counts}; {p}."
+
+
+def _side(difference: Metric) -> int:
+    """1 or -1 where the whole interval lies on one side of 0, else 0."""
+    if difference.ci_low is None or difference.ci_high is None:
+        return 0
+    return int(difference.ci_low > 0) - int(difference.ci_high < 0)
+
+
+def _ranking(difference: Metric) -> str:
+    """A further sentence where the models order the images differently, whatever they call them."""
+    if _side(difference) == 0:
+        return ""
+    return (
+        f" By their ranking of the images they do differ: ROC AUC {difference.value:+.3f} "
+        f"({difference.ci_low:+.3f} to {difference.ci_high:+.3f})."
+    )
 
 
 def _disagreements(common: Common, a: int, b: int) -> tuple[Disagreement, ...]:
@@ -184,6 +205,8 @@ def _caveats(runs: Sequence[Tested], common: Common, pairs: Sequence[Pair]) -> l
             "McNemar's test takes images of one group for independent, so its p is too small; the "
             "intervals of the differences resample whole groups."
         )
+    if len(pairs) > 1:
+        sentences.append("Holm adjusts the p-values; each interval stands for its own pair alone.")
     if not runs[0].repeated:
         sentences.append(
             "A run is one training with one seed: it speaks for that model, not for its network."
