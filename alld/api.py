@@ -19,13 +19,15 @@ def train(config: Config, out: str | Path | None = None) -> Run:
     return training.train(config, None if out is None else Path(out))
 
 
-def evaluate(run: Run | str | Path) -> Evaluation:
+def evaluate(run: Run | str | Path, *, prevalence: float | None = None) -> Evaluation:
     """Test a finished run on its held-out images and write `RUN/evaluation/`.
+
+    `prevalence` adds PPV and NPV at that share of blasts.
 
     Raises:
         AlldError: no finished run there, or other images than those it was trained on.
     """
-    return evaluation.evaluate(_folder(run))
+    return evaluation.evaluate(_folder(run), prevalence=prevalence)
 
 
 def load(model: Run | str | Path, device: str = "auto") -> Predictor:

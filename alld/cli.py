@@ -11,7 +11,17 @@ from typing import Annotated
 import typer
 
 from alld import NOTICE, display
-from alld.commands import audit, crossval, demo, evaluate, lists, predict, synth, train
+from alld.commands import (
+    audit,
+    compare,
+    crossval,
+    demo,
+    evaluate,
+    lists,
+    predict,
+    synth,
+    train,
+)
 from alld.errors import AlldError, Interrupted
 
 CLOSED_PIPE = 141  # as a shell reports a command whose reader left, `head` for one
@@ -31,6 +41,7 @@ for command in (
     evaluate.evaluate,
     crossval.crossval,
     predict.predict,
+    compare.compare,
     lists.runs,
     lists.models,
     audit.audit,

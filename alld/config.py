@@ -103,10 +103,19 @@ class TrainConfig(_Section):
         return self
 
 
+class CalibrateConfig(_Section):
+    """What the validation images settle after the last epoch; the test images settle nothing."""
+
+    temperature: bool = True
+    threshold: Literal["fixed", "youden", "sensitivity"] = "fixed"
+    sensitivity: float = Field(0.95, gt=0, le=1)
+
+
 class EvaluateConfig(_Section):
     """How the numbers of an evaluation are made."""
 
     bootstrap_draws: int = Field(2000, ge=100, le=100_000)
+    prevalence: float | None = Field(None, gt=0, lt=1)
 
 
 class RuntimeConfig(_Section):
@@ -129,6 +138,7 @@ class Config(_Section):
     model: ModelConfig = ModelConfig()
     augment: AugmentConfig = AugmentConfig()
     train: TrainConfig = TrainConfig()
+    calibrate: CalibrateConfig = CalibrateConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     runtime: RuntimeConfig = RuntimeConfig()
 

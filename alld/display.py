@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from alld.data.audit import Audit
+    from alld.evaluation.comparison import Comparison
     from alld.evaluation.crossval_result import CrossValidation
     from alld.evaluation.folds import Fold
     from alld.evaluation.result import Evaluation
     from alld.inference.predictor import Prediction
+    from alld.model.bundle import BundleInfo
     from alld.stats.metrics import Metric
     from alld.training.callbacks import Progress
 
@@ -136,9 +138,19 @@ class TrainingDisplay:
             self.live = None
 
 
+def calibration_line(info: "BundleInfo") -> str:
+    """`temperature 1.84 (1.00 to 3.20 on 42 validation images); threshold 0.5: fixed at 0.5`."""
+    fit = info.temperature_fit
+    why = f" ({fit.reason})"
+    if fit.ci_low is not None and fit.ci_high is not None:
+        why = f" ({fit.ci_low:.2f} to {fit.ci_high:.2f} on {fit.n} validation images)"
+    how = info.threshold_choice.how
+    return f"temperature {info.temperature:.2f}{why}; threshold {info.threshold:.3g}: {how}"
+
+
 def evaluation_table(evaluation: "Evaluation") -> Table:
     """The metrics with counts and intervals."""
-    from alld.evaluation.result import TITLES, format_metric
+    from alld.evaluation.result import format_metric, title_of
 
     data = evaluation.data
     title = f"{evaluation.model['arch']}, {data['split']} split, seed {data['split_seed']}"
@@ -147,7 +159,7 @@ def evaluation_table(evaluation: "Evaluation") -> Table:
     for name in ("value", "counts", "95 % interval"):
         table.add_column(name, justify="right")
     for name, metric in evaluation.metrics.items():
-        table.add_row(TITLES[name], *format_metric(metric))
+        table.add_row(title_of(name), *format_metric(metric))
     return table
 
 
@@ -161,6 +173,38 @@ def print_evaluation(evaluation: "Evaluation") -> None:
     for sentence in (*caveats(evaluation), NOTICE):
         output.print(f"- {sentence}", markup=False)
     output.print(f"evaluation: {evaluation.folder}", markup=False)
+
+
+_FEW = 8  # images on which two runs differ; more of them under `--verbose` only
+
+
+def print_comparison(comparison: "Comparison") -> None:
+    """Each run's numbers on the common images, each pair's difference, verdicts and caveats."""
+    from alld.evaluation import comparison as told
+
+    output.print(_grid(told.title(comparison), told.RUN_COLUMNS, told.run_rows(comparison)))
+    title = "differences, the first run minus the second"
+    output.print(_grid(title, told.PAIR_COLUMNS, told.pair_rows(comparison)))
+    for pair in comparison.pairs:
+        output.print(one_line(pair.verdict), markup=False)
+        few = len(pair.disagreements) <= _FEW
+        for image in pair.disagreements:
+            line = one_line(f"  {told.disagreement_line(pair, image)}")
+            output.print(line, markup=False) if few else detail(line)
+        if not few and details.quiet:
+            say(f"-v lists the {len(pair.disagreements)} images on which they differ")
+    for sentence in (*comparison.caveats, NOTICE):
+        output.print(f"- {sentence}", markup=False)
+
+
+def _grid(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
+    """A ruled table of cells of two lines; the first column is to the left, numbers are not."""
+    table = Table(title=title)
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if number else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(cell) for cell in row))
+    return table
 
 
 _COLOURS = {"error": "bold red", "warning": "yellow", "note": "dim"}

@@ -37,7 +37,9 @@ def test_a_bundle_reads_back_as_it_was_written(run_folder: Path) -> None:
     bundle = read_bundle(run_folder / "model.alld")
     assert bundle.info.arch == "efficientnet_lite0"
     assert bundle.info.classes == ("healthy", "blast")
-    assert (bundle.info.threshold, bundle.info.temperature) == (0.5, 1.0)
+    assert (bundle.info.threshold, bundle.info.threshold_choice.how) == (0.5, "fixed at 0.5")
+    assert 1 <= bundle.info.temperature <= 5
+    assert bundle.info.temperature_fit.n == 6
     assert bundle.info.data.synthetic
     assert bundle.info.mean == bundle.info.std == (0.5, 0.5, 0.5)
     assert not bundle.model.training
@@ -107,7 +109,9 @@ def lose_a_tensor(bundle: Path) -> None:
         (lambda b: change_info(b, threshold=1.5), "threshold"),
         (lambda b: change_info(b, temperature=0), "temperature"),
         (lambda b: change_info(b, surprise=1), "surprise"),
-        (lambda b: change_info(b, schema_version=2), "schema version 2"),
+        (lambda b: change_info(b, schema_version=1), "schema version 1; this ALLD reads 2; train"),
+        (lambda b: change_info(b, threshold_choice="fixed"), "threshold_choice"),
+        (lambda b: change_info(b, temperature_fit={"n": 42}), "temperature_fit.ci_low"),
         (lambda b: change_info(b, resize="squash"), "resize"),
         (lambda b: (b / INFO).write_text("[]") and resum(b), "not the JSON of a bundle"),
         (shutil.rmtree, "no model bundle there"),

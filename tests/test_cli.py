@@ -55,6 +55,7 @@ def test_train_evaluate_predict_runs(
     folder = out.strip().removeprefix("run: ")
     assert "SYNTHETIC" in err
     assert "next: alld evaluate" in err
+    assert "threshold 0.5: fixed at 0.5" in err
     status, out, err = alld("evaluate", folder, "--json")
     assert status == 0, err
     assert json.loads(out)["metrics"]["accuracy"]["n"] == 8
@@ -153,6 +154,9 @@ BAD = {
     "resume with others": (["train", "--resume", "x", "--epochs", "3"], "give it alone"),
     "resume of nothing": (["train", "--resume", "{tmp}/x"], "no run there"),
     "evaluate nothing": (["evaluate", "{tmp}/x"], "no run there"),
+    "prevalence in per cent": (["evaluate", "{run}", "--prevalence", "10"], "between 0 and 1"),
+    "compare one run": (["compare", "{run}"], "two runs or more"),
+    "compare nothing": (["compare", "{run}", "{tmp}/x"], "no run there"),
     "no model": (["predict", "--model", "{tmp}/x", "{set}"], "no model bundle there"),
     "out of unknown kind": (["predict", "--model", "{run}", "--out", "a.txt", "x"], ".jsonl"),
     "out that holds a run": (["train", "--data", "{set}", "--out", "{run}"], "already holds a run"),
@@ -227,7 +231,9 @@ def test_a_changed_bundle_is_refused(
     assert "SHA-256 differs" in err
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "audit", "runs", "models"])
+@pytest.mark.parametrize(
+    "command", ["train", "evaluate", "predict", "compare", "audit", "runs", "models"]
+)
 def test_every_commands_help_has_an_example(alld: Callable[..., Answer], command: str) -> None:
     """--help ends well and shows how the command is used."""
     status, out, _ = alld(command, "--help")

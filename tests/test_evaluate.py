@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alld.errors import AlldError, RunError
+from alld.errors import AlldError, ConfigError, RunError
 from alld.evaluation.evaluate import evaluate
 from alld.evaluation.result import caveats, format_metric
 from alld.inference.predictor import COLUMNS, Predictor
 from alld.stats.metrics import Metric, brier
+from alld.stats.predictive import predictive_values
 from alld.stats.ranking import roc_auc
 
 
@@ -134,6 +135,40 @@ def test_other_images_are_refused(run_folder: Path, drawn_set: Path, tmp_path: P
     shutil.copy(data / "Im001_1.tif", data / "Im002_1.tif")
     with pytest.raises(AlldError, match="not the images that"):
         evaluate(copy)
+
+
+def test_a_prevalence_adds_two_rows_that_name_it(run_folder: Path, tmp_path: Path) -> None:
+    """PPV and NPV of the run's own counts at 0.1, in metrics.json, table.csv and table.md."""
+    copy = Path(shutil.copytree(run_folder, tmp_path / "run"))
+    evaluation = evaluate(copy, prevalence=0.1)
+    found = metrics_of(copy)["metrics"]
+    for name, expected in predictive_values(evaluation.confusion, 0.1).items():
+        assert found[f"{name}_at_0.1"] == expected.as_dict()
+        assert f"\n{name}_at_0.1," in (copy / "evaluation" / "table.csv").read_text()
+        table = (copy / "evaluation" / "table.md").read_text()
+        assert f"| {name.upper()} at prevalence 0.1 |" in table
+    assert "0.1 of all cells judged are blasts: that share is assumed" in table
+
+
+def test_without_a_prevalence_there_is_no_predictive_value(run_folder: Path) -> None:
+    """The share of blasts in a test set says nothing about the cells of a laboratory."""
+    assert not [name for name in metrics_of(run_folder)["metrics"] if "_at_" in name]
+
+
+def test_the_prevalence_may_stand_in_the_settings(run_folder: Path, tmp_path: Path) -> None:
+    """`evaluate.prevalence` of the run is taken unless the caller gives another."""
+    copy = Path(shutil.copytree(run_folder, tmp_path / "run"))
+    config = (copy / "config.yaml").read_text()
+    (copy / "config.yaml").write_text(config.replace("prevalence: null", "prevalence: 0.25"))
+    assert "ppv_at_0.25" in evaluate(copy).metrics
+    assert "ppv_at_0.5" in evaluate(copy, prevalence=0.5).metrics
+
+
+@pytest.mark.parametrize("prevalence", [0.0, 1.0, -0.1, 10.0, float("nan")])
+def test_a_prevalence_out_of_range_is_refused(run_folder: Path, prevalence: float) -> None:
+    """Ten per cent is 0.1; at 0 and 1 there is nothing to predict."""
+    with pytest.raises(ConfigError, match=r"--prevalence .* between 0 and 1, such as 0\.1"):
+        evaluate(run_folder, prevalence=prevalence)
 
 
 def test_metrics_read_as_a_person_says_them() -> None:

@@ -83,11 +83,12 @@ def test_only_training_imports_fastai() -> None:
     [
         ("from alld.cli import run_command; run_command(['--help'])", HEAVY),
         ("import alld.inference.predictor", ("fastai", "sklearn", "matplotlib")),
+        ("import alld.evaluation.compare", HEAVY),
         ("import alld", (*HEAVY, "pydantic", "typer", "numpy")),
     ],
 )
 def test_light_paths_stay_light(statement: str, absent: tuple[str, ...]) -> None:
-    """`alld --help`, the predictor and `import alld` do not load what they can do without."""
+    """`--help`, the predictor, compare and `import alld` do not load what they can do without."""
     code = f"import sys; {statement}; print('\\n'.join(sys.modules), file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = {name.split(".")[0] for name in done.stderr.splitlines()}

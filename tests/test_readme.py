@@ -25,7 +25,7 @@ SMALLER = {
 
 @pytest.fixture(scope="module")
 def reader(drawn_set: Path, run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a reader of the README has: a set, images to predict, and a first run."""
+    """What a reader of the README has: a set, images to predict, a run and another one."""
     folder = tmp_path_factory.mktemp("reader")
     shutil.copytree(drawn_set, folder / "ALL-IDB2")
     (folder / "cells").mkdir()
@@ -33,6 +33,7 @@ def reader(drawn_set: Path, run_folder: Path, tmp_path_factory: pytest.TempPathF
     shutil.copy(drawn_set / "Im001_1.tif", folder / "cell.tif")
     shutil.copy(drawn_set / "Im002_1.tif", folder / "cells" / "one.tif")
     shutil.copy(drawn_set / "Im003_1.tif", folder / "slides" / "two.png")
+    shutil.copytree(run_folder, folder / "runs" / "OTHER")
     run = folder / "runs" / "RUN"
     shutil.copytree(run_folder, run)
     # The reader's images are real ones: without a name the newest run on such answers.

@@ -12,7 +12,13 @@ from statsmodels.stats.multitest import multipletests
 
 from alld.stats.metrics import Metric, brier
 from alld.stats.ranking import roc_auc
-from alld.stats.tests import McNemar, holm, mcnemar_exact, paired_group_bootstrap
+from alld.stats.tests import (
+    McNemar,
+    fewest_discordant,
+    holm,
+    mcnemar_exact,
+    paired_group_bootstrap,
+)
 
 Floats = NDArray[np.float64]
 
@@ -181,3 +187,22 @@ def test_holm_refuses_what_is_no_p_value(p_value: float) -> None:
     """The place of the wrong one is named."""
     with pytest.raises(ValueError, match=r"p_values\[1\] is"):
         holm([0.5, p_value])
+
+
+@pytest.mark.parametrize(("tests", "fewest"), [(1, 6), (2, 7), (3, 7), (6, 8), (10, 9)])
+def test_the_fewest_discordant_images(tests: int, fewest: int) -> None:
+    """So many one-way images are significant after Holm over equal tests, one less is not."""
+
+    def adjusted(one_way: int) -> float:
+        p = mcnemar_exact([1] * one_way + [1], [0] * one_way + [1]).p_value
+        return holm([p] + [1.0] * (tests - 1))[0]
+
+    assert fewest_discordant(tests) == fewest
+    assert adjusted(fewest) <= 0.05 < adjusted(fewest - 1)
+
+
+def test_no_test_needs_no_images() -> None:
+    """Zero tests and a level of 0 are refused."""
+    for tests, alpha in ((0, 0.05), (1, 0.0)):
+        with pytest.raises(ValueError, match="at least 1"):
+            fewest_discordant(tests, alpha)

@@ -20,11 +20,11 @@ from alld.data.groups import load_groups
 from alld.data.sources import load_manifest
 from alld.data.splits import Split, make_split
 from alld.errors import ConfigError, Interrupted, RunError
-from alld.inference.predictor import Predictor
+from alld.inference.predictor import Predictor, blast_probability
 from alld.model.bundle import read_bundle
 from alld.training import train as training
 from alld.training.callbacks import Progress
-from alld.training.describe import validation_probabilities
+from alld.training.describe import validation_logits
 from alld.training.loaders import MemorySource, StreamSource, make_loaders
 from alld.training.phases import phases
 from alld.training.run import Run
@@ -375,7 +375,7 @@ def test_the_predictor_equals_the_training_loops_validation(
     # As it was trained: the predictor's own network has its batch norm folded.
     model = read_bundle(run_folder / "model.alld").model
     learner = training._make_learner(model, loaders, small_config)
-    in_training = validation_probabilities(learner)
+    in_training = blast_probability(validation_logits(learner), predictor.info.temperature)
     files = [manifest.file(index) for index in split.indices("valid")]
     served = [prediction.probability for prediction in predictor.predict(files)]
     np.testing.assert_allclose(served, in_training, atol=1e-5)

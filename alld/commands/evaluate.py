@@ -18,6 +18,10 @@ def evaluate(
         Path | None,
         typer.Option(help="Where the run's images lie now, if they were moved."),
     ] = None,
+    prevalence: Annotated[
+        float | None,
+        typer.Option(help="Share of blasts among the cells to be judged: adds PPV and NPV at it."),
+    ] = None,
     device: DeviceOption = None,
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
@@ -29,7 +33,9 @@ def evaluate(
     from alld.evaluation import evaluate as evaluation_room
 
     folder = run or newest_run()
-    evaluation = evaluation_room.evaluate(folder, device or "auto", data=data)
+    evaluation = evaluation_room.evaluate(
+        folder, device or "auto", data=data, prevalence=prevalence
+    )
     if as_json:
         print_json(evaluation.as_dict())
         return

@@ -19,6 +19,14 @@ from alld.commands.options import (
 from alld.errors import ConfigError
 
 SETTINGS = "Settings"
+_TOLD_OF_A_MODEL = {
+    "temperature",
+    "temperature_fit",
+    "threshold",
+    "threshold_choice",
+    "validation",
+    "validation_note",
+}
 
 
 class SplitKind(StrEnum):
@@ -189,18 +197,14 @@ def _train(
             if config is not None
             else training.resume(Path(resume or ""), listener)
         )
-    if as_json:
-        from alld.model.bundle import bundle_identity, read_info
+    from alld.model.bundle import bundle_identity, read_info
 
-        validation = read_info(run.bundle).validation
-        print_json(
-            {
-                "run": str(run.folder),
-                "model": bundle_identity(run.bundle),
-                "validation": validation,
-            }
-        )
+    info = read_info(run.bundle)
+    if as_json:
+        facts = info.model_dump(include=_TOLD_OF_A_MODEL)
+        print_json({"run": str(run.folder), "model": bundle_identity(run.bundle), **facts})
         return
+    display.say(display.calibration_line(info))
     display.output.print(f"run: {run.folder}", markup=False)
     display.say(f"next: alld evaluate {run.folder}")
 

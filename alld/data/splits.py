@@ -152,7 +152,7 @@ def _units(manifest: Manifest, groups: Sequence[str], config: SplitConfig) -> li
     if config.kind == "blocks":
         for index, keys in enumerate(together):
             keys.append(f"block {_block_of(manifest, index, config.block)}")
-    return _connected(together)
+    return connected(together)
 
 
 def _block_of(manifest: Manifest, index: int, size: int) -> str:
@@ -166,8 +166,8 @@ def _block_of(manifest: Manifest, index: int, size: int) -> str:
     return f"{path.parent}/{record.label}/{(int(number.group()) - 1) // size}"
 
 
-def _connected(keys: Sequence[Sequence[str]]) -> list[list[int]]:
-    """Join images that share any key, directly or through others."""
+def connected(keys: Sequence[Sequence[str]]) -> list[list[int]]:
+    """The numbers of the images that share any key, directly or through others, as lists."""
     parent = list(range(len(keys)))
 
     def root(index: int) -> int:

@@ -2,12 +2,14 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from alld import NOTICE
 from alld.data.manifest import LABEL_NAMES
-from alld.inference.predictor import Prediction
 from alld.stats.metrics import Confusion, Metric
+
+if TYPE_CHECKING:  # reading numbers back, as `compare` does, needs no torch
+    from alld.inference.predictor import Prediction
 
 TITLES = {
     "accuracy": "Accuracy",
@@ -17,7 +19,10 @@ TITLES = {
     "pr_auc": "PR AUC",
     "brier": "Brier score",
     "ece": "Calibration error (ECE)",
+    "ppv": "PPV",
+    "npv": "NPV",
 }
+_AT = "_at_"
 TABLE_COLUMNS = ("metric", "value", "k", "n", "ci_low", "ci_high", "method", "reason")
 
 
@@ -30,7 +35,7 @@ class Evaluation:
     data: dict[str, Any]
     metrics: dict[str, Metric]
     confusion: Confusion
-    predictions: tuple[Prediction, ...]
+    predictions: tuple["Prediction", ...]
     labels: tuple[int, ...]
 
     @property
@@ -38,7 +43,7 @@ class Evaluation:
         """The images were drawn, not photographed."""
         return bool(self.data["synthetic"])
 
-    def errors(self) -> list[tuple[Prediction, str]]:
+    def errors(self) -> list[tuple["Prediction", str]]:
         """The images whose verdict is not their label, with that label; the surest errors first."""
         pairs = zip(self.predictions, (LABEL_NAMES[label] for label in self.labels), strict=True)
         wrong = [(prediction, label) for prediction, label in pairs if prediction.verdict != label]
@@ -56,6 +61,17 @@ class Evaluation:
             "metrics": {name: metric.as_dict() for name, metric in self.metrics.items()},
             "confusion": asdict(self.confusion),
         }
+
+
+def name_at(metric: str, prevalence: float) -> str:
+    """`ppv_at_0.1`: the name of a metric that holds at an assumed share of blasts only."""
+    return f"{metric}{_AT}{prevalence}"
+
+
+def title_of(name: str) -> str:
+    """A metric's name to read, with the prevalence that it assumes: `PPV at prevalence 0.1`."""
+    metric, assumed, prevalence = name.partition(_AT)
+    return f"{TITLES[metric]} at prevalence {prevalence}" if assumed else TITLES[metric]
 
 
 def table_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
@@ -95,6 +111,13 @@ def caveats(evaluation: Evaluation) -> list[str]:
             f"{data['torn_groups']} groups of same cells or overlapping crops lie on both sides "
             f"of this {data['split']} split, which flatters the numbers; --split grouped does not."
         )
+    if data.get("assumed_prevalence"):
+        sentences.append(
+            f"PPV and NPV hold where {data['assumed_prevalence']:.3g} of all cells judged are "
+            "blasts: that share is assumed, not measured."
+        )
+    if evaluation.model.get("threshold_warning"):
+        sentences.append(f"About the threshold: {evaluation.model['threshold_warning']}.")
     if evaluation.synthetic:
         sentences.append("SYNTHETIC: drawn images; these numbers say nothing about real cells.")
     elif data["name"] == "ALL-IDB2":
@@ -119,7 +142,7 @@ def markdown_table(evaluation: Evaluation) -> str:
         "|---|---|---|---|---|",
     ]
     for name, metric in evaluation.metrics.items():
-        cells = (TITLES[name], *format_metric(metric), metric.method or "")
+        cells = (title_of(name), *format_metric(metric), metric.method or "")
         lines.append(f"| {' | '.join(cells)} |")
     c = evaluation.confusion
     lines += [

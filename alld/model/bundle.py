@@ -26,7 +26,7 @@ from alld.files import new_folder, sha256_hex, write_bytes
 from alld.model.backbones import create_model
 
 WEIGHTS, INFO, SUMS = "model.safetensors", "alld.json", "SHA256SUMS"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -47,10 +47,27 @@ class TrainedOn(_Strict):
     groups: str
 
 
+class TemperatureFit(_Strict):
+    """Where the temperature comes from: its interval on `n` validation images, or why it is 1."""
+
+    ci_low: float | None
+    ci_high: float | None
+    n: int = Field(ge=0)
+    method: str | None
+    reason: str | None
+
+
+class ThresholdChoice(_Strict):
+    """How the threshold was chosen, and what to hold against it."""
+
+    how: str
+    warning: str | None
+
+
 class BundleInfo(_Strict):
     """Everything about a model but its tensors; the content of `alld.json`."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     arch: str
     initial_weights: str
     classes: tuple[Literal["healthy"], Literal["blast"]] = ("healthy", "blast")
@@ -58,13 +75,14 @@ class BundleInfo(_Strict):
     resize: str = RESIZE_POLICY
     mean: tuple[float, ...] = Field(min_length=3, max_length=3)
     std: tuple[float, ...] = Field(min_length=3, max_length=3)
-    threshold: Annotated[float, Field(ge=0, le=1)] = 0.5
-    threshold_source: str = "fixed at 0.5"
-    temperature: Annotated[float, Field(gt=0)] = 1.0
-    temperature_source: str = "fixed at 1: not calibrated"
+    threshold: float = Field(ge=0, le=1)
+    threshold_choice: ThresholdChoice
+    temperature: float = Field(gt=0)
+    temperature_fit: TemperatureFit
     limits: None = None
     data: TrainedOn
     validation: dict[str, dict[str, Any]]
+    validation_note: str
     versions: dict[str, str]
     notice: str = NOTICE
 
@@ -188,7 +206,7 @@ def _parse_info(path: Path, data: bytes) -> BundleInfo:
         if version != SCHEMA_VERSION:
             raise BundleError(
                 f"{path / INFO}: schema version {version!r}; this ALLD reads {SCHEMA_VERSION}; "
-                "install the version that wrote it"
+                "train the model anew, or install the version that wrote it"
             )
         return BundleInfo.model_validate_json(data, strict=True)
     except ValidationError as error:

@@ -1,6 +1,6 @@
 """Labels and probabilities in, numbers with intervals out; the positive class is 1, blast."""
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
@@ -97,9 +97,9 @@ def all_metrics(
         "accuracy": accuracy(counts),
         "sensitivity": sensitivity(counts),
         "specificity": specificity(counts),
-        "roc_auc": _bootstrapped(roc_auc, truth, prob, names, draws),
-        "pr_auc": _bootstrapped(pr_auc, truth, prob, names, draws),
-        "brier": _bootstrapped(brier, truth, prob, names, draws),
+        "roc_auc": bootstrapped(roc_auc, truth, prob, names, draws),
+        "pr_auc": bootstrapped(pr_auc, truth, prob, names, draws),
+        "brier": bootstrapped(brier, truth, prob, names, draws),
         "ece": _measured(
             partial(expected_calibration_error, truth, prob), error_interval, len(truth)
         ),
@@ -193,6 +193,27 @@ def brier(y_true: ArrayLike, y_prob: ArrayLike) -> float:
     return float(np.mean((prob - truth) ** 2))
 
 
+def bootstrapped(
+    metric: Callable[[ArrayLike, ArrayLike], float],
+    y_true: ArrayLike,
+    y_prob: ArrayLike,
+    groups: Sequence[Hashable],
+    draws: int = 2000,
+) -> Metric:
+    """Return a metric of (y_true, y_prob) with the interval of `group_bootstrap`, if it has one.
+
+    Args:
+        metric: raises UndefinedMetric where it is undefined.
+        y_true, y_prob, groups, draws: as in `all_metrics`.
+
+    Raises:
+        ValueError: values out of range, different lengths, no samples, a missing group.
+    """
+    truth, prob = as_pair(y_true, y_prob)
+    interval = partial(group_bootstrap, metric, truth, prob, groups, draws=draws)
+    return _measured(partial(metric, truth, prob), interval, truth.size)
+
+
 def _verdicts(prob: Probabilities, threshold: ArrayLike) -> Labels:
     limits = np.asarray(threshold, dtype=float)
     if not ((limits >= 0) & (limits <= 1)).all():
@@ -220,17 +241,6 @@ def _regrouped(
     except UndefinedMetric as undefined:
         return replace(metric, ci_low=None, ci_high=None, method=None, reason=str(undefined))
     return replace(metric, ci_low=interval.low, ci_high=interval.high, method=interval.method)
-
-
-def _bootstrapped(
-    metric: Callable[[ArrayLike, ArrayLike], float],
-    truth: Labels,
-    prob: Probabilities,
-    groups: list[Hashable],
-    draws: int,
-) -> Metric:
-    interval = partial(group_bootstrap, metric, truth, prob, groups, draws=draws)
-    return _measured(partial(metric, truth, prob), interval, truth.size)
 
 
 def _measured(value: Callable[[], float], interval: Callable[[], Interval], n: int) -> Metric:

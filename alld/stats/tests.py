@@ -48,6 +48,24 @@ def mcnemar_exact(correct_a: ArrayLike, correct_b: ArrayLike) -> McNemar:
     return McNemar(only_a, only_b, a.size, min(1.0, 2 * tail))
 
 
+def fewest_discordant(tests: int = 1, alpha: float = 0.05) -> int:
+    """Return how many images only one of two models must get right, and the other none.
+
+    With fewer, no exact McNemar test is significant after Holm over that many tests: the least
+    p of m such images is 2 / 2^m, and Holm multiplies the least of all by their number.
+
+    Args:
+        tests: how many there are, at least 1.
+        alpha: the level, within 0..1, both excluded.
+
+    Raises:
+        ValueError: tests below 1, or an alpha out of range.
+    """
+    if tests < 1 or not 0 < alpha < 1:
+        raise ValueError(f"tests is {tests} and alpha {alpha}: at least 1, and between 0 and 1")
+    return math.ceil(1 + math.log2(tests / alpha))
+
+
 def paired_group_bootstrap(
     metric: Score,
     y_true: ArrayLike,

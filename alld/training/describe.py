@@ -1,37 +1,74 @@
-"""What a trained model's bundle says of it: its validation, its data, its origin."""
+"""What a trained model's bundle says of it: calibration, validation, data, origin."""
 
 import numpy as np
 import torch
 from fastai.learner import Learner
+from numpy.typing import NDArray
 
-from alld.config import Config
-from alld.data.manifest import Manifest
+from alld.config import CalibrateConfig, Config
+from alld.data.manifest import BLAST, HEALTHY, Manifest
 from alld.data.splits import Split
+from alld.errors import RunError
 from alld.inference.predictor import blast_probability
 from alld.model.backbones import normalisation
-from alld.model.bundle import BundleInfo, TrainedOn
+from alld.model.bundle import BundleInfo, TemperatureFit, ThresholdChoice, TrainedOn
+from alld.stats.calibration import (
+    WARMEST,
+    Temperature,
+    Threshold,
+    choose_threshold,
+    fit_temperature,
+)
 from alld.stats.metrics import all_metrics
 from alld.training.run import Run
 
 
-def validation_probabilities(learner: Learner, temperature: float = 1.0) -> np.ndarray:
-    """(n_valid,) P(blast) of the validation images, by the training loop's own loader."""
+def validation_logits(learner: Learner) -> NDArray[np.float64]:
+    """(n_valid, 2) logits of the validation images, by the training loop's own loader.
+
+    Raises:
+        RunError: one that is not a number, of a network that diverged in its last steps.
+    """
     learner.model.eval()
     with torch.inference_mode():
-        logits = [learner.model(images) for images, _ in learner.dls.valid]
-    return blast_probability(torch.cat(logits).double().cpu().numpy(), temperature)
+        batches = [learner.model(images) for images, _ in learner.dls.valid]
+    logits: NDArray[np.float64] = torch.cat(batches).double().cpu().numpy()
+    if not np.isfinite(logits).all():
+        raise RunError("the trained network's answers are not numbers; lower train.max_lr")
+    return logits
+
+
+def calibrate(
+    truth: NDArray[np.int64], logits: NDArray[np.float64], config: CalibrateConfig
+) -> tuple[Temperature, Threshold]:
+    """The temperature that fits the validation images, and the threshold chosen after it.
+
+    Args:
+        truth: (n_valid,) 0 healthy or 1 blast.
+        logits: (n_valid, 2) of the final weights.
+    """
+    temperature = Temperature(1.0, None, None, 0, None, "calibrate.temperature is false")
+    if config.temperature:
+        temperature = fit_temperature(truth, logits[:, BLAST] - logits[:, HEALTHY])
+    asked = config.sensitivity if config.threshold == "sensitivity" else None
+    prob = blast_probability(logits, temperature.value)
+    return temperature, choose_threshold(truth, prob, config.threshold, sensitivity=asked)
 
 
 def describe(
     run: Run, manifest: Manifest, split: Split, learner: Learner, config: Config
 ) -> BundleInfo:
+    """The facts of the bundle; calibration and metrics come from the validation images alone."""
     valid = split.indices("valid")
     mean, std = normalisation(config.model.arch)
     facts = run.info
+    truth = np.array([manifest.records[index].label for index in valid])
+    logits = validation_logits(learner)
+    temperature, threshold = calibrate(truth, logits, config.calibrate)
     validation = all_metrics(
-        np.array([manifest.records[index].label for index in valid]),
-        validation_probabilities(learner),
-        threshold=0.5,
+        truth,
+        blast_probability(logits, temperature.value),
+        threshold=threshold.value,
         groups=[split.groups[index] for index in valid],
     )
     return BundleInfo(
@@ -40,6 +77,16 @@ def describe(
         image_size=config.data.image_size,
         mean=mean,
         std=std,
+        threshold=threshold.value,
+        threshold_choice=ThresholdChoice(how=threshold.how, warning=threshold.warning),
+        temperature=temperature.value,
+        temperature_fit=TemperatureFit(
+            ci_low=temperature.ci_low,
+            ci_high=temperature.ci_high,
+            n=temperature.n,
+            method=temperature.method,
+            reason=temperature.reason,
+        ),
         data=TrainedOn(
             name=manifest.kind,
             fingerprint=manifest.fingerprint,
@@ -51,8 +98,36 @@ def describe(
             groups=split.groups_source,
         ),
         validation={name: metric.as_dict() for name, metric in validation.items()},
+        validation_note=_validation_note(config, len(valid)),
         versions=facts["versions"],
     )
+
+
+def calibration_warnings(info: BundleInfo) -> list[str]:
+    """What whoever trained this model should know of its temperature and threshold."""
+    warnings = []
+    if info.temperature >= WARMEST:
+        warnings.append(
+            f"temperature {info.temperature:g}, its upper limit: the model is sure and wrong on "
+            f"{info.temperature_fit.n} validation images; look at its training"
+        )
+    if info.threshold_choice.warning:
+        choice = info.threshold_choice
+        warnings.append(f"threshold {info.threshold:.3g} ({choice.how}): {choice.warning}")
+    return warnings
+
+
+def _validation_note(config: Config, images: int) -> str:
+    """By what these images were used for: numbers of images that chose something flatter."""
+    chosen = {
+        "epoch": config.train.select == "best",
+        "temperature": config.calibrate.temperature,
+        "threshold": config.calibrate.threshold != "fixed",
+    }
+    names = [name for name, by_these in chosen.items() if by_these]
+    if not names:
+        return f"measured on {images} images that chose nothing of this model"
+    return f"measured on the {images} images that chose its {' and '.join(names)}: they flatter"
 
 
 def _initial_weights(config: Config) -> str:

@@ -34,7 +34,7 @@ from alld.training.callbacks import (
     StopOnSignal,
 )
 from alld.training.checkpoints import Checkpoint, EpochRecord, load_best_weights, load_newest
-from alld.training.describe import describe
+from alld.training.describe import calibration_warnings, describe
 from alld.training.loaders import make_loaders
 from alld.training.optimiser import FusedAdam
 from alld.training.phases import Phase, phases
@@ -185,6 +185,8 @@ def _fit_and_save(
         if config.train.select == "best":
             learner.model.load_state_dict(load_best_weights(run.checkpoints))
         info = describe(run, manifest, split, learner, config)
+        for warning in calibration_warnings(info):
+            listener.note(warning)
         write_bundle(run.bundle, learner.model, info)
     except KeyboardInterrupt as error:  # the second signal: not even this batch is finished
         run.update(state="interrupted", exit=130, seconds=before + time.monotonic() - began)

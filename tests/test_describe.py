@@ -1,0 +1,192 @@
+"""What the validation images settle: temperature and threshold, in the bundle and in use."""
+
+import csv
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import SMALL
+from fastai.learner import Learner
+
+from alld.config import CalibrateConfig, Config, load_config
+from alld.errors import RunError
+from alld.evaluation.evaluate import evaluate
+from alld.evaluation.result import caveats
+from alld.inference.predictor import Predictor
+from alld.model.bundle import BundleInfo, read_info
+from alld.stats.calibration import choose_threshold, fit_temperature
+from alld.stats.metrics import brier
+from alld.training import describe as describing
+from alld.training.describe import calibrate, calibration_warnings
+from alld.training.run import Run, read_manifest, read_split
+from alld.training.train import Listener, train
+
+# Nine of ten right at margins of 6: P = 0.9 wants 6 / T = log 9.
+TRUTH = np.array([1] * 5 + [0] * 5)
+LOGITS = np.array([[0.0, 6.0]] * 5 + [[6.0, 0.0]] * 4 + [[0.0, 6.0]])
+FITTED = 6 / math.log(9)
+
+
+@pytest.fixture(scope="module")
+def overconfident(drawn_set: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, list]:
+    """A run with Youden's threshold whose network was made three times too sure, and its notes."""
+    notes: list[str] = []
+    settings = {**SMALL, "data.root": drawn_set, "train.epochs": 0, "split.valid_fraction": 0.4}
+    config = load_config(options={**settings, "calibrate.threshold": "youden"})
+    original = describing.describe
+
+    def sharpened(
+        run: Run, manifest: object, split: object, learner: Learner, config: Config
+    ) -> BundleInfo:
+        with torch.no_grad():
+            learner.model[1][-1].weight *= 3  # a linear layer without bias: all logits
+        return original(run, manifest, split, learner, config)
+
+    folder = tmp_path_factory.mktemp("sure") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("alld.training.train.describe", sharpened)
+        return train(config, folder, Listener(note=notes.append)), notes
+
+
+def validation_of(run: Run) -> tuple[np.ndarray, list[Path]]:
+    """Labels and files of the images that the run validated on."""
+    manifest = read_manifest(run)
+    valid = read_split(run, manifest).indices("valid")
+    labels = np.array([manifest.records[index].label for index in valid])
+    return labels, [manifest.file(index) for index in valid]
+
+
+def test_the_temperature_is_fitted_to_the_margins() -> None:
+    """By hand: the likeliest T of logit(blast) - logit(healthy), not of the opposite."""
+    temperature, threshold = calibrate(TRUTH, LOGITS, CalibrateConfig())
+    assert temperature.value == pytest.approx(FITTED)
+    assert (threshold.value, threshold.how) == (0.5, "fixed at 0.5")
+
+
+def test_the_threshold_is_chosen_after_the_temperature() -> None:
+    """At margins of 6 and the T above, probabilities are 0.9 and 0.1: Youden's lie between."""
+    _, threshold = calibrate(TRUTH, LOGITS, CalibrateConfig(threshold="youden"))
+    assert threshold.value == pytest.approx(0.5)
+    _, every = calibrate(TRUTH, LOGITS, CalibrateConfig(threshold="sensitivity", sensitivity=1))
+    assert every.value == pytest.approx((0.1 + 0.9) / 2)
+    _, uncalibrated = calibrate(
+        TRUTH, LOGITS + np.array([0.0, 1.0]), CalibrateConfig(threshold="youden", temperature=False)
+    )
+    high, low = 1 / (1 + math.exp(-7)), 1 / (1 + math.exp(5))
+    assert uncalibrated.value == pytest.approx((high + low) / 2)
+
+
+def test_the_temperature_can_be_left_at_one() -> None:
+    """calibrate.temperature=false: T is 1, no image was used, and the reason says so."""
+    temperature, _ = calibrate(TRUTH, LOGITS, CalibrateConfig(temperature=False))
+    assert (temperature.value, temperature.n) == (1.0, 0)
+    assert temperature.reason == "calibrate.temperature is false"
+
+
+def test_the_bundle_holds_what_the_validation_images_settled(
+    overconfident: tuple[Run, list],
+) -> None:
+    """Undo the served temperature: fit and rule on these images give the bundle's numbers."""
+    run, _ = overconfident
+    info, (truth, files) = read_info(run.bundle), validation_of(run)
+    prob = np.array([p.probability for p in Predictor.load(run.folder, "cpu").predict(files)])
+    margins = info.temperature * np.log(prob / (1 - prob))
+    fitted = fit_temperature(truth, margins)
+    assert 1 < fitted.value < 5
+    assert info.temperature == pytest.approx(fitted.value, rel=1e-3)
+    assert info.temperature_fit.n == len(files) == 16
+    assert info.temperature_fit.ci_low == pytest.approx(fitted.ci_low, rel=1e-3)
+    assert info.temperature_fit.method == fitted.method
+    assert info.threshold == pytest.approx(choose_threshold(truth, prob, "youden").value, abs=1e-5)
+    assert "16 validation images" in info.threshold_choice.how
+
+
+def test_the_bundles_metrics_are_of_the_calibrated_validation(
+    overconfident: tuple[Run, list],
+) -> None:
+    """Brier score after temperature, accuracy at the threshold; and it says that they flatter."""
+    run, _ = overconfident
+    info, (truth, files) = read_info(run.bundle), validation_of(run)
+    prob = np.array([p.probability for p in Predictor.load(run.folder, "cpu").predict(files)])
+    right = int(((prob >= info.threshold) == truth).sum())
+    assert info.validation["accuracy"]["k"] == right
+    assert info.validation["brier"]["value"] == pytest.approx(brier(truth, prob), abs=1e-5)
+    assert info.validation_note == (
+        "measured on the 16 images that chose its temperature and threshold: they flatter"
+    )
+
+
+def test_the_note_says_when_these_images_chose_nothing() -> None:
+    """Fixed threshold, no temperature, last epoch: the validation is as good as held out."""
+    config = Config(calibrate={"temperature": False})
+    assert describing._validation_note(config, 42).startswith("measured on 42 images that chose no")
+    config = Config(train={"select": "best"}, calibrate={"temperature": False})
+    assert "chose its epoch: they flatter" in describing._validation_note(config, 42)
+
+
+def test_too_few_images_for_a_threshold_reach_the_user(overconfident: tuple[Run, list]) -> None:
+    """The warning of the rule is a note of the training, stands in the bundle and in the report."""
+    run, notes = overconfident
+    choice = read_info(run.bundle).threshold_choice
+    assert "one image moves Youden's J" in str(choice.warning)
+    assert any(str(choice.warning) in note for note in notes)
+    evaluation = evaluate(run.folder, "cpu")
+    assert any(str(choice.warning) in sentence for sentence in caveats(evaluation))
+
+
+def test_the_evaluation_applies_temperature_and_threshold(overconfident: tuple[Run, list]) -> None:
+    """Every row has the bundle's threshold, its verdict by it, and the counts follow."""
+    run, _ = overconfident
+    evaluate(run.folder, "cpu")
+    info = read_info(run.bundle)
+    with (run.folder / "evaluation" / "predictions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        assert float(row["threshold"]) == info.threshold
+        called = "blast" if float(row["probability"]) >= info.threshold else "healthy"
+        assert row["verdict"] == called
+    right = sum(row["verdict"] == row["label"] for row in rows)
+    found = json.loads((run.folder / "evaluation" / "metrics.json").read_text())
+    assert found["metrics"]["accuracy"]["k"] == right
+    assert found["model"]["temperature"] == info.temperature
+    assert found["model"]["threshold_how"] == info.threshold_choice.how
+
+
+def test_a_model_that_is_sure_and_wrong_is_warned_about(overconfident: tuple[Run, list]) -> None:
+    """A temperature at its upper limit says that the training needs a look."""
+    run, _ = overconfident
+    info: BundleInfo = read_info(run.bundle)
+    quiet = info.model_copy(
+        update={"threshold_choice": info.threshold_choice.model_copy(update={"warning": None})}
+    )
+    assert calibration_warnings(quiet) == []
+    [warning] = calibration_warnings(quiet.model_copy(update={"temperature": 5.0}))
+    assert warning.startswith("temperature 5, its upper limit")
+
+
+def test_a_timid_network_is_not_sharpened() -> None:
+    """Margins of 0.6 with nine of ten right would ask for T = 0.27; it stays 1."""
+    temperature, _ = calibrate(TRUTH, LOGITS / 10, CalibrateConfig())
+    assert temperature.value == 1
+    assert "at its limit 1" in str(temperature.method)
+
+
+def test_answers_that_are_no_numbers_stop_the_run(
+    drawn_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network that diverged in its last step gives no bundle, and one line."""
+    original = describing.validation_logits
+
+    def diverged(learner: Learner) -> np.ndarray:
+        with torch.no_grad():
+            learner.model[1][-1].weight *= float("nan")
+        return original(learner)
+
+    monkeypatch.setattr(describing, "validation_logits", diverged)
+    config = load_config(options={**SMALL, "data.root": drawn_set, "train.epochs": 0})
+    with pytest.raises(RunError, match=r"lower train\.max_lr"):
+        train(config, tmp_path / "run")
+    assert not (tmp_path / "run" / "model.alld").exists()
