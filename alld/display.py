@@ -15,6 +15,7 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 
 from alld import NOTICE
+from alld.files import one_line
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -199,12 +200,6 @@ def prediction_line(prediction: "Prediction") -> str:
         return f"error    {prediction.error}"
     probability = prediction.probability or 0.0
     return f"{prediction.verdict:<8} P(blast) {probability:.3f}  {one_line(prediction.path)}"
-
-
-def one_line(name: str) -> str:
-    """A file's name with control characters and line breaks spelt out: it forges no line."""
-    spelt = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
-    return "".join(spelt)
 
 
 def summary(counts: dict[str, int]) -> str:
