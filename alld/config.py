@@ -94,6 +94,7 @@ class EvaluateConfig(_Section):
     """How the numbers of an evaluation are made."""
 
     bootstrap_draws: int = Field(2000, ge=100, le=100_000)
+    background: bool = True
 
 
 class RuntimeConfig(_Section):

@@ -89,6 +89,7 @@ class Steps:
         if self._bars is not None:
             self._bars.stop()
             self._bars = None
+            self._tasks.clear()  # they are those bars' own
 
 
 @dataclass
@@ -114,6 +115,8 @@ class TrainingDisplay:
             f"{p.epoch:>2}/{p.epochs:<2}  {p.phase:<11}  {loss:>10.4f}  {valid:>10.4f}"
             f"  {accuracy:>13.1%}{'' if errors.is_terminal else left}"
         )
+        if p.epoch == p.epochs:
+            self.close()  # what follows may want the terminal's last line
 
     def _update_live(self, p: "Progress") -> None:
         if self.live is None:
@@ -137,9 +140,7 @@ def evaluation_table(evaluation: "Evaluation") -> Table:
     """The metrics with counts and intervals."""
     from alld.evaluation.result import TITLES, format_metric
 
-    data = evaluation.data
-    title = f"{evaluation.model['arch']}, {data['split']} split, seed {data['split_seed']}"
-    table = Table(title=f"{'SYNTHETIC: ' if evaluation.synthetic else ''}{title}")
+    table = Table(title=f"{'SYNTHETIC: ' if evaluation.synthetic else ''}{evaluation.title}")
     table.add_column("metric")
     for name in ("value", "counts", "95 % interval"):
         table.add_column(name, justify="right")
@@ -158,6 +159,7 @@ def print_evaluation(evaluation: "Evaluation") -> None:
     for sentence in (*caveats(evaluation), NOTICE):
         output.print(f"- {sentence}", markup=False)
     output.print(f"evaluation: {evaluation.folder}", markup=False)
+    say(f"read it in a browser: {evaluation.report}")
 
 
 _COLOURS = {"error": "bold red", "warning": "yellow", "note": "dim"}

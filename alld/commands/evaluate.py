@@ -18,18 +18,28 @@ def evaluate(
         Path | None,
         typer.Option(help="Where the run's images lie now, if they were moved."),
     ] = None,
+    robustness: Annotated[
+        bool,
+        typer.Option("--robustness", help="Judge the images blurred, recoloured and scaled too."),
+    ] = False,
     device: DeviceOption = None,
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Test a run on the images it held out: numbers with intervals, tables, pictures.
+    """Test a run on the images it held out: numbers with intervals, and a report to read.
 
     Example: [bold]alld evaluate runs/resnet50-20260101-120000[/]
     """
     from alld.evaluation import evaluate as evaluation_room
 
     folder = run or newest_run()
-    evaluation = evaluation_room.evaluate(folder, device or "auto", data=data)
+    steps = display.Steps()
+    try:
+        evaluation = evaluation_room.evaluate(
+            folder, device or "auto", steps, data=data, shake=robustness
+        )
+    finally:
+        steps.close()
     if as_json:
         print_json(evaluation.as_dict())
         return

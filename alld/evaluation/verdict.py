@@ -1,0 +1,146 @@
+"""What a result supports and what it does not, in sentences; see `facts` for their fields."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Facts = Mapping[str, Any]  # the content of metrics.json
+
+CHANCE = 0.5
+
+
+def source(facts: Facts) -> str:
+    """Which images they are; drawn ones have the names of ALL-IDB2 and nothing else of it."""
+    return "SYNTHETIC images named as in {data.name}" if facts["synthetic"] else "{data.name}"
+
+
+def headline(facts: Facts) -> str:
+    """The one sentence that a reader takes along."""
+    found = "{metrics.accuracy.k} of {metrics.accuracy.n} cell images got the verdict of their"
+    return f"{found} label: {_value('metrics.accuracy', 'percent', 'points')}"
+
+
+def supports(facts: Facts) -> list[str]:
+    """What may be said on the strength of the numbers."""
+    checks = (_accuracy, _by_groups, _untorn, _untouched, _blind_background)
+    return [sentence for check in checks for sentence in check(facts)]
+
+
+def limits(facts: Facts) -> list[str]:
+    """What a reader must know before quoting a number."""
+    checks: tuple[Callable[[Facts], list[str]], ...] = (
+        _unit,
+        _torn,
+        _origin,
+        _background,
+        _random_weights,
+        _one_source,
+    )
+    return [sentence for check in checks for sentence in check(facts)]
+
+
+def _value(metric: str, high: str, low: str) -> str:
+    ends = f"{{{metric}.ci_low:{low}}} to {{{metric}.ci_high:{high}}}"
+    return f"{{{metric}.value:{high}}}, interval {ends} ({{{metric}.method}})"
+
+
+def _accuracy(facts: Facts) -> list[str]:
+    return [f"On images like these, each judged by itself: {headline(facts)}."]
+
+
+def _by_groups(facts: Facts) -> list[str]:
+    """Beside Wilson's interval, where images hang together."""
+    if facts["data"]["test_groups"] == facts["metrics"]["accuracy"]["n"]:
+        return []
+    told = (
+        "They are {data.test_groups} groups of same cells and overlapping crops. Counted by groups"
+    )
+    if facts["grouped_metrics"]["accuracy"]["ci_low"] is None:
+        return [f"{told} there is {{grouped_metrics.accuracy.reason}}."]
+    ends = "{grouped_metrics.accuracy.ci_low:points} to {grouped_metrics.accuracy.ci_high:percent}"
+    return [f"{told} the interval is {ends}."]
+
+
+def _untorn(facts: Facts) -> list[str]:
+    if facts["data"]["torn_groups"]:
+        return []
+    return [
+        "None of the groups found lies on both sides of the split: as far as the pixels tell, no "
+        "cell of the test was seen in training."
+    ]
+
+
+def _untouched(facts: Facts) -> list[str]:
+    return [
+        "The test images took no part in the training: threshold {model.threshold:plain} and "
+        "temperature {model.temperature:plain} were fixed before they were read."
+    ]
+
+
+def _blind_background(facts: Facts) -> list[str]:
+    background = facts["background"]
+    if background["ci_low"] is None or background["ci_low"] > CHANCE:
+        return []
+    return [
+        "The background alone, with the cells hidden, shows nothing of the class: ROC AUC "
+        f"{_area('background')}; one half is chance."
+    ]
+
+
+def _area(metric: str) -> str:
+    return f"{{{metric}.value:score}} ({{{metric}.ci_low:score}} to {{{metric}.ci_high:score}})"
+
+
+def _unit(facts: Facts) -> list[str]:
+    return [
+        "The unit is a cell image, never a patient: {data.test_images} in "
+        "{data.test_groups} groups."
+    ]
+
+
+def _torn(facts: Facts) -> list[str]:
+    if not facts["data"]["torn_groups"]:
+        return []
+    return [
+        "{data.torn_groups} groups of same cells or overlapping crops lie on both sides of this "
+        "{data.split} split, which flatters the numbers; --split grouped does not."
+    ]
+
+
+def _origin(facts: Facts) -> list[str]:
+    if facts["synthetic"]:
+        return ["SYNTHETIC: drawn images; these numbers say nothing about real cells."]
+    if facts["data"]["name"] == "ALL-IDB2":
+        return [
+            "ALL-IDB2 has no patient ids: cells of one patient may be on both sides of any split."
+        ]
+    return []
+
+
+def _background(facts: Facts) -> list[str]:
+    background = facts["background"]
+    if background["value"] is None:
+        return ["What the background alone predicts is not known: {background.reason}."]
+    if background["ci_low"] is None:
+        return ["The background alone has ROC AUC {background.value:score}: {background.reason}."]
+    if background["ci_low"] <= CHANCE:
+        return []
+    return [
+        "The background alone, with the cells hidden, predicts the label: ROC AUC "
+        f"{_area('background')}; one half is chance. A model may have learnt slides in place of "
+        "cells, and this test could not tell."
+    ]
+
+
+def _random_weights(facts: Facts) -> list[str]:
+    if facts["model"]["initial_weights"] != "random":
+        return []
+    return ["Trained from random weights: not the paper's transfer learning, not comparable to it."]
+
+
+def _one_source(facts: Facts) -> list[str]:
+    if facts["synthetic"]:
+        return []
+    return [
+        "All images are of the set that trained the model: other laboratories, stains and "
+        "microscopes were not tested."
+    ]
