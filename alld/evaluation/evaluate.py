@@ -189,6 +189,4 @@ def _write(run: Run, evaluation: Evaluation) -> None:
             ({**prediction.as_row(), "label": LABEL_NAMES[label]} for prediction, label in rows),
         )
         draw_plots(folder, evaluation, history)
-        write_report(
-            folder, facts, evaluation.predictions, evaluation.labels, [history], evaluation.title
-        )
+        write_report(folder, facts, evaluation.predictions, evaluation.labels, [history])

@@ -18,7 +18,7 @@ from alld.evaluation.guidelines import SOURCES, themes
 from alld.evaluation.result import TITLES
 from alld.evaluation.thumbnails import mistakes
 from alld.evaluation.verdict import headline, limits, source, supports
-from alld.files import one_line, write_text
+from alld.files import write_text
 from alld.inference.predictor import Prediction
 
 PAGE, CARD = "report.html", "model_card.md"
@@ -32,7 +32,6 @@ def write_report(
     predictions: Sequence[Prediction],
     labels: Sequence[int],
     histories: Sequence[History],
-    title: str,
 ) -> None:
     """Write `report.html` and `model_card.md` into `folder`.
 
@@ -41,10 +40,9 @@ def write_report(
         predictions: of the test images, none without a probability.
         labels: as many, 0 healthy or 1 blast.
         histories: the rows of history.csv of each training behind the facts.
-        title: what was tested, in a few words.
     """
-    write_text(folder / PAGE, render_page(facts, predictions, labels, histories, title))
-    write_text(folder / CARD, render_card(facts, title))
+    write_text(folder / PAGE, render_page(facts, predictions, labels, histories))
+    write_text(folder / CARD, render_card(facts))
 
 
 def render_page(
@@ -52,7 +50,6 @@ def render_page(
     predictions: Sequence[Prediction],
     labels: Sequence[int],
     histories: Sequence[History],
-    title: str,
 ) -> str:
     """The page as HTML; every file name and every text of the facts is escaped."""
     shown = mistakes(predictions, labels, MOST_MISTAKES)
@@ -69,7 +66,6 @@ def render_page(
         look_up=partial(look_up, whole),
         say=partial(as_html, facts=whole),
         number=partial(marked, whole),
-        title=one_line(title),
         notice=NOTICE,
         titles=TITLES,
         proportions=PROPORTIONS,
@@ -91,13 +87,12 @@ def render_page(
     )
 
 
-def render_card(facts: Mapping[str, Any], title: str) -> str:
+def render_card(facts: Mapping[str, Any]) -> str:
     """The model card as Markdown."""
     return _render(
         "model_card.md",
         facts=facts,
         say=partial(as_markdown, facts=facts),
-        title=as_markdown("{title}", {"title": title}),
         notice=NOTICE,
         titles=TITLES,
         source=source(facts),

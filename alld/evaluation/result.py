@@ -67,6 +67,7 @@ class Evaluation:
     def as_dict(self) -> dict[str, Any]:
         """The content of `metrics.json`."""
         return {
+            "title": self.title,
             "notice": NOTICE,
             "synthetic": self.synthetic,
             "unit": "cell image",
