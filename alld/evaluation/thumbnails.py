@@ -74,5 +74,5 @@ def _mistake(number: int, prediction: Prediction, label: str, name: str) -> Mist
 def _short_names(predictions: Iterable[Prediction]) -> list[str]:
     """The file's name, with its folder where that name stands for several: no one's whole path."""
     paths = [Path(prediction.path) for prediction in predictions]
-    often = Counter(path.name for path in paths)
+    often = Counter(path.name for path in set(paths))  # repeated folds judge one image twice
     return [path.name if often[path.name] == 1 else "/".join(path.parts[-2:]) for path in paths]

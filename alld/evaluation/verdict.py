@@ -44,7 +44,11 @@ def _value(metric: str, high: str, low: str) -> str:
 
 
 def _accuracy(facts: Facts) -> list[str]:
-    return [f"On images like these, each judged by itself: {headline(facts)}."]
+    return [
+        "For images like these, taken one by one, every accuracy from "
+        "{metrics.accuracy.ci_low:points} to {metrics.accuracy.ci_high:percent} agrees with what "
+        "was seen."
+    ]
 
 
 def _by_groups(facts: Facts) -> list[str]:
