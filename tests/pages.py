@@ -92,13 +92,17 @@ def fact(facts: Any, path: str) -> Any:
     return facts
 
 
-def shows(text: str, value: Any) -> bool:
-    """Whether a text is that value, or that number rounded to the digits shown."""
+def shows(text: str, value: Any, *, low: bool = False) -> bool:
+    """Whether a text is that value, or that number rounded to the digits shown.
+
+    `low`: it is the lower end of an interval, as in "87.0 to 98.9 %", and may be in percent too.
+    """
     if isinstance(value, str):
         return text == value or (len(text) >= 12 and value.startswith(text))
     if value is None or isinstance(value, bool | list):
         return text in (json.dumps(value), "undefined")
     shown = Decimal(text.removesuffix(" %").removesuffix(" s"))
     half = Decimal(5).scaleb(int(shown.as_tuple().exponent) - 1)
-    # The lower end of "87.0 to 98.9 %" is in percent too.
-    return any(abs(shown - Decimal(value) * scale) <= half for scale in (1, 100))
+    percent = abs(shown - Decimal(value) * 100) <= half
+    plain = abs(shown - Decimal(value)) <= half
+    return percent if text.endswith("%") else plain or (low and percent)

@@ -15,8 +15,11 @@ def source(facts: Facts) -> str:
 
 def headline(facts: Facts) -> str:
     """The one sentence that a reader takes along."""
-    found = "{metrics.accuracy.k} of {metrics.accuracy.n} cell images got the verdict of their"
-    return f"{found} label: {_value('metrics.accuracy', 'percent', 'points')}"
+    interval = "{metrics.accuracy.ci_low:points} to {metrics.accuracy.ci_high:percent}"
+    return (
+        "{metrics.accuracy.k} of {metrics.accuracy.n} cell images were judged as labelled: "
+        f"{{metrics.accuracy.value:percent}}, interval {interval} ({{metrics.accuracy.method}})"
+    )
 
 
 def supports(facts: Facts) -> list[str]:
@@ -38,11 +41,6 @@ def limits(facts: Facts) -> list[str]:
     return [sentence for check in checks for sentence in check(facts)]
 
 
-def _value(metric: str, high: str, low: str) -> str:
-    ends = f"{{{metric}.ci_low:{low}}} to {{{metric}.ci_high:{high}}}"
-    return f"{{{metric}.value:{high}}}, interval {ends} ({{{metric}.method}})"
-
-
 def _accuracy(facts: Facts) -> list[str]:
     return [
         "For images like these, taken one by one, every accuracy from "
@@ -56,7 +54,8 @@ def _by_groups(facts: Facts) -> list[str]:
     if facts["data"]["test_groups"] == facts["metrics"]["accuracy"]["n"]:
         return []
     told = (
-        "They are {data.test_groups} groups of same cells and overlapping crops. Counted by groups"
+        "The {metrics.accuracy.n} images make {data.test_groups} groups ({data.groups}). Counted "
+        "by groups"
     )
     if facts["grouped_metrics"]["accuracy"]["ci_low"] is None:
         return [f"{told} there is {{grouped_metrics.accuracy.reason}}."]
@@ -68,8 +67,8 @@ def _untorn(facts: Facts) -> list[str]:
     if facts["data"]["torn_groups"]:
         return []
     return [
-        "None of the groups found lies on both sides of the split: as far as the pixels tell, no "
-        "cell of the test was seen in training."
+        "None of the groups lies on both sides of the split: as far as they tell, no cell of the "
+        "test was seen in training."
     ]
 
 
