@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from html import unescape
 from html.parser import HTMLParser
 from typing import Any
 
@@ -78,7 +79,7 @@ class Page(HTMLParser):
     def text(self) -> str:
         """All words of the page but those of its style."""
         without_style = re.sub(r"<style>.*?</style>", "", self.html, flags=re.DOTALL)
-        return " ".join(re.sub(r"<[^>]*>", "", without_style).split())
+        return " ".join(unescape(re.sub(r"<[^>]*>", "", without_style)).split())
 
     def values(self, attribute: str, tag: str | None = None) -> list[str]:
         """All values of an attribute, of every tag or of one."""

@@ -39,8 +39,8 @@ def test_the_areas_drawn_are_the_areas_told() -> None:
 def test_the_threshold_lies_on_both_curves() -> None:
     """Two of three blasts found, one of three healthy cells called blast, by hand."""
     (roc,), (pr,) = (chart(Y_TRUE, Y_PROB, COUNTS).dots for chart in (roc_chart, pr_chart))
-    assert (roc.x, roc.y) == pytest.approx((LEFT + 300 / 3, BOTTOM - 240 * 2 / 3), abs=0.06)
-    assert (pr.x, pr.y) == pytest.approx((LEFT + 300 * 2 / 3, BOTTOM - 240 * 2 / 3), abs=0.06)
+    assert (roc.x, roc.y) == pytest.approx((LEFT + (RIGHT - LEFT) / 3, BOTTOM - 160), abs=0.06)
+    assert (pr.x, pr.y) == pytest.approx((RIGHT - (RIGHT - LEFT) / 3, BOTTOM - 160), abs=0.06)
 
 
 def test_one_class_is_not_drawn() -> None:
@@ -71,12 +71,13 @@ def test_a_bin_is_a_dot_with_its_interval() -> None:
 def test_losses_are_drawn_over_their_epochs() -> None:
     """From the first to the last, two lines a training; one epoch and none are no division by 0."""
     rows = [
-        {"epoch": str(epoch), "train_loss": str(1 / epoch), "valid_loss": "0.5"}
-        for epoch in (1, 2, 3)
+        {"epoch": str(epoch), "phase": phase, "train_loss": str(1 / epoch), "valid_loss": "0.5"}
+        for epoch, phase in ((1, "frozen"), (2, "all"), (3, "all"))
     ]
     chart = loss_chart([rows, rows])
-    assert [line.kind for line in chart.lines] == ["train", "curve"] * 2
-    first, *_, last = chart.lines[0].points.split()
+    assert [line.kind for line in chart.lines] == ["rule", *["train", "curve"] * 2]
+    assert chart.lines[0].points.split()[0] == f"{LEFT + (RIGHT - LEFT) / 4:g},{BOTTOM}"
+    first, *_, last = chart.lines[1].points.split()
     assert first == f"{LEFT},{TOP}"
     assert float(last.split(",")[0]) == RIGHT
     assert [tick.text for tick in chart.x_ticks] == ["1", "2", "3"]

@@ -20,11 +20,11 @@ from alld.evaluation import report
 from alld.evaluation.facts import as_html, as_markdown, as_text, look_up
 from alld.evaluation.report import render_card, render_page
 from alld.inference.predictor import Prediction
-from alld.stats.metrics import Metric
+from alld.stats.metrics import Confusion, Metric, accuracy
 
 Facts = dict[str, Any]
 # The only digits that may stand in a page without being looked up.
-CONSTANTS = re.compile(r"95 % interval|ALL-IDB[12]")
+CONSTANTS = re.compile("95\u00a0%|ALL-IDB[12]")
 
 
 @pytest.fixture(scope="module")
@@ -180,6 +180,26 @@ def test_the_background_is_part_of_the_verdict(
     assert f"ROC AUC 0.890 ({low:.3f} to 0.920)" in verdict
 
 
+@pytest.mark.parametrize(("right", "said"), [(4, True), (7, False)])
+def test_a_change_that_breaks_the_model_is_part_of_the_verdict(
+    facts: Facts, predictions: list[Prediction], right: int, said: bool
+) -> None:
+    """Half of the images under the worst change is said; what chance explains is not."""
+    shaken = deepcopy(facts)
+    shaken["metrics"]["accuracy"] = accuracy(Confusion(50, 0, 50, 0)).as_dict()
+    rates = {"sensitivity": shaken["metrics"]["sensitivity"], "flipped": 0}
+    rates["specificity"] = shaken["metrics"]["specificity"]
+    worst = accuracy(Confusion(right, 8 - right, 0, 0)).as_dict()
+    same = shaken["metrics"]["accuracy"]
+    shaken["robustness"] = [
+        {"change": "none", "level": "", "accuracy": same, **rates},
+        {"change": "blur", "level": "2 px", "accuracy": worst, **rates},
+    ]
+    page = rendered(shaken, predictions, all_wrong(facts, predictions)[1])
+    sentence = f"blur 2 px leaves {right} of 8 images judged as labelled"
+    assert (sentence in page.text) is said
+
+
 def test_an_undefined_metric_is_its_reason_and_never_0(
     facts: Facts, predictions: list[Prediction]
 ) -> None:
@@ -235,7 +255,7 @@ def test_many_mistakes_are_counted_and_not_all_shown(
     wrong, labels = all_wrong(facts, predictions)
     page = rendered(wrong, predictions, labels)
     assert len(page.files) == 3
-    assert "8 of 8 verdicts are not the label" in page.text
+    assert "Verdicts that are not the label: 8 of 8" in page.text
     assert "the first 3 are shown, and predictions.csv has all" in page.text
 
 

@@ -12,7 +12,15 @@ from alld.stats.intervals import UndefinedMetric
 from alld.stats.ranking import pr_curve, roc_curve
 
 WIDTH, HEIGHT = 360, 300  # of the sheet, in its own units
-LEFT, RIGHT, TOP, BOTTOM = 48, 348, 12, 252  # of the field between the axes
+LEFT, RIGHT, TOP, BOTTOM = 54, 350, 12, 252  # of the field between the axes
+SHEET = {
+    "width": WIDTH,
+    "height": HEIGHT,
+    "left": LEFT,
+    "right": RIGHT,
+    "top": TOP,
+    "bottom": BOTTOM,
+}
 History = Sequence[Mapping[str, str]]  # the rows of history.csv
 
 
@@ -145,6 +153,12 @@ def loss_chart(histories: Sequence[History]) -> Chart:
         for history in histories
         for kind, column in (("train", "train_loss"), ("curve", "valid_loss"))
     ]
+    legend = [("train", "training"), ("curve", "validation")]
+    frozen = _frozen_epochs(histories[0])
+    if frozen:
+        ends = [(frozen + 0.5, 0.0), (frozen + 0.5, highest or 1)]
+        lines.insert(0, _line("rule", ends, x_axis, y_axis))
+        legend.append(("rule", "from here all layers train"))
     return Chart(
         "loss",
         title,
@@ -153,8 +167,14 @@ def loss_chart(histories: Sequence[History]) -> Chart:
         x_ticks=_ticks(1, max(last, 2), x_axis, whole=True),
         y_ticks=_ticks(0, highest or 1, y_axis),
         lines=tuple(lines),
-        legend=(("train", "training"), ("curve", "validation")),
+        legend=tuple(legend),
     )
+
+
+def _frozen_epochs(history: History) -> int:
+    """The epochs of the first phase, 0 where there is no other."""
+    count = sum(row["phase"] == history[0]["phase"] for row in history)
+    return count if count < len(history) else 0
 
 
 def _losses(history: History, column: str) -> list[tuple[float, float]]:
@@ -179,7 +199,7 @@ def _ticks(
     low: float, high: float, axis: Callable[[float], float], *, whole: bool = False
 ) -> tuple[Tick, ...]:
     values = MaxNLocator(nbins=5, integer=whole).tick_values(low, high)
-    return tuple(Tick(axis(v), f"{v:g}") for v in values.tolist() if low <= v <= high)
+    return tuple(Tick(axis(v), f"{v:g}") for v in map(float, values) if low <= v <= high)
 
 
 def _line(

@@ -134,8 +134,8 @@ def _model(facts: Facts) -> list[Item]:
         Item(
             "Which model, from which first weights, trained how?",
             "answered",
-            "{model.arch} from weights {model.initial_weights}, {model.image_size} px, pictures "
-            "by {model.resize}; every setting stands under Provenance.",
+            "{model.arch}, first weights {model.initial_weights}, {model.image_size} px "
+            "({model.resize}). Every setting is kept with the run.",
         ),
         Item(
             "How were threshold and calibration chosen?",

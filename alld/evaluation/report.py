@@ -12,7 +12,14 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from alld import NOTICE
-from alld.evaluation.charts import History, loss_chart, pr_chart, reliability_chart, roc_chart
+from alld.evaluation.charts import (
+    SHEET,
+    History,
+    loss_chart,
+    pr_chart,
+    reliability_chart,
+    roc_chart,
+)
 from alld.evaluation.facts import as_html, as_markdown, look_up, marked
 from alld.evaluation.guidelines import SOURCES, themes
 from alld.evaluation.result import TITLES
@@ -74,6 +81,7 @@ def render_page(
         supports=supports(facts),
         limits=limits(facts),
         grouped=facts["data"]["test_groups"] < facts["metrics"]["accuracy"]["n"],
+        sheet=SHEET,
         charts=(
             roc_chart(labels, y_prob, counts),
             pr_chart(labels, y_prob, counts),

@@ -13,7 +13,7 @@ from alld.data.decode import decode, read_image_bytes
 from alld.data.manifest import LABEL_NAMES
 from alld.errors import ImageError
 from alld.evaluation.result import wrong_rows
-from alld.files import sha256_hex
+from alld.files import one_line, sha256_hex
 from alld.inference.predictor import Prediction
 
 SIDE = 144  # px, the longer side of a thumbnail
@@ -67,8 +67,8 @@ def _mistake(number: int, prediction: Prediction, label: str, name: str) -> Mist
     try:
         picture = thumbnail(Path(prediction.path), prediction.sha256)
     except ImageError as failure:
-        error = str(failure).removeprefix(f"{prediction.path}: ")
-    return Mistake(number, name, label, str(prediction.verdict), picture, error)
+        error = one_line(str(failure).removeprefix(f"{prediction.path}: "))
+    return Mistake(number, one_line(name), label, str(prediction.verdict), picture, error)
 
 
 def _short_names(predictions: Iterable[Prediction]) -> list[str]:

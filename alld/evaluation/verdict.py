@@ -35,6 +35,7 @@ def limits(facts: Facts) -> list[str]:
         _torn,
         _origin,
         _background,
+        _fragile,
         _random_weights,
         _one_source,
     )
@@ -131,6 +132,21 @@ def _background(facts: Facts) -> list[str]:
         "The background alone, with the cells hidden, predicts the label: ROC AUC "
         f"{_area('background')}; one half is chance. A model may have learnt slides in place of "
         "cells, and this test could not tell."
+    ]
+
+
+def _fragile(facts: Facts) -> list[str]:
+    """The worst of the simulated changes, where chance does not explain it."""
+    rows = facts["robustness"] or []
+    worst = min(range(len(rows)), key=lambda row: rows[row]["accuracy"]["value"], default=None)
+    if worst is None:
+        return []
+    if rows[worst]["accuracy"]["ci_high"] >= facts["metrics"]["accuracy"]["ci_low"]:
+        return []
+    row = f"robustness.{worst}"
+    return [
+        f"A simulated change breaks it: {{{row}.change}} {{{row}.level}} leaves "
+        f"{{{row}.accuracy.k}} of {{{row}.accuracy.n}} images judged as labelled."
     ]
 
 
