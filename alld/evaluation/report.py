@@ -91,7 +91,7 @@ def render_page(
         mistakes=shown,
         themes=themes(facts),
         sources=SOURCES,
-        settings=_leaves(facts["provenance"], "provenance"),
+        **_provenance(facts["provenance"]),
     )
 
 
@@ -124,8 +124,23 @@ def _render(template: str, **context: Any) -> str:
     return environment.get_template(template).render(context)
 
 
-def _leaves(facts: Any, field: str) -> list[str]:
-    """The dotted paths of all values below `field`, in their order."""
-    if not isinstance(facts, Mapping):
-        return [field]
-    return [leaf for key, value in facts.items() for leaf in _leaves(value, f"{field}.{key}")]
+def _provenance(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings, and what was recorded of each stage (training, evaluation), as rows."""
+    stages = {
+        stage: {leaf: f"{stage}.{leaf}" for leaf in _leaves(recorded)}
+        for stage, recorded in facts.items()
+        if stage != "config"
+    }
+    rows = dict.fromkeys(leaf for leaves in stages.values() for leaf in leaves)
+    # Versions come last, whatever order the stages were recorded in.
+    recorded = sorted(rows, key=lambda leaf: leaf.startswith("versions."))
+    return {"settings": _leaves(facts["config"]), "stages": stages, "recorded": recorded}
+
+
+def _leaves(facts: Mapping[str, Any], above: str = "") -> list[str]:
+    """The dotted paths of all values in nested facts, in their order."""
+    leaves: list[str] = []
+    for key, value in facts.items():
+        inner = isinstance(value, Mapping)
+        leaves += _leaves(value, f"{above}{key}.") if inner else [f"{above}{key}"]
+    return leaves
