@@ -158,9 +158,9 @@ def _performance(facts: Facts) -> list[Item]:
         Item(
             "Which measures, with which uncertainty?",
             "answered",
-            "Counts and intervals beside every number; discrimination, calibration and every "
-            "mistake are shown. Wilson's intervals take images for independent, the others "
-            "resample groups.",
+            "Counts and intervals beside every number; discrimination, calibration and mistakes "
+            "are shown. Wilson's intervals take images for independent, the others resample "
+            "groups.",
         ),
         Item(
             "Were images left out?",
