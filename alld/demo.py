@@ -39,7 +39,7 @@ def run_demo(folder: Path, seed: int = 0, listener: Listener | None = None) -> D
     draw_set(folder / IMAGES, Recipe(seed=seed), partial(listener.step, "drawing cells"))
     config = load_config("quick", options={"data.root": folder / IMAGES, "seed": seed})
     run = train(config, folder / RUN, listener)
-    evaluation = evaluate(run.folder)
+    evaluation = evaluate(run.folder, step=listener.step)
     tested = [prediction.path for prediction in evaluation.predictions]
     chosen = (tested[0], tested[len(tested) // 2], tested[-1])
     return Demo(folder, evaluation, Predictor.load(run.folder).predict(chosen))

@@ -15,6 +15,7 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 
 from alld import NOTICE
+from alld.files import one_line
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -93,6 +94,7 @@ class Steps:
         if self._bars is not None:
             self._bars.stop()
             self._bars = None
+            self._tasks.clear()  # they are those bars' own
 
 
 @dataclass
@@ -119,6 +121,8 @@ class TrainingDisplay:
             f"{p.epoch:>2}/{p.epochs:<2}  {p.phase:<11}  {loss:>10.4f}  {valid:>10.4f}"
             f"  {accuracy:>13.1%}{'' if errors.is_terminal else left}"
         )
+        if p.epoch == p.epochs:
+            self.close()  # what follows may want the terminal's last line
 
     def _update_live(self, p: "Progress") -> None:
         if self.live is None:
@@ -152,9 +156,7 @@ def evaluation_table(evaluation: "Evaluation") -> Table:
     """The metrics with counts and intervals."""
     from alld.evaluation.result import format_metric, title_of
 
-    data = evaluation.data
-    title = f"{evaluation.model['arch']}, {data['split']} split, seed {data['split_seed']}"
-    table = Table(title=f"{'SYNTHETIC: ' if evaluation.synthetic else ''}{title}")
+    table = Table(title=f"{'SYNTHETIC: ' if evaluation.synthetic else ''}{evaluation.title}")
     table.add_column("metric")
     for name in ("value", "counts", "95 % interval"):
         table.add_column(name, justify="right")
@@ -173,6 +175,7 @@ def print_evaluation(evaluation: "Evaluation") -> None:
     for sentence in (*caveats(evaluation), NOTICE):
         output.print(f"- {sentence}", markup=False)
     output.print(f"evaluation: {evaluation.folder}", markup=False)
+    say(f"read it in a browser: {evaluation.report}")
 
 
 _FEW = 8  # images on which two runs differ; more of them under `--verbose` only
@@ -277,12 +280,6 @@ def prediction_line(prediction: "Prediction") -> str:
         return f"error    {prediction.error}"
     probability = prediction.probability or 0.0
     return f"{prediction.verdict:<8} P(blast) {probability:.3f}  {one_line(prediction.path)}"
-
-
-def one_line(name: str) -> str:
-    """A file's name with control characters and line breaks spelt out: it forges no line."""
-    spelt = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
-    return "".join(spelt)
 
 
 def summary(counts: dict[str, int]) -> str:

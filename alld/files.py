@@ -1,4 +1,4 @@
-"""Whole files or none: written beside their target, synced, and renamed into place."""
+"""Whole files or none: written beside their target, synced, renamed into place; their names."""
 
 import csv
 import hashlib
@@ -16,6 +16,12 @@ from uuid import uuid4
 def sha256_hex(data: bytes) -> str:
     """The SHA-256 of `data` as 64 hexadecimal digits."""
     return hashlib.sha256(data).hexdigest()
+
+
+def one_line(name: str) -> str:
+    """A file's name with control characters and line breaks spelt out: it forges no line."""
+    spelt = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+    return "".join(spelt)
 
 
 def write_bytes(path: Path, data: bytes) -> None:

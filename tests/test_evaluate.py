@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import alld.data.background
+from alld.config import DataConfig, load_config
+from alld.data.audit import audit
 from alld.errors import AlldError, ConfigError, RunError
 from alld.evaluation.evaluate import evaluate
 from alld.evaluation.result import caveats, format_metric
@@ -29,11 +32,11 @@ def rows_of(run_folder: Path) -> list[dict[str, str]]:
 
 
 def test_all_files_of_the_design_are_written(run_folder: Path) -> None:
-    """Numbers, tables, rows and three pictures; nothing half written beside them."""
+    """Numbers, tables, rows, pictures, report and card; nothing half written beside them."""
     names = {path.name for path in (run_folder / "evaluation").iterdir()}
     assert names == {
         "metrics.json", "table.csv", "table.md", "predictions.csv",
-        "confusion.png", "roc.png", "loss.png",
+        "confusion.png", "roc.png", "loss.png", "report.html", "model_card.md",
     }  # fmt: skip
 
 
@@ -169,6 +172,49 @@ def test_a_prevalence_out_of_range_is_refused(run_folder: Path, prevalence: floa
     """Ten per cent is 0.1; at 0 and 1 there is nothing to predict."""
     with pytest.raises(ConfigError, match=r"--prevalence .* between 0 and 1, such as 0\.1"):
         evaluate(run_folder, prevalence=prevalence)
+
+
+def test_an_evaluation_explains_itself(run_folder: Path) -> None:
+    """Settings, versions, device, threads, times and commit of the training and of the test."""
+    found, run = (
+        metrics_of(run_folder)["provenance"],
+        json.loads((run_folder / "run.json").read_text()),
+    )
+    assert found["config"]["train"]["batch_size"] == 8
+    for name in ("device", "threads", "seconds", "git_commit", "versions", "started"):
+        assert found["training"][name] == run[name]
+    assert found["evaluation"]["versions"]["torch"] == run["versions"]["torch"]
+    assert found["evaluation"]["seconds"] > 0
+    assert found["evaluation"]["threads"] >= 1
+
+
+def test_the_background_of_the_set_stands_beside_the_numbers(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is that of an audit, comes from the cache the second time, and can be left out."""
+    copy = Path(shutil.copytree(run_folder, tmp_path / "run"))
+    background = metrics_of(run_folder)["background"]
+    audited = audit(DataConfig(root=load_config(copy / "config.yaml").data.root)).background
+    assert background == audited.as_dict()
+    monkeypatch.setattr(alld.data.background, "background_features", None)  # not called again
+    assert evaluate(copy).background == audited
+    config = (copy / "config.yaml").read_text()
+    (copy / "config.yaml").write_text(config.replace("background: true", "background: false"))
+    left_out = evaluate(copy).background
+    assert left_out.value is None
+    assert "evaluate.background is false" in str(left_out.reason)
+    assert "is not known: evaluate.background" in (copy / "evaluation" / "table.md").read_text()
+
+
+def test_groups_have_intervals_of_their_own(run_folder: Path) -> None:
+    """Beside Wilson's: the same values and counts, resampled by groups."""
+    found = metrics_of(run_folder)
+    for name, grouped in found["grouped_metrics"].items():
+        plain = found["metrics"][name]
+        assert (grouped["value"], grouped["k"], grouped["n"]) == (
+            plain["value"], plain["k"], plain["n"],
+        )  # fmt: skip
+        assert grouped["method"] != plain["method"]
 
 
 def test_metrics_read_as_a_person_says_them() -> None:

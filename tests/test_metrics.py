@@ -23,7 +23,7 @@ from alld.stats.metrics import (
     sensitivity,
     specificity,
 )
-from alld.stats.ranking import pr_auc, roc_auc, roc_curve
+from alld.stats.ranking import pr_auc, pr_curve, roc_auc, roc_curve
 from alld.stats.reliability import expected_calibration_error
 
 # Three blasts, three healthy cells, one tie between the classes at 0.4.
@@ -132,9 +132,17 @@ def test_roc_curve_by_hand() -> None:
     assert thresholds.tolist() == [np.inf, 0.9, 0.7, 0.6, 0.4, 0.1]
 
 
+def test_pr_curve_by_hand() -> None:
+    """Recall and precision at each probability; the tie at 0.4 passes together."""
+    recall, precision, thresholds = pr_curve(Y_TRUE, Y_PROB)
+    assert recall.tolist() == pytest.approx([1 / 3, 1 / 3, 2 / 3, 1, 1])
+    assert precision.tolist() == pytest.approx([1, 1 / 2, 2 / 3, 3 / 5, 1 / 2])
+    assert thresholds.tolist() == [0.9, 0.7, 0.6, 0.4, 0.1]
+
+
 @pytest.mark.parametrize("decimals", [1, 2, 15])
 def test_scores_agree_with_scikit_learn(decimals: int) -> None:
-    """Areas, Brier score and ROC curve of random sets, with or without ties, are scikit-learn's."""
+    """Areas, Brier score and curves of random sets, with or without ties, are scikit-learn's."""
     for seed in range(40):
         truth, prob = random_scores(seed, decimals)
         assert roc_auc(truth, prob) == pytest.approx(
@@ -149,6 +157,10 @@ def test_scores_agree_with_scikit_learn(decimals: int) -> None:
         expected = sklearn.metrics.roc_curve(truth, prob, drop_intermediate=False)
         for ours, theirs in zip(roc_curve(truth, prob), expected, strict=True):
             np.testing.assert_allclose(ours, theirs, atol=1e-12)
+        precision, recall, thresholds = sklearn.metrics.precision_recall_curve(truth, prob)
+        theirs = recall[-2::-1], precision[-2::-1], thresholds[::-1]  # its last point is (0, 1)
+        for ours, their in zip(pr_curve(truth, prob), theirs, strict=True):
+            np.testing.assert_allclose(ours, their, atol=1e-12)
 
 
 def test_counts_agree_with_scikit_learn() -> None:

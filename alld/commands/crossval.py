@@ -92,8 +92,8 @@ def crossval(
         "runtime.device": device,
     }
     given = {key: value for key, value in options.items() if value is not None}
-    plan = {"folds": folds, "repeats": repeats}
-    plan = {name: number for name, number in plan.items() if number is not None}
+    asked = {"folds": folds, "repeats": repeats}
+    plan = {name: number for name, number in asked.items() if number is not None}
     if resume is not None and (given or out or config or assignments or plan):
         raise ConfigError(f"--resume {resume} takes its settings from there; give it alone")
     _crossval(given, config, assignments or [], plan, out, resume, as_json)

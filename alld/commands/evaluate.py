@@ -22,20 +22,33 @@ def evaluate(
         float | None,
         typer.Option(help="Share of blasts among the cells to be judged: adds PPV and NPV at it."),
     ] = None,
+    robustness: Annotated[
+        bool,
+        typer.Option("--robustness", help="Judge the images blurred, recoloured and scaled too."),
+    ] = False,
     device: DeviceOption = None,
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Test a run on the images it held out: numbers with intervals, tables, pictures.
+    """Test a run on the images it held out: numbers with intervals, and a report to read.
 
     Example: [bold]alld evaluate runs/resnet50-20260101-120000[/]
     """
     from alld.evaluation import evaluate as evaluation_room
 
     folder = run or newest_run()
-    evaluation = evaluation_room.evaluate(
-        folder, device or "auto", data=data, prevalence=prevalence
-    )
+    steps = display.Steps()
+    try:
+        evaluation = evaluation_room.evaluate(
+            folder,
+            device or "auto",
+            steps,
+            data=data,
+            prevalence=prevalence,
+            shake=robustness,
+        )
+    finally:
+        steps.close()
     if as_json:
         print_json(evaluation.as_dict())
         return

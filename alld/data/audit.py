@@ -14,7 +14,13 @@ from pathlib import Path
 import numpy as np
 
 from alld.config import DataConfig
-from alld.data.background import Features, background_features, predicted
+from alld.data.background import (
+    MAX_COMPARED_SIDE,
+    Features,
+    background_features,
+    keep_features,
+    predicted,
+)
 from alld.data.decode import Decoded, decode, read_image_bytes
 from alld.data.groups import Groups, load_groups
 from alld.data.manifest import Manifest, Pictures
@@ -26,7 +32,6 @@ from alld.errors import ImageError
 from alld.files import sha256_hex
 from alld.stats.metrics import Metric
 
-MAX_COMPARED_SIDE = 1500  # px; a larger picture is no single cell, and would slow all comparisons
 NEARLY_IDENTICAL = 0.98  # similarity of two files of one size, unshifted: another compression
 UPRIGHT = 0
 
@@ -120,6 +125,7 @@ def audit(
     known = _group(manifest, groups, found.relations)
     step("judging backgrounds", 0, 1)
     background = [one.background for one in seen]
+    keep_features(manifest, background)
     judged = predicted(manifest, known.of_image, background)
     by_files = predicted(manifest, known.of_image, [_file_features(f) for f in facts])
     step("judging backgrounds", 1, 1)

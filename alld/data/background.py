@@ -21,7 +21,8 @@ from scipy.ndimage import (
 )
 
 from alld.config import SplitConfig
-from alld.data.manifest import LABEL_NAMES, Manifest
+from alld.data.cache import cache_file, read_cached, write_cached
+from alld.data.manifest import LABEL_NAMES, Manifest, Progress
 from alld.data.places import Image
 from alld.data.splits import make_folds
 from alld.errors import DataError
@@ -34,14 +35,62 @@ CENTRE = 0.45
 MARGIN = 0.08  # around nuclei, for cytoplasm and blur: 20 px of 257
 SAMPLE = 4000  # pixels of one image
 MIN_PIXELS = 1000  # else the image has no background to speak of
+MAX_COMPARED_SIDE = 1500  # px; a larger picture is no single cell, and would slow everything
+MOST_IMAGES = 2000  # read for this number alone: two minutes
+VERSION = 1  # of the features; cached ones of another version are not read
 NUCLEUS = (0.25, 0.6)  # least and most difference of green and blue density that marks a nucleus
 SCALES = (1.0, 2.0, 4.0)  # px, of the texture
 FOLDS = 5
 PENALTY = 0.1  # inverse strength of the regression's ridge, on standardised features
 _PERCENTILES = (5, 25, 50, 75, 95)
+FEATURES = 3 + 3 + 3 * len(_PERCENTILES) + len(SCALES) + len(SCALES[1:]) + 1
 
 Features = NDArray[np.float64]
 Mask = NDArray[np.bool_]
+
+
+def background_auc(
+    manifest: Manifest, groups: Sequence[str], progress: Progress | None = None
+) -> Metric:
+    """What the background of a whole set predicts: `predicted` on its `background_features`.
+
+    The features are kept in the user's cache folder under the fingerprint of the set; an audit
+    leaves them there too. A set of more than 2,000 images is not read for this number alone: its
+    value is then None, with the reason.
+
+    Raises:
+        ImageError: an image that cannot be read.
+        DataError: an image that changed after its hash was taken.
+    """
+    features = _kept_features(manifest)
+    if features is None:
+        if len(manifest) > MOST_IMAGES:
+            reason = f"reading all {len(manifest)} images takes long; `alld audit` does it once"
+            return Metric(None, None, len(manifest), None, None, None, reason)
+        features = []
+        for index in range(len(manifest)):
+            features.append(background_features(manifest.decode(index).pixels))
+            if progress:
+                progress(index + 1, len(manifest))
+        keep_features(manifest, features)
+    return predicted(manifest, groups, features)
+
+
+def keep_features(manifest: Manifest, features: Sequence[Features | None]) -> None:
+    """Put the features of every image into the cache, for `background_auc` on the same set."""
+    rows = [None if vector is None else vector.tolist() for vector in features]
+    write_cached(cache_file("background", manifest.fingerprint, VERSION), rows)
+
+
+def _kept_features(manifest: Manifest) -> list[Features | None] | None:
+    """None where nothing is cached or what lies there is not ours."""
+    rows = read_cached(cache_file("background", manifest.fingerprint, VERSION))
+    try:
+        features = [None if row is None else np.array(row, dtype=float) for row in rows]
+    except (TypeError, ValueError):
+        return None
+    shapes = {vector.shape for vector in features if vector is not None}
+    return features if len(features) == len(manifest) and shapes <= {(FEATURES,)} else None
 
 
 def background_mask(pixels: Image) -> Mask:
@@ -81,11 +130,13 @@ def _two_classes(values: NDArray[np.float32]) -> float:
 
 
 def background_features(pixels: Image) -> Features | None:
-    """Colour, texture and noise of the background of RGB uint8 (H, W, 3); None without any.
+    """Colour, texture and noise of the background of RGB uint8 (H, W, 3); (27,), None without any.
 
     For each channel the mean, the deviation and five percentiles; the energy of the gradient at
     three scales; the local deviation at two; the noise of single pixels.
     """
+    if max(pixels.shape[:2]) > MAX_COMPARED_SIDE:
+        return None
     rows, columns = np.nonzero(background_mask(pixels))
     if len(rows) < MIN_PIXELS:
         return None

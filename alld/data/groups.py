@@ -1,18 +1,14 @@
 """The group of every image of a set: from a file, from the set itself, or found and cached."""
 
 import csv
-import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import platformdirs
-
+from alld.data.cache import cache_file, read_cached, write_cached
 from alld.data.manifest import Manifest, Pictures, Progress
 from alld.data.relations import ALGORITHM_VERSION, Relation, find_relations, group_indices
 from alld.errors import DataError
-from alld.files import write_json
 
 
 @dataclass(frozen=True)
@@ -46,7 +42,7 @@ def load_groups(
     relations = _cached(manifest)
     if relations is None:
         relations = tuple(find_relations(Pictures(manifest), progress))
-        _cache(manifest, relations)
+        write_cached(_cache_file(manifest), [asdict(relation) for relation in relations])
     return from_relations(manifest, relations)
 
 
@@ -82,24 +78,14 @@ def _from_file(manifest: Manifest, file: Path) -> Groups:
 
 
 def _cache_file(manifest: Manifest) -> Path:
-    root = os.environ.get("ALLD_CACHE") or platformdirs.user_cache_dir("alld", appauthor=False)
-    return Path(root) / "groups" / f"{manifest.fingerprint}-v{ALGORITHM_VERSION}.json"
+    return cache_file("groups", manifest.fingerprint, ALGORITHM_VERSION)
 
 
 def _cached(manifest: Manifest) -> tuple[Relation, ...] | None:
     """None where nothing is cached or what lies there is not ours: it is then found anew."""
     try:
-        rows = json.loads(_cache_file(manifest).read_bytes())
-        relations = tuple(Relation(**row) for row in rows)
+        relations = tuple(Relation(**row) for row in read_cached(_cache_file(manifest)))
         fits = all(0 <= r.first < r.second < len(manifest) for r in relations)
-    except (OSError, ValueError, TypeError):
+    except TypeError:  # no list of relations, or none at all
         return None
     return relations if fits else None
-
-
-def _cache(manifest: Manifest, relations: Sequence[Relation]) -> None:
-    try:
-        write_json(_cache_file(manifest), [asdict(relation) for relation in relations])
-    except OSError:
-        # A cache that cannot be written costs the next run some seconds and nothing else.
-        return

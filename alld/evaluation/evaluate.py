@@ -1,15 +1,21 @@
 """The held-out test of a run: its test images through the predictor, its numbers into files."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from alld.data.manifest import LABEL_NAMES, Manifest, Progress, class_counts
+from alld.data.background import background_auc
+from alld.data.manifest import LABEL_NAMES, Manifest, Pictures, class_counts
 from alld.data.splits import Split
 from alld.errors import ConfigError, DataError, RunError
 from alld.evaluation.plots import draw_plots
+from alld.evaluation.provenance import provenance
+from alld.evaluation.report import write_report
 from alld.evaluation.result import (
     TABLE_COLUMNS,
     Evaluation,
@@ -17,37 +23,65 @@ from alld.evaluation.result import (
     name_at,
     table_rows,
 )
+from alld.evaluation.robustness import Shaken, robustness
 from alld.files import new_folder, write_csv, write_json, write_text
 from alld.inference.predictor import COLUMNS, Prediction, Predictor
-from alld.stats.metrics import all_metrics, confusion
+from alld.stats.metrics import Metric, all_metrics, confusion, grouped_proportions
 from alld.stats.predictive import predictive_values
+from alld.stats.reliability import reliability_curve
 from alld.training.run import Run, open_run, read_manifest, read_split
+
+Step = Callable[[str, int, int], None]  # what is done, how far, of how much
+
+
+@dataclass(frozen=True)
+class _Test:
+    """What is tested: the images of one part of a split, by one model."""
+
+    run: Run
+    manifest: Manifest
+    split: Split
+    predictor: Predictor
+
+    @property
+    def indices(self) -> list[int]:
+        return self.split.indices("test")
+
+    @property
+    def labels(self) -> list[int]:
+        return [self.manifest.records[index].label for index in self.indices]
+
+    @property
+    def groups(self) -> list[str]:
+        return [self.split.groups[index] for index in self.indices]
 
 
 def evaluate(
     folder: Path,
     device: str = "auto",
-    progress: Progress | None = None,
+    step: Step = lambda _step, _done, _total: None,
     *,
     data: Path | None = None,
     prevalence: float | None = None,
+    shake: bool = False,
 ) -> Evaluation:
     """Test a finished run on the images it held out, and write `RUN/evaluation/`.
 
     Args:
-        folder: of the run.
-        device: auto, cpu, cuda, cuda:N or mps.
-        progress: called with the images done and the images in all.
-        data: where these images lie now, if they were moved since the training.
+        folder: the run's.
+        step: told what is done, how far, of how much.
+        data: where the images lie now, if they were moved since the training.
         prevalence: adds PPV and NPV at that share of blasts, 0..1, both excluded; by default the
             run's `evaluate.prevalence`.
+        shake: judge changed pictures too; see `robustness`.
 
     Raises:
         ConfigError: a prevalence out of range.
         RunError: no finished run, or other images than those it was trained on.
         BundleError: the model fails its hashes.
-        ImageError: a test image that can no longer be read.
+        ImageError: an image that can no longer be read.
     """
+    began = time.monotonic()
     if prevalence is not None and not 0 < prevalence < 1:
         raise ConfigError(
             f"--prevalence {prevalence:g}: a share of blasts lies between 0 and 1, such as 0.1"
@@ -55,12 +89,12 @@ def evaluate(
     run = open_run(folder)
     if run.state != "finished":
         raise RunError(f"{folder}: {run.state}; finish it with `alld train --resume {folder}`")
-    manifest = read_manifest(run, data)
+    manifest = read_manifest(run, data, partial(step, "reading images"))
     split = read_split(run, manifest)
-    predictor = Predictor.load(run.folder, device)
-    test = split.indices("test")
-    predictions = _predict(predictor, manifest, test, progress)
-    evaluation = _measure(run, manifest, split, predictor, predictions)
+    test = _Test(run, manifest, split, Predictor.load(run.folder, device))
+    predictions = _predict(test, step)
+    shaken = _shake(test, step) if shake else None
+    evaluation = _measure(test, predictions, shaken, _background(test, step), began)
     assumed = run.config.evaluate.prevalence if prevalence is None else prevalence
     if assumed is not None:
         evaluation = _assuming(evaluation, assumed)
@@ -68,65 +102,61 @@ def evaluate(
     return evaluation
 
 
-def _predict(
-    predictor: Predictor, manifest: Manifest, test: Sequence[int], progress: Progress | None
-) -> list[Prediction]:
-    predictions = []
-    for prediction in predictor.iterate(manifest.file(index) for index in test):
+def _predict(test: _Test, step: Step) -> list[Prediction]:
+    predictions: list[Prediction] = []
+    for prediction in test.predictor.iterate(test.manifest.file(i) for i in test.indices):
         if prediction.error:
             raise DataError(f"a test image cannot be read: {prediction.error}")
         predictions.append(prediction)
-        if progress:
-            progress(len(predictions), len(test))
+        step("judging test images", len(predictions), len(test.indices))
     return predictions
 
 
+def _shake(test: _Test, step: Step) -> tuple[Shaken, ...]:
+    records = tuple(test.manifest.records[index] for index in test.indices)
+    pictures = Pictures(replace(test.manifest, records=records))
+    progress = partial(step, "judging changed images")
+    return tuple(robustness(test.predictor, pictures, test.labels, progress))
+
+
+def _background(test: _Test, step: Step) -> Metric:
+    if not test.run.config.evaluate.background:
+        reason = "evaluate.background is false in the run's config.yaml"
+        return Metric(None, None, len(test.manifest), None, None, None, reason)
+    progress = partial(step, "judging backgrounds")
+    return background_auc(test.manifest, test.split.groups, progress)
+
+
 def _measure(
-    run: Run,
-    manifest: Manifest,
-    split: Split,
-    predictor: Predictor,
+    test: _Test,
     predictions: Sequence[Prediction],
+    shaken: tuple[Shaken, ...] | None,
+    background: Metric,
+    began: float,
 ) -> Evaluation:
-    test = split.indices("test")
-    y_true = np.array([manifest.records[index].label for index in test])
+    y_true = np.array(test.labels)
     y_prob = np.array([prediction.probability for prediction in predictions], dtype=float)
-    threshold, info = predictor.info.threshold, predictor.info
-    facts = run.info
-    groups = [split.groups[index] for index in test]
+    threshold = test.predictor.info.threshold
+    draws = test.run.config.evaluate.bootstrap_draws
+    how: dict[str, Any] = {"threshold": threshold, "groups": test.groups, "draws": draws}
     return Evaluation(
-        folder=run.folder / "evaluation",
-        model={
-            "arch": info.arch,
-            "identity": predictor.identity,
-            "initial_weights": info.initial_weights,
-            "threshold": threshold,
-            "threshold_how": info.threshold_choice.how,
-            "threshold_warning": info.threshold_choice.warning,
-            "temperature": info.temperature,
-        },
-        data={
-            "name": manifest.kind,
-            "fingerprint": manifest.fingerprint,
-            "synthetic": manifest.synthetic,
-            "split": split.kind,
-            "split_seed": split.seed,
-            "split_sha256": facts["split"]["sha256"],
-            "groups": split.groups_source,
-            "test_groups": len(set(groups)),
-            "torn_groups": split.torn_groups,
-            "test_images": class_counts(y_true.tolist()),
-        },
-        metrics=all_metrics(
-            y_true,
-            y_prob,
-            threshold=threshold,
-            groups=groups,
-            draws=run.config.evaluate.bootstrap_draws,
-        ),
+        folder=test.run.folder / "evaluation",
+        model=_model_facts(test.predictor),
+        data=_data_facts(test),
+        metrics=all_metrics(y_true, y_prob, **how),
+        grouped_metrics=grouped_proportions(y_true, y_prob, **how),
         confusion=confusion(y_true, (y_prob >= threshold).astype(int)),
+        reliability=reliability_curve(y_true, y_prob),
+        background=background,
+        robustness=shaken,
         predictions=tuple(predictions),
-        labels=tuple(int(label) for label in y_true),
+        labels=tuple(test.labels),
+        provenance=provenance(
+            test.run,
+            device=str(test.predictor.device),
+            threads=test.predictor.threads,
+            seconds=time.monotonic() - began,
+        ),
     )
 
 
@@ -141,9 +171,42 @@ def _assuming(evaluation: Evaluation, prevalence: float) -> Evaluation:
     )
 
 
+def _model_facts(predictor: Predictor) -> dict[str, Any]:
+    info = predictor.info
+    named = ("arch", "initial_weights", "image_size", "resize", "threshold", "temperature")
+    fit, choice = info.temperature_fit, info.threshold_choice
+    return {
+        "identity": predictor.identity,
+        **{name: getattr(info, name) for name in named},
+        "threshold_how": choice.how,
+        "threshold_warning": choice.warning,
+        "temperature_how": fit.reason or fit.method or "",
+    }
+
+
+def _data_facts(test: _Test) -> dict[str, Any]:
+    manifest, split = test.manifest, test.split
+    return {
+        "name": manifest.kind,
+        "fingerprint": manifest.fingerprint,
+        "synthetic": manifest.synthetic,
+        "images": len(manifest),
+        "classes": {name: manifest.labels.count(label) for label, name in enumerate(LABEL_NAMES)},
+        "parts": {part: len(split.indices(part)) for part in ("train", "valid", "test")},
+        "split": split.kind,
+        "split_seed": split.seed,
+        "split_sha256": test.run.info["split"]["sha256"],
+        "groups": split.groups_source,
+        "test_groups": len(set(test.groups)),
+        "torn_groups": split.torn_groups,
+        "test_images": class_counts(test.labels),
+    }
+
+
 def _write(run: Run, evaluation: Evaluation) -> None:
+    facts, history = evaluation.as_dict(), run.history()
     with new_folder(evaluation.folder) as folder:
-        write_json(folder / "metrics.json", evaluation.as_dict())
+        write_json(folder / "metrics.json", facts)
         write_csv(folder / "table.csv", TABLE_COLUMNS, table_rows(evaluation))
         write_text(folder / "table.md", markdown_table(evaluation))
         rows = zip(evaluation.predictions, evaluation.labels, strict=True)
@@ -152,4 +215,5 @@ def _write(run: Run, evaluation: Evaluation) -> None:
             (*COLUMNS, "label"),
             ({**prediction.as_row(), "label": LABEL_NAMES[label]} for prediction, label in rows),
         )
-        draw_plots(folder, evaluation, run.history())
+        draw_plots(folder, evaluation, history)
+        write_report(folder, facts, evaluation.predictions, evaluation.labels, [history])

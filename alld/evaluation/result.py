@@ -1,14 +1,19 @@
 """What an evaluation found, and how a person reads it: numbers, counts, intervals, caveats."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alld import NOTICE
 from alld.data.manifest import LABEL_NAMES
+from alld.evaluation.facts import as_text
+from alld.evaluation.verdict import limits
 from alld.stats.metrics import Confusion, Metric
+from alld.stats.reliability import ReliabilityPoint
 
 if TYPE_CHECKING:  # reading numbers back, as `compare` does, needs no torch
+    from alld.evaluation.robustness import Shaken
     from alld.inference.predictor import Prediction
 
 TITLES = {
@@ -34,9 +39,25 @@ class Evaluation:
     model: dict[str, Any]
     data: dict[str, Any]
     metrics: dict[str, Metric]
+    grouped_metrics: dict[str, Metric]  # the proportions, their intervals over groups
     confusion: Confusion
+    reliability: tuple[ReliabilityPoint, ...]
+    background: Metric  # ROC AUC of what surrounds the cells, over the whole set
+    robustness: tuple["Shaken", ...] | None  # None where it was not asked for
     predictions: tuple["Prediction", ...]
     labels: tuple[int, ...]
+    provenance: dict[str, Any]
+
+    @property
+    def title(self) -> str:
+        """`resnet50, grouped split, seed 0`."""
+        data = self.data
+        return f"{self.model['arch']}, {data['split']} split, seed {data['split_seed']}"
+
+    @property
+    def report(self) -> Path:
+        """The page that shows all of it."""
+        return self.folder / "report.html"
 
     @property
     def synthetic(self) -> bool:
@@ -45,21 +66,27 @@ class Evaluation:
 
     def errors(self) -> list[tuple["Prediction", str]]:
         """The images whose verdict is not their label, with that label; the surest errors first."""
-        pairs = zip(self.predictions, (LABEL_NAMES[label] for label in self.labels), strict=True)
-        wrong = [(prediction, label) for prediction, label in pairs if prediction.verdict != label]
-        return sorted(wrong, key=lambda pair: -abs((pair[0].probability or 0) - pair[0].threshold))
+        rows = wrong_rows(self.predictions, self.labels)
+        return [(self.predictions[row], LABEL_NAMES[self.labels[row]]) for row in rows]
 
     def as_dict(self) -> dict[str, Any]:
         """The content of `metrics.json`."""
         return {
+            "title": self.title,
             "notice": NOTICE,
             "synthetic": self.synthetic,
             "unit": "cell image",
             "positive_class": "blast",
             "model": self.model,
             "data": self.data,
-            "metrics": {name: metric.as_dict() for name, metric in self.metrics.items()},
+            "metrics": _plain(self.metrics),
+            "grouped_metrics": _plain(self.grouped_metrics),
             "confusion": asdict(self.confusion),
+            "wrong": len(wrong_rows(self.predictions, self.labels)),
+            "reliability": [asdict(point) for point in self.reliability],
+            "background": self.background.as_dict(),
+            "robustness": self.robustness and [shaken.as_dict() for shaken in self.robustness],
+            "provenance": self.provenance,
         }
 
 
@@ -72,6 +99,21 @@ def title_of(name: str) -> str:
     """A metric's name to read, with the prevalence that it assumes: `PPV at prevalence 0.1`."""
     metric, assumed, prevalence = name.partition(_AT)
     return f"{TITLES[metric]} at prevalence {prevalence}" if assumed else TITLES[metric]
+
+
+def wrong_rows(predictions: Sequence["Prediction"], labels: Sequence[int]) -> list[int]:
+    """The numbers of the predictions whose verdict is not the label; the surest errors first."""
+    pairs = enumerate(zip(predictions, labels, strict=True))
+    wrong = [row for row, (one, label) in pairs if one.verdict != LABEL_NAMES[label]]
+    return sorted(wrong, key=lambda row: -_sureness(predictions[row]))
+
+
+def _sureness(prediction: "Prediction") -> float:
+    return abs((prediction.probability or 0) - prediction.threshold)
+
+
+def _plain(metrics: dict[str, Metric]) -> dict[str, dict[str, Any]]:
+    return {name: metric.as_dict() for name, metric in metrics.items()}
 
 
 def table_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
@@ -101,42 +143,14 @@ def format_metric(metric: Metric, *, percent: bool = False) -> tuple[str, str, s
 
 def caveats(evaluation: Evaluation) -> list[str]:
     """What a reader must know before quoting a number, a sentence each."""
-    data = evaluation.data
-    sentences = [
-        f"The unit is a cell image, never a patient: {data['test_images']} "
-        f"in {data['test_groups']} groups.",
-    ]
-    if data["torn_groups"]:
-        sentences.append(
-            f"{data['torn_groups']} groups of same cells or overlapping crops lie on both sides "
-            f"of this {data['split']} split, which flatters the numbers; --split grouped does not."
-        )
-    if data.get("assumed_prevalence"):
-        sentences.append(
-            f"PPV and NPV hold where {data['assumed_prevalence']:.3g} of all cells judged are "
-            "blasts: that share is assumed, not measured."
-        )
-    if evaluation.model.get("threshold_warning"):
-        sentences.append(f"About the threshold: {evaluation.model['threshold_warning']}.")
-    if evaluation.synthetic:
-        sentences.append("SYNTHETIC: drawn images; these numbers say nothing about real cells.")
-    elif data["name"] == "ALL-IDB2":
-        sentences.append(
-            "ALL-IDB2 has no patient ids: cells of one patient may be on both sides of any split."
-        )
-    if evaluation.model["initial_weights"] == "random":
-        sentences.append(
-            "Trained from random weights: not the paper's transfer learning, not comparable to it."
-        )
-    return sentences
+    facts = evaluation.as_dict()
+    return [as_text(sentence, facts) for sentence in limits(facts)]
 
 
 def markdown_table(evaluation: Evaluation) -> str:
     """`table.md`: the numbers with their counts, intervals and caveats."""
-    model, data = evaluation.model, evaluation.data
     lines = [
-        f"# {'SYNTHETIC: ' if evaluation.synthetic else ''}{model['arch']}, {data['split']} split, "
-        f"seed {data['split_seed']}",
+        f"# {'SYNTHETIC: ' if evaluation.synthetic else ''}{evaluation.title}",
         "",
         "| Metric | Value | Counts | 95 % interval | Method |",
         "|---|---|---|---|---|",

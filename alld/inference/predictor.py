@@ -88,13 +88,18 @@ class Predictor:
         """
         return cls(read_bundle(find_bundle(Path(path))), device)
 
+    @property
+    def batch(self) -> int:
+        """Images that go through the network together."""
+        return CPU_BATCH if self.device.type == "cpu" else GPU_BATCH
+
     def predict(self, paths: Iterable[str | Path]) -> list[Prediction]:
         """One prediction for each path, in the order given; a bad file is a row with its error."""
         return list(self.iterate(paths))
 
     def iterate(self, paths: Iterable[str | Path]) -> Iterator[Prediction]:
         """Like `predict`, in bounded memory for any number of paths, rows as they are ready."""
-        batches = _batches(paths, CPU_BATCH if self.device.type == "cpu" else GPU_BATCH)
+        batches = _batches(paths, self.batch)
         first = list(islice(batches, 2))
         if len(first) < 2:  # nothing to do side by side: all threads to the one batch
             for batch in first:
@@ -102,6 +107,17 @@ class Predictor:
             return
         for rows in self._side_by_side(chain(first, batches)):
             yield from rows
+
+    def judge(self, pictures: Iterable[NDArray[np.uint8]]) -> NDArray[np.float64]:
+        """Decoded pictures, RGB uint8 (H, W, 3) of any shapes, to (n,) P(blast).
+
+        What `iterate` does behind the decoder: the same square, the same normalising.
+        """
+        squares = (to_square(pixels, self.info.image_size) for pixels in pictures)
+        found: list[NDArray[np.float64]] = [np.zeros(0)]
+        while batch := list(islice(squares, self.batch)):
+            found.append(self._judge(batch))
+        return np.concatenate(found)
 
     def probabilities(self, images: NDArray[np.float32]) -> NDArray[np.float64]:
         """(B, 3, S, S) normalised images to (B,) P(blast), each 0 to 1."""
@@ -145,9 +161,12 @@ class Predictor:
         squares = [ready.square for ready in batch if ready.square is not None]
         found: Iterator[float] = iter(())
         if squares:
-            images = normalise(np.stack(squares), self.info.mean, self.info.std)  # (B, 3, S, S)
-            found = iter(self.probabilities(images).tolist())
+            found = iter(self._judge(squares).tolist())
         return [self._row(ready, None if ready.square is None else next(found)) for ready in batch]
+
+    def _judge(self, squares: Sequence[NDArray[np.uint8]]) -> NDArray[np.float64]:
+        images = normalise(np.stack(squares), self.info.mean, self.info.std)  # (B, 3, S, S)
+        return self.probabilities(images)
 
     def _row(self, ready: _Ready, probability: float | None) -> Prediction:
         return Prediction(

@@ -1,4 +1,4 @@
-"""How well P(blast) ranks the images, whatever the threshold: areas and the ROC curve."""
+"""How well P(blast) ranks the images, whatever the threshold: areas and curves."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -76,6 +76,33 @@ def roc_curve(
     tpr = np.concatenate(([0.0], found / blasts))  # (d + 1,)
     fpr = np.concatenate(([0.0], (called - found) / healthy))
     return fpr, tpr, np.concatenate(([np.inf], thresholds))
+
+
+def pr_curve(
+    y_true: ArrayLike, y_prob: ArrayLike
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return precision over recall, recall rising, a point for each distinct probability.
+
+    Drawn as steps, each point's precision holding back to the recall before it (the first back to
+    0), the area below is `pr_auc`.
+
+    Args:
+        y_true: shape (n,), 0 healthy or 1 blast.
+        y_prob: shape (n,), P(blast), 0..1, with d distinct values.
+
+    Returns:
+        (recall, precision, thresholds), each of shape (d,): of the images with a probability at or
+        above the threshold, the share of all blasts that they hold, and the share of them that is
+        blast. Thresholds fall.
+
+    Raises:
+        UndefinedMetric: one class only.
+        ValueError: values out of range, different lengths, no samples.
+    """
+    truth, prob = as_pair(y_true, y_prob)
+    blasts, _ = class_counts(truth)
+    thresholds, found, called = _counts_at_thresholds(truth, prob)  # (d,) each
+    return found / blasts, found / called, thresholds
 
 
 def _counts_at_thresholds(

@@ -103,7 +103,7 @@ def create_run(
             "sha256": sha256_hex(split_csv.encode()),
         },
         **machine,
-        "git_commit": _git_commit(),
+        "git_commit": git_commit(),
         "exit": None,
     }
     write_json(folder / "run.json", facts)
@@ -219,6 +219,17 @@ def read_split(run: Run, manifest: Manifest) -> Split:
     )
 
 
+def git_commit() -> str | None:
+    """The commit of the source checkout that ran, where there is one."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    inside = Path(__file__).parents[2].joinpath("pyproject.toml").is_file()
+    return answer.stdout.strip() or None if inside and answer.returncode == 0 else None
+
+
 def _part(text: str) -> Part:
     for part in PARTS:
         if text == part:
@@ -231,14 +242,3 @@ def _age(run: Run) -> tuple[str, str]:
         return str(run.info["started"]), run.folder.name
     except (OSError, ValueError, KeyError, TypeError):
         return "", run.folder.name
-
-
-def _git_commit() -> str | None:
-    """The commit of the source checkout that ran, where there is one."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-    try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    inside = Path(__file__).parents[2].joinpath("pyproject.toml").is_file()
-    return answer.stdout.strip() or None if inside and answer.returncode == 0 else None

@@ -1,0 +1,32 @@
+"""What was computed from a set once, kept in the user's cache folder under its fingerprint."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from alld.files import write_json
+
+
+def cache_file(kind: str, fingerprint: str, version: int) -> Path:
+    """Where a thing of this kind lies; `ALLD_CACHE` names another folder than the user's own."""
+    root = os.environ.get("ALLD_CACHE") or platformdirs.user_cache_dir("alld", appauthor=False)
+    return Path(root) / kind / f"{fingerprint}-v{version}.json"
+
+
+def read_cached(file: Path) -> Any:
+    """The content, or None where nothing lies there or it is no JSON: it is then made anew."""
+    try:
+        return json.loads(file.read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
+def write_cached(file: Path, content: Any) -> None:
+    """Keep `content`; a cache that cannot be written costs the next run some time, no more."""
+    try:
+        write_json(file, content)
+    except OSError:
+        return

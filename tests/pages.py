@@ -1,0 +1,109 @@
+"""Reads a report as a browser would, with the standard library alone."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from html import unescape
+from html.parser import HTMLParser
+from typing import Any
+
+VOID = {"meta", "img", "br", "line", "polyline", "circle"}
+# Numbers there are no results: axes, file names, reasons of the decoder, citations, the style.
+NOT_READ = {"tick", "file", "gone", "reason", "cite"}
+
+
+@dataclass
+class Marked:
+    """An element that says which fact it shows."""
+
+    field: str
+    value: str | None
+    text: str = ""
+
+
+@dataclass
+class _Open:
+    tag: str
+    marked: Marked | None
+    skipped: bool
+
+
+@dataclass
+class Page(HTMLParser):
+    """Elements that show a fact, the text around them, and what else a test asks for."""
+
+    html: str
+    marked: list[Marked] = field(default_factory=list)
+    loose: list[str] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
+    attributes: list[tuple[str, str, str]] = field(default_factory=list)  # tag, name, value
+    _open: list[_Open] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        self.feed(self.html)
+        self.close()
+        assert not self._open, f"never closed: {[one.tag for one in self._open]}"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        named = {name: value or "" for name, value in attrs}
+        self.attributes += [(tag, name, value) for name, value in named.items()]
+        if tag in VOID:
+            return
+        marked = None
+        if "data-field" in named:
+            marked = Marked(named["data-field"], named.get("data-value"))
+            self.marked.append(marked)
+        classes = set(named.get("class", "").split())
+        if "file" in classes:
+            self.files.append("")
+        skipped = tag in ("style", "title") or bool(classes & NOT_READ)
+        self._open.append(_Open(tag, marked, skipped))
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self._open.pop().tag == tag
+
+    def handle_data(self, data: str) -> None:
+        marks = [one.marked for one in self._open if one.marked]
+        if marks:
+            marks[-1].text += data
+        elif not any(one.skipped for one in self._open):
+            self.loose.append(data)
+        if self._open and self._open[-1].tag == "code" and self._open[-1].skipped:
+            self.files[-1] += data
+
+    @property
+    def text(self) -> str:
+        """All words of the page but those of its style."""
+        without_style = re.sub(r"<style>.*?</style>", "", self.html, flags=re.DOTALL)
+        return " ".join(unescape(re.sub(r"<[^>]*>", "", without_style)).split())
+
+    def values(self, attribute: str, tag: str | None = None) -> list[str]:
+        """All values of an attribute, of every tag or of one."""
+        return [v for t, name, v in self.attributes if name == attribute and tag in (None, t)]
+
+
+def fact(facts: Any, path: str) -> Any:
+    """The value at a dotted path of JSON."""
+    for key in path.split("."):
+        facts = facts[key] if isinstance(facts, Mapping) else facts[int(key)]
+    return facts
+
+
+def shows(text: str, value: Any, *, low: bool = False) -> bool:
+    """Whether a text is that value, or that number rounded to the digits shown.
+
+    `low`: it is the lower end of an interval, as in "87.0 to 98.9 %", and may be in percent too.
+    """
+    if isinstance(value, str):
+        return text == value or (len(text) >= 12 and value.startswith(text))
+    if value is None or isinstance(value, bool | list):
+        return text in (json.dumps(value), "undefined")
+    shown = Decimal(text.removesuffix(" %").removesuffix(" s"))
+    half = Decimal(5).scaleb(int(shown.as_tuple().exponent) - 1)
+    percent = abs(shown - Decimal(value) * 100) <= half
+    plain = abs(shown - Decimal(value)) <= half
+    return percent if text.endswith("%") else plain or (low and percent)
