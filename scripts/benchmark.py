@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from typing import IO
 
@@ -241,10 +242,10 @@ def call_rows(bench: Bench, folder: Path, rows: Line, whole: Line) -> None:
         while chunk := os.read(process.stdout.fileno(), 1 << 20):
             arrived.append((time.perf_counter(), chunk.count(b"\n")))
         peak_mb = _end(process, errors)
-    total = sum(count for _, count in arrived) - 1  # the header is no row
-    whole.add(Done(time.perf_counter() - began, peak_mb), total)
+    seen = list(accumulate(count for _, count in arrived))
+    whole.add(Done(time.perf_counter() - began, peak_mb), seen[-1] - 1)  # the header is no row
     # The clock starts when the first batch is there: its rows are not counted.
-    first = next(at for at, count in arrived if count > 1)
+    first = next(at for (at, _), lines in zip(arrived, seen, strict=True) if lines > 1)
     later = [(at, count) for at, count in arrived if at - first > 0.02]
     rows.add(Done(arrived[-1][0] - first, peak_mb), sum(count for _, count in later))
 

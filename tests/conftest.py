@@ -10,6 +10,9 @@ from alld.config import Config, load_config
 from alld.data.synthetic import draw_set
 from alld.data.synthetic_plan import Recipe
 
+# As the command itself does, before anything imports torch: see alld/__main__.py.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 REPOSITORY = Path(__file__).parents[1]
 # One training must give the same weights on every machine that runs these tests.
 SMALL = {

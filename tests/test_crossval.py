@@ -144,6 +144,19 @@ def test_a_stopped_cross_validation_goes_on_and_does_nothing_twice(
     assert rows_of(folder) == rows_of(validated)
 
 
+def test_cross_validations_can_be_compared(
+    validated: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`alld compare` takes two of them; a copy agrees on every image of both repeats."""
+    copy = validated.parent / "copy"
+    shutil.copytree(validated, copy)
+    assert run_command(["compare", str(validated), str(copy), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    distinct = {row["sha256"] for row in rows_of(validated)}  # the set has one identical pair
+    assert (found["images"], found["repeats"]) == (len(distinct), 2)
+    assert found["pairs"][0]["p_value"] == 1
+
+
 def test_runs_lists_cross_validations(
     validated: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

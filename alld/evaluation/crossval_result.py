@@ -62,7 +62,9 @@ class CrossValidation:
 
 
 def write_crossval(result: CrossValidation) -> None:
-    """Write `evaluation/`: numbers, tables, out-of-fold predictions."""
+    """Write `evaluation/`: numbers, tables, out-of-fold predictions; and the groups beside it."""
+    groups = {row.path: {"path": row.path, "group": row.group} for row in result.rows}
+    write_csv(result.folder.parent / "split.csv", ("path", "group"), groups.values())
     with new_folder(result.folder) as folder:
         write_json(folder / "metrics.json", result.as_dict())
         write_csv(folder / "predictions.csv", ROWS, _prediction_rows(result.rows))
