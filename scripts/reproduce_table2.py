@@ -23,7 +23,14 @@ from alld.model.architectures import check_arch
 from alld.training.train import Listener
 
 PAPERS = ("vgg16", "vgg19", "resnet34", "resnet50")
-QUICK = {"data.image_size": 32, "train.frozen_epochs": 1, "train.epochs": 1, "train.batch_size": 8}
+QUICK = {
+    "data.image_size": 32,
+    "train.frozen_epochs": 1,
+    "train.epochs": 1,
+    "train.batch_size": 16,
+    "evaluate.bootstrap_draws": 200,
+    "evaluate.background": False,
+}
 
 
 def main() -> int:

@@ -21,6 +21,7 @@ SMALL = {
     "train.frozen_epochs": 1,
     "train.epochs": 2,
     "train.batch_size": 8,
+    "evaluate.bootstrap_draws": 200,
     "runtime.device": "cpu",
     "runtime.threads": 2,
 }

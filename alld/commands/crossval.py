@@ -3,30 +3,30 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from alld import display
 from alld.commands.options import DataOption, DeviceOption, JsonOption, VerboseOption, print_json
-from alld.commands.train import (
-    SETTINGS,
+from alld.commands.settings import (
+    ArchOption,
+    ConfigOption,
+    EpochsOption,
+    PretrainedOption,
+    SetOption,
     SplitKind,
-    complete_arch,
-    complete_config,
-    complete_setting,
+    asked,
+    read_settings,
 )
 from alld.errors import ConfigError
 
+if TYPE_CHECKING:
+    from alld.config import Config
+
 
 def crossval(
-    arch: Annotated[
-        str | None,
-        typer.Option(
-            help="Network; `alld models` lists them (default: resnet50).",
-            autocompletion=complete_arch,
-        ),
-    ] = None,
+    arch: ArchOption = None,
     data: DataOption = None,
     folds: Annotated[int | None, typer.Option(help="Parts of the set (default: 5).")] = None,
     repeats: Annotated[
@@ -44,36 +44,10 @@ def crossval(
         Path | None,
         typer.Option(help="Go on with this one; no other option is needed.", metavar="FOLDER"),
     ] = None,
-    epochs: Annotated[
-        int | None,
-        typer.Option(help="Epochs with all layers (default: 18).", rich_help_panel=SETTINGS),
-    ] = None,
-    pretrained: Annotated[
-        bool | None,
-        typer.Option(
-            "--pretrained/--no-pretrained",
-            help="Start from ImageNet weights, or from random ones (default: pretrained).",
-            rich_help_panel=SETTINGS,
-        ),
-    ] = None,
-    config: Annotated[
-        str | None,
-        typer.Option(
-            help="YAML file, or the name of a shipped one such as quick.",
-            rich_help_panel=SETTINGS,
-            autocompletion=complete_config,
-        ),
-    ] = None,
-    assignments: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="Any setting; may be repeated.",
-            rich_help_panel=SETTINGS,
-            autocompletion=complete_setting,
-        ),
-    ] = None,
+    epochs: EpochsOption = None,
+    pretrained: PretrainedOption = None,
+    config: ConfigOption = None,
+    assignments: SetOption = None,
     device: DeviceOption = None,
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
@@ -91,32 +65,20 @@ def crossval(
         "model.pretrained": pretrained,
         "runtime.device": device,
     }
-    given = {key: value for key, value in options.items() if value is not None}
-    asked = {"folds": folds, "repeats": repeats}
-    plan = {name: number for name, number in asked.items() if number is not None}
-    if resume is not None and (given or out or config or assignments or plan):
+    plan = asked({"folds": folds, "repeats": repeats})
+    if resume is not None and (asked(options) or out or config or assignments or plan):
         raise ConfigError(f"--resume {resume} takes its settings from there; give it alone")
-    _crossval(given, config, assignments or [], plan, out, resume, as_json)
+    settings = None if resume else read_settings(config, assignments, options)
+    _crossval(settings, plan, out, resume, as_json)
 
 
 def _crossval(
-    given: dict[str, Any],
-    file: str | None,
-    assignments: list[str],
+    config: "Config | None",
     plan: dict[str, int],
     out: Path | None,
     resume: Path | None,
     as_json: bool,
 ) -> None:
-    from alld.config import load_config
-
-    config = None if resume else load_config(file, assignments, given)
-    if config is not None:
-        from alld.data.sources import check_place
-        from alld.model.architectures import check_arch
-
-        check_arch(config.model.arch)
-        check_place(config.data)
     from alld.evaluation import crossval as room
 
     with listening() as listener:

@@ -2,9 +2,8 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,9 +15,22 @@ from alld.commands.options import (
     VerboseOption,
     print_json,
 )
+from alld.commands.settings import (
+    SETTINGS,
+    ArchOption,
+    ConfigOption,
+    EpochsOption,
+    PretrainedOption,
+    SetOption,
+    SplitKind,
+    asked,
+    read_settings,
+)
 from alld.errors import ConfigError
 
-SETTINGS = "Settings"
+if TYPE_CHECKING:
+    from alld.config import Config
+
 _TOLD_OF_A_MODEL = {
     "temperature",
     "temperature_fit",
@@ -29,44 +41,8 @@ _TOLD_OF_A_MODEL = {
 }
 
 
-class SplitKind(StrEnum):
-    """What `--split` may say."""
-
-    grouped = "grouped"
-    random = "random"
-    paper = "paper"
-    blocks = "blocks"
-
-
-def complete_arch(incomplete: str) -> list[str]:
-    """The architectures' names that begin so, for the shell's tab key."""
-    from alld.model.architectures import NAMES
-
-    return [name for name in NAMES if name.startswith(incomplete)]
-
-
-def complete_config(incomplete: str) -> list[str]:
-    """The shipped configurations that begin so."""
-    from alld.config import shipped_configs
-
-    return [name for name in shipped_configs() if name.startswith(incomplete)]
-
-
-def complete_setting(incomplete: str) -> list[str]:
-    """The dotted keys that begin so, up to their equals sign."""
-    from alld.config import setting_keys
-
-    return [f"{key}=" for key in setting_keys() if key.startswith(incomplete)]
-
-
 def train(
-    arch: Annotated[
-        str | None,
-        typer.Option(
-            help="Network; `alld models` lists them (default: resnet50).",
-            autocompletion=complete_arch,
-        ),
-    ] = None,
+    arch: ArchOption = None,
     data: DataOption = None,
     split: Annotated[
         SplitKind | None,
@@ -82,10 +58,7 @@ def train(
         Path | None,
         typer.Option(help="Go on with this run; no other option is needed.", metavar="RUN"),
     ] = None,
-    epochs: Annotated[
-        int | None,
-        typer.Option(help="Epochs with all layers (default: 18).", rich_help_panel=SETTINGS),
-    ] = None,
+    epochs: EpochsOption = None,
     batch_size: Annotated[
         int | None, typer.Option(help="Images a step (default: 64).", rich_help_panel=SETTINGS)
     ] = None,
@@ -99,14 +72,7 @@ def train(
             help="Side in pixels of the network's input (default: 224).", rich_help_panel=SETTINGS
         ),
     ] = None,
-    pretrained: Annotated[
-        bool | None,
-        typer.Option(
-            "--pretrained/--no-pretrained",
-            help="Start from ImageNet weights, or from random ones (default: pretrained).",
-            rich_help_panel=SETTINGS,
-        ),
-    ] = None,
+    pretrained: PretrainedOption = None,
     weights: Annotated[
         Path | None,
         typer.Option(help="Start from this .safetensors or .pth file.", rich_help_panel=SETTINGS),
@@ -124,24 +90,8 @@ def train(
             rich_help_panel=SETTINGS,
         ),
     ] = None,
-    config: Annotated[
-        str | None,
-        typer.Option(
-            help="YAML file, or the name of a shipped one such as quick.",
-            rich_help_panel=SETTINGS,
-            autocompletion=complete_config,
-        ),
-    ] = None,
-    assignments: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="Any setting; may be repeated.",
-            rich_help_panel=SETTINGS,
-            autocompletion=complete_setting,
-        ),
-    ] = None,
+    config: ConfigOption = None,
+    assignments: SetOption = None,
     device: DeviceOption = None,
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
@@ -165,30 +115,13 @@ def train(
         "data.positive": positive,
         "runtime.device": device,
     }
-    given = {key: value for key, value in options.items() if value is not None}
-    if resume is not None and (given or out or config or assignments):
+    if resume is not None and (asked(options) or out or config or assignments):
         raise ConfigError(f"--resume {resume} takes its settings from the run; give it alone")
-    _train(given, config, assignments or [], out, resume, as_json)
+    settings = None if resume else read_settings(config, assignments, options)
+    _train(settings, out, resume, as_json)
 
 
-def _train(
-    given: dict[str, Any],
-    file: str | None,
-    assignments: list[str],
-    out: Path | None,
-    resume: Path | None,
-    as_json: bool,
-) -> None:
-    from alld.config import load_config
-
-    config = None if resume else load_config(file, assignments, given)
-    if config is not None:
-        from alld.data.sources import check_place
-        from alld.model.architectures import check_arch
-
-        # What is known at once is said before fastai is imported, which takes seconds.
-        check_arch(config.model.arch)
-        check_place(config.data)
+def _train(config: "Config | None", out: Path | None, resume: Path | None, as_json: bool) -> None:
     from alld.training import train as training
 
     with listening() as listener:

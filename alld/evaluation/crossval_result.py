@@ -9,6 +9,7 @@ from alld import NOTICE
 from alld.data.manifest import LABEL_NAMES
 from alld.evaluation.out_of_fold import HeldOut, Spread
 from alld.evaluation.result import TITLES, format_metric
+from alld.evaluation.verdict import first_weights, origin
 from alld.files import new_folder, write_csv, write_json, write_text
 from alld.stats.metrics import Metric
 
@@ -98,17 +99,8 @@ def caveats(result: CrossValidation) -> list[str]:
             f"{data['torn_groups']} groups of same cells or overlapping crops are tested in more "
             f"than one fold of this {plan['split']} split, which flatters the numbers."
         )
-    if result.synthetic:
-        sentences.append("SYNTHETIC: drawn images; these numbers say nothing about real cells.")
-    elif data["name"] == "ALL-IDB2":
-        sentences.append(
-            "ALL-IDB2 has no patient ids: cells of one patient may be on both sides of any split."
-        )
-    if plan["initial_weights"] == "random":
-        sentences.append(
-            "Trained from random weights: not the paper's transfer learning, not comparable to it."
-        )
-    return sentences
+    told = origin(synthetic=result.synthetic, name=data["name"])
+    return [*sentences, *told, *first_weights(plan["initial_weights"])]
 
 
 def markdown(result: CrossValidation) -> str:

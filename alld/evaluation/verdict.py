@@ -128,9 +128,14 @@ def _doubtful_threshold(facts: Facts) -> list[str]:
 
 
 def _origin(facts: Facts) -> list[str]:
-    if facts["synthetic"]:
+    return origin(synthetic=facts["synthetic"], name=facts["data"]["name"])
+
+
+def origin(*, synthetic: bool, name: str) -> list[str]:
+    """What the images themselves leave open; `name` is that of the set."""
+    if synthetic:
         return ["SYNTHETIC: drawn images; these numbers say nothing about real cells."]
-    if facts["data"]["name"] == "ALL-IDB2":
+    if name == "ALL-IDB2":
         return [
             "ALL-IDB2 has no patient ids: cells of one patient may be on both sides of any split."
         ]
@@ -168,7 +173,12 @@ def _fragile(facts: Facts) -> list[str]:
 
 
 def _random_weights(facts: Facts) -> list[str]:
-    if facts["model"]["initial_weights"] != "random":
+    return first_weights(facts["model"]["initial_weights"])
+
+
+def first_weights(initial: str) -> list[str]:
+    """What weights to start from mean for a comparison with the paper."""
+    if initial != "random":
         return []
     return ["Trained from random weights: not the paper's transfer learning, not comparable to it."]
 

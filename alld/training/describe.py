@@ -70,6 +70,7 @@ def describe(
         blast_probability(logits, temperature.value),
         threshold=threshold.value,
         groups=[split.groups[index] for index in valid],
+        draws=config.evaluate.bootstrap_draws,
     )
     return BundleInfo(
         arch=config.model.arch,
