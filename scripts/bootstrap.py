@@ -17,11 +17,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PYTHON_MIN, PYTHON_BEYOND = (3, 11), (3, 13)
+WORKERS = ("-n", "auto", "--maxprocesses", "4", "--dist", "worksteal")
 CHECKS = (
     ("ruff", "check", "."),
     ("ruff", "format", "--check", "."),
     ("mypy",),
-    ("pytest", "-q", "-m", "not slow and not gpu", "--durations=10"),
+    # A worker for each core; four are as many as small machines have memory for.
+    ("pytest", "-q", "-m", "not slow and not gpu", "--durations=10", *WORKERS),
 )
 
 

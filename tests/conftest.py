@@ -12,6 +12,11 @@ from alld.data.synthetic_plan import Recipe
 
 # As the command itself does, before anything imports torch: see alld/__main__.py.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Of several workers (pytest -n) each keeps to one core: torch threads of all of them would collide.
+if hasattr(os, "sched_setaffinity") and "PYTEST_XDIST_WORKER" in os.environ:
+    cores = sorted(os.sched_getaffinity(0))
+    worker = int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw"))
+    os.sched_setaffinity(0, {cores[worker % len(cores)]})
 
 REPOSITORY = Path(__file__).parents[1]
 # One training must give the same weights on every machine that runs these tests.

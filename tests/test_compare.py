@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from alld.cli import run_command
+from alld.config import Config
 from alld.errors import AlldError, ConfigError, RunError
 from alld.evaluation.compare import compare
 from alld.files import sha256_hex, write_csv, write_json
@@ -357,12 +358,12 @@ def test_many_differing_images_wait_for_verbose(
 
 
 def test_a_real_runs_numbers_are_those_of_its_evaluation(
-    run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run_folder: Path, small_config: Config, tmp_path: Path
 ) -> None:
-    """`compare --json` of a run and its copy: the evaluation's own metrics, and no difference."""
+    """A run and its copy: the evaluation's own metrics, and no difference."""
     copy = shutil.copytree(run_folder, tmp_path / "copy")
-    assert run_command(["compare", str(run_folder), str(copy), "--json"]) == 0
-    answer = json.loads(capsys.readouterr().out)
+    draws = small_config.evaluate.bootstrap_draws
+    answer = compare([run_folder, copy], draws=draws).as_dict()
     evaluated = json.loads((run_folder / "evaluation" / "metrics.json").read_text())["metrics"]
     for of_run in answer["runs"]:
         assert of_run["metrics"] == {name: evaluated[name] for name in of_run["metrics"]}
