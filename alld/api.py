@@ -19,24 +19,27 @@ def train(config: Config, out: str | Path | None = None) -> Run:
     return training.train(config, None if out is None else Path(out))
 
 
-def evaluate(run: Run | str | Path, *, prevalence: float | None = None) -> Evaluation:
+def evaluate(
+    run: Run | str | Path, *, prevalence: float | None = None, tta: bool | None = None
+) -> Evaluation:
     """Test a finished run on its held-out images and write `RUN/evaluation/`.
 
-    `prevalence` adds PPV and NPV at that share of blasts.
+    `prevalence` adds PPV and NPV at that share of blasts; `tta` judges each image in its eight
+    orientations, or in one; by default as the model was calibrated.
 
     Raises:
         AlldError: no finished run there, or other images than those it was trained on.
     """
-    return evaluation.evaluate(_folder(run), prevalence=prevalence)
+    return evaluation.evaluate(_folder(run), prevalence=prevalence, tta=tta)
 
 
-def load(model: Run | str | Path, device: str = "auto") -> Predictor:
+def load(model: Run | str | Path, device: str = "auto", *, tta: bool | None = None) -> Predictor:
     """A model that predicts: of a run, a run's folder, or a bundle `model.alld`.
 
     Raises:
         BundleError: no finished model there, or one that fails its hashes.
     """
-    return Predictor.load(_folder(model), device)
+    return Predictor.load(_folder(model), device, tta=tta)
 
 
 def _folder(place: Run | str | Path) -> Path:

@@ -63,11 +63,12 @@ class SplitConfig(_Section):
 
 
 class ModelConfig(_Section):
-    """Which network, and where its first weights come from."""
+    """Which network, where its first weights come from, and how it judges an image."""
 
     arch: str = "resnet50"
     pretrained: bool = True
     weights: Path | None = None
+    tta: bool = False
 
 
 class AugmentConfig(_Section):

@@ -1,5 +1,6 @@
 """The pinned versions against what the project promises."""
 
+import re
 from importlib import metadata
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 from packaging.requirements import Requirement
 
 LINES = (Path(__file__).parents[1] / "constraints.txt").read_text().splitlines()
-HERE = {dist.metadata["Name"].lower() for dist in metadata.distributions()}
+HERE = {re.sub("[_.]", "-", d.metadata["Name"].lower()) for d in metadata.distributions()}
 # Some are needed on other systems only.
 PINNED = [Requirement(x) for x in LINES if x and x[0] != "#" and x.split("==")[0].lower() in HERE]
 

@@ -180,10 +180,10 @@ def test_answers_that_are_no_numbers_stop_the_run(
     """A network that diverged in its last step gives no bundle, and one line."""
     original = describing.validation_logits
 
-    def diverged(learner: Learner) -> np.ndarray:
+    def diverged(learner: Learner, *, tta: bool) -> np.ndarray:
         with torch.no_grad():
             learner.model[1][-1].weight *= float("nan")
-        return original(learner)
+        return original(learner, tta=tta)
 
     monkeypatch.setattr(describing, "validation_logits", diverged)
     config = load_config(options={**SMALL, "data.root": drawn_set, "train.epochs": 0})

@@ -16,6 +16,7 @@ from alld.commands.settings import (
     PretrainedOption,
     SetOption,
     SplitKind,
+    TtaOption,
     asked,
     read_settings,
 )
@@ -46,6 +47,7 @@ def crossval(
     ] = None,
     epochs: EpochsOption = None,
     pretrained: PretrainedOption = None,
+    tta: TtaOption = None,
     config: ConfigOption = None,
     assignments: SetOption = None,
     device: DeviceOption = None,
@@ -63,6 +65,7 @@ def crossval(
         "seed": seed,
         "train.epochs": epochs,
         "model.pretrained": pretrained,
+        "model.tta": tta,
         "runtime.device": device,
     }
     plan = asked({"folds": folds, "repeats": repeats})

@@ -7,6 +7,7 @@ import typer
 
 from alld import display
 from alld.commands.options import DeviceOption, JsonOption, VerboseOption, newest_run, print_json
+from alld.commands.settings import TtaOption
 
 
 def evaluate(
@@ -26,6 +27,7 @@ def evaluate(
         bool,
         typer.Option("--robustness", help="Judge the images blurred, recoloured and scaled too."),
     ] = False,
+    tta: TtaOption = None,
     device: DeviceOption = None,
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
@@ -46,6 +48,7 @@ def evaluate(
             data=data,
             prevalence=prevalence,
             shake=robustness,
+            tta=tta,
         )
     finally:
         steps.close()

@@ -10,6 +10,7 @@ import typer
 
 from alld import NOTICE, display
 from alld.commands.options import DeviceOption, JsonOption, VerboseOption, newest_run, print_json
+from alld.commands.settings import TtaOption
 from alld.errors import ConfigError
 
 
@@ -33,6 +34,7 @@ def predict(
     out: Annotated[
         Path | None, typer.Option(help="Write the rows to this file (.csv or .jsonl).")
     ] = None,
+    tta: TtaOption = None,
     device: DeviceOption = None,
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
@@ -46,7 +48,7 @@ def predict(
     from alld.inference.rows import write_rows
 
     table = _table_format(table, out, as_json)
-    predictor = Predictor.load(model or newest_run(), device or "auto")
+    predictor = Predictor.load(model or newest_run(), device or "auto", tta=tta)
     info = predictor.info
     drawn = " SYNTHETIC" if info.data.synthetic else ""
     display.say(f"model: {predictor.path}{drawn} ({info.arch}, {predictor.identity[:12]})")
@@ -100,5 +102,6 @@ def _model_facts(predictor: Any) -> dict[str, Any]:
         "synthetic": info.data.synthetic,
         "threshold": info.threshold,
         "temperature": info.temperature,
+        "tta": predictor.tta,
         "notice": info.notice,
     }

@@ -81,6 +81,15 @@ SetOption = Annotated[
 ]
 
 
+TtaOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--tta/--no-tta",
+        help="Judge each image in its eight orientations and average: eight times the work.",
+    ),
+]
+
+
 def read_settings(
     file: str | None, assignments: list[str] | None, given: Mapping[str, Any]
 ) -> "Config":

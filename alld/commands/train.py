@@ -23,6 +23,7 @@ from alld.commands.settings import (
     PretrainedOption,
     SetOption,
     SplitKind,
+    TtaOption,
     asked,
     read_settings,
 )
@@ -73,6 +74,7 @@ def train(
         ),
     ] = None,
     pretrained: PretrainedOption = None,
+    tta: TtaOption = None,
     weights: Annotated[
         Path | None,
         typer.Option(help="Start from this .safetensors or .pth file.", rich_help_panel=SETTINGS),
@@ -110,6 +112,7 @@ def train(
         "train.max_lr": lr,
         "data.image_size": image_size,
         "model.pretrained": pretrained,
+        "model.tta": tta,
         "model.weights": weights,
         "split.groups": groups,
         "data.positive": positive,

@@ -64,6 +64,7 @@ def evaluate(
     data: Path | None = None,
     prevalence: float | None = None,
     shake: bool = False,
+    tta: bool | None = None,
 ) -> Evaluation:
     """Test a finished run on the images it held out, and write `RUN/evaluation/`.
 
@@ -74,6 +75,8 @@ def evaluate(
         prevalence: adds PPV and NPV at that share of blasts, 0..1, both excluded; by default the
             run's `evaluate.prevalence`.
         shake: judge changed pictures too; see `robustness`.
+        tta: judge each image in its eight orientations, or in one; by default as the model was
+            calibrated.
 
     Raises:
         ConfigError: a prevalence out of range.
@@ -91,7 +94,7 @@ def evaluate(
         raise RunError(f"{folder}: {run.state}; finish it with `alld train --resume {folder}`")
     manifest = read_manifest(run, data, partial(step, "reading images"))
     split = read_split(run, manifest)
-    test = _Test(run, manifest, split, Predictor.load(run.folder, device))
+    test = _Test(run, manifest, split, Predictor.load(run.folder, device, tta=tta))
     predictions = _predict(test, step)
     shaken = _shake(test, step) if shake else None
     evaluation = _measure(test, predictions, shaken, _background(test, step), began)
@@ -177,6 +180,8 @@ def _model_facts(predictor: Predictor) -> dict[str, Any]:
     fit, choice = info.temperature_fit, info.threshold_choice
     return {
         "identity": predictor.identity,
+        "tta": predictor.tta,
+        "calibrated_with_tta": info.tta,
         **{name: getattr(info, name) for name in named},
         "threshold_how": choice.how,
         "threshold_warning": choice.warning,

@@ -35,6 +35,7 @@ def limits(facts: Facts) -> list[str]:
         _torn,
         _assumed,
         _doubtful_threshold,
+        _calibrated_otherwise,
         _origin,
         _background,
         _fragile,
@@ -125,6 +126,15 @@ def _doubtful_threshold(facts: Facts) -> list[str]:
     if not facts["model"].get("threshold_warning"):
         return []
     return ["About the threshold: {model.threshold_warning}."]
+
+
+def _calibrated_otherwise(facts: Facts) -> list[str]:
+    model = facts["model"]
+    if model["tta"] == model["calibrated_with_tta"]:
+        return []
+    ways = ("one orientation", "eight orientations")
+    now, then = ways[model["tta"]], ways[model["calibrated_with_tta"]]
+    return [f"Each image was judged in {now}; the temperature was fixed on {then}."]
 
 
 def _origin(facts: Facts) -> list[str]:

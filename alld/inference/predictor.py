@@ -19,6 +19,7 @@ from alld.files import sha256_hex
 from alld.model.bundle import Bundle, BundleInfo, read_bundle
 from alld.model.device import keep_freed_memory, resolve_device, set_threads
 from alld.model.folding import fold_batch_norm
+from alld.model.orientations import mean_logits
 from alld.threads import map_ahead, usable_cores
 
 # Images a batch. On a CPU each thread has its own; larger ones cost memory and are no faster.
@@ -69,24 +70,37 @@ class Predictor:
     that share one batch would wait for each other at every layer.
     """
 
-    def __init__(self, bundle: Bundle, device: str = "auto", threads: int | None = None) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        device: str = "auto",
+        threads: int | None = None,
+        tta: bool | None = None,
+    ) -> None:
         self.device = resolve_device(device)
         keep_freed_memory()
         self.threads = set_threads(threads) if self.device.type == "cpu" else usable_cores()
         self.info: BundleInfo = bundle.info
         self.identity = bundle.identity
         self.path = bundle.path
+        self.tta = bundle.info.tta if tta is None else tta
         model = fold_batch_norm(bundle.model, bundle.info.image_size)
         self._model = model.to(self.device).to(memory_format=torch.channels_last)
 
     @classmethod
-    def load(cls, path: str | Path, device: str = "auto") -> "Predictor":
+    def load(
+        cls, path: str | Path, device: str = "auto", *, tta: bool | None = None
+    ) -> "Predictor":
         """Load a run folder or a bundle folder.
+
+        Args:
+            tta: judge each image in its eight orientations, or in one; by default as the model was
+                calibrated.
 
         Raises:
             BundleError: no finished model there, or one that fails its hashes.
         """
-        return cls(read_bundle(find_bundle(Path(path))), device)
+        return cls(read_bundle(find_bundle(Path(path))), device, tta=tta)
 
     @property
     def batch(self) -> int:
@@ -123,8 +137,8 @@ class Predictor:
         """(B, 3, S, S) normalised images to (B,) P(blast), each 0 to 1."""
         batch = torch.from_numpy(images).to(self.device).to(memory_format=torch.channels_last)
         with torch.inference_mode():
-            logits = self._model(batch).double().cpu().numpy()  # (B, 2)
-        return blast_probability(logits, self.info.temperature)
+            judged = mean_logits(self._model, batch) if self.tta else self._model(batch)
+        return blast_probability(judged.double().cpu().numpy(), self.info.temperature)
 
     def verdict(self, probability: float) -> str:
         """`blast` at or above the model's threshold, else `healthy`."""

@@ -79,6 +79,7 @@ class BundleInfo(_Strict):
     threshold_choice: ThresholdChoice
     temperature: float = Field(gt=0)
     temperature_fit: TemperatureFit
+    tta: bool = False
     limits: None = None
     data: TrainedOn
     validation: dict[str, dict[str, Any]]

@@ -1,5 +1,7 @@
 """What a trained model's bundle says of it: calibration, validation, data, origin."""
 
+from functools import partial
+
 import numpy as np
 import torch
 from fastai.learner import Learner
@@ -12,6 +14,7 @@ from alld.errors import RunError
 from alld.inference.predictor import blast_probability
 from alld.model.backbones import normalisation
 from alld.model.bundle import BundleInfo, TemperatureFit, ThresholdChoice, TrainedOn
+from alld.model.orientations import mean_logits
 from alld.stats.calibration import (
     WARMEST,
     Temperature,
@@ -23,15 +26,19 @@ from alld.stats.metrics import all_metrics
 from alld.training.run import Run
 
 
-def validation_logits(learner: Learner) -> NDArray[np.float64]:
+def validation_logits(learner: Learner, *, tta: bool = False) -> NDArray[np.float64]:
     """(n_valid, 2) logits of the validation images, by the training loop's own loader.
+
+    Args:
+        tta: the means over eight orientations.
 
     Raises:
         RunError: one that is not a number, of a network that diverged in its last steps.
     """
     learner.model.eval()
     with torch.inference_mode():
-        batches = [learner.model(images) for images, _ in learner.dls.valid]
+        judge = partial(mean_logits, learner.model) if tta else learner.model
+        batches = [judge(images) for images, _ in learner.dls.valid]
     logits: NDArray[np.float64] = torch.cat(batches).double().cpu().numpy()
     if not np.isfinite(logits).all():
         raise RunError("the trained network's answers are not numbers; lower train.max_lr")
@@ -63,7 +70,7 @@ def describe(
     mean, std = normalisation(config.model.arch)
     facts = run.info
     truth = np.array([manifest.records[index].label for index in valid])
-    logits = validation_logits(learner)
+    logits = validation_logits(learner, tta=config.model.tta)
     temperature, threshold = calibrate(truth, logits, config.calibrate)
     validation = all_metrics(
         truth,
@@ -81,6 +88,7 @@ def describe(
         threshold=threshold.value,
         threshold_choice=ThresholdChoice(how=threshold.how, warning=threshold.warning),
         temperature=temperature.value,
+        tta=config.model.tta,
         temperature_fit=TemperatureFit(
             ci_low=temperature.ci_low,
             ci_high=temperature.ci_high,
