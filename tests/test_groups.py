@@ -42,8 +42,8 @@ def test_a_groups_file_wins_and_says_how_much_it_covers(manifest: Manifest, tmp_
 @pytest.mark.parametrize(
     ("content", "named"),
     [
-        ("", "no rows"),
-        ("path,group\n", "no rows"),
+        ("", "has no rows"),
+        ("path,group\n", "leave it out"),
         ("foo,bar\n1,2\n", "found foo,bar"),
         ("path,group\nIm001_1.tif,\n", "needs one group"),
         ("path,group\nIm001_1.tif,a\nIm001_1.tif,b\n", "needs one group"),

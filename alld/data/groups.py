@@ -61,8 +61,10 @@ def _from_file(manifest: Manifest, file: Path) -> Groups:
             rows = list(csv.DictReader(table))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"--groups {file}: cannot be read as a CSV table: {error}") from error
-    if not rows or not {"path", "group"} <= rows[0].keys():
-        seen = ",".join(rows[0]) if rows else "no rows"
+    if not rows:
+        raise DataError(f"--groups {file}: has no rows; leave it out, and ALLD looks for groups")
+    if not {"path", "group"} <= rows[0].keys():
+        seen = ",".join(rows[0])
         raise DataError(f"--groups {file}: needs rows with the columns path,group; found {seen}")
     given: dict[str, str] = {}
     for row in rows:
