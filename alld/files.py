@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+_PART = ".part"
+
 
 def sha256_hex(data: bytes) -> str:
     """The SHA-256 of `data` as 64 hexadecimal digits."""
@@ -85,6 +87,15 @@ def new_folder(path: Path) -> Iterator[Path]:
     sync(path.parent)
 
 
+def clear_leftovers(folder: Path) -> None:
+    """Remove what a killed process had begun to write below `folder`; no other may be writing."""
+    for left in list(folder.rglob(f".*{_PART}")):
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
+
+
 def sync(path: Path) -> None:
     """Ask the system to put a file or a folder on the disk; folders cannot be synced on Windows."""
     if os.name == "nt":
@@ -102,4 +113,4 @@ def sync(path: Path) -> None:
 def _beside(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     # Short on purpose: the target's own name may already be as long as the file system allows.
-    return path.parent / f".{uuid4().hex[:12]}.part"
+    return path.parent / f".{uuid4().hex[:12]}{_PART}"

@@ -20,6 +20,7 @@ from alld.errors import AlldError, Interrupted
 from alld.evaluation.table2 import Cell, collect, compute_cell, estimate_seconds, plan_cells
 from alld.evaluation.table2_files import markdown, write_table2
 from alld.model.architectures import check_arch
+from alld.training.live import live
 from alld.training.train import Listener
 
 PAPERS = ("vgg16", "vgg19", "resnet34", "resnet50")
@@ -55,11 +56,15 @@ def reproduce(options: argparse.Namespace) -> int:
     if options.dry_run:
         show_plan(cells, config)
         return 0
-    began, waiting = time.monotonic(), [cell for cell in cells if not cell.done]
-    for number, cell in enumerate(waiting):
-        say_where(cell, cells, number, len(waiting), time.monotonic() - began)
-        compute_cell(cell, config, Listener(note=display.warn))
-    table = collect(cells, config, display.say)
+    began = time.monotonic()
+    with live(options.out):
+        waiting = [cell for cell in cells if not cell.done]
+        for number, cell in enumerate(waiting):
+            say_where(cell, cells, number, len(waiting), time.monotonic() - began)
+            compute_cell(
+                cell, config, Listener(note=display.warn), allow_inexact=options.allow_inexact
+            )
+        table = collect(cells, config, display.say)
     write_table2(options.out / "table", table)
     print(markdown(table))
     display.say(f"written: {options.out / 'table'}")
@@ -111,6 +116,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--config", help="YAML file, or the name of a shipped one")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--no-pretrained", action="store_true", help="random first weights")
+    parser.add_argument("--allow-inexact", action="store_true",
+                        help="go on with other versions, threads or settings")  # fmt: skip
     parser.add_argument("--dry-run", action="store_true", help="print the plan and its time")
     parser.add_argument("--quick", action="store_true", help="drawn images, small, two seeds")
     options = parser.parse_args()

@@ -1,66 +1,33 @@
 """The recipe: what trains when, one seed one model, and no lost work."""
 
 import json
-import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL
 from drawn import draw_all_idb2
-from safetensors.torch import load_file
+from trainings import assert_same_weights, weights, with_settings
 
 from alld.config import Config, load_config
 from alld.data.groups import load_groups
 from alld.data.sources import load_manifest
 from alld.data.splits import Split, make_split
-from alld.errors import ConfigError, Interrupted, RunError
+from alld.errors import ConfigError
 from alld.inference.predictor import Predictor, blast_probability
 from alld.model.bundle import read_bundle
 from alld.training import train as training
-from alld.training.callbacks import Progress
+from alld.training.checkpoints import load_best_weights
 from alld.training.describe import validation_logits
 from alld.training.loaders import MemorySource, StreamSource, make_loaders
 from alld.training.phases import phases
-from alld.training.run import Run
-from alld.training.train import Listener, resume, train
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return load_file(folder / "model.alld" / "model.safetensors")
-
-
-def assert_same_weights(first: Path, second: Path) -> None:
-    left, right = weights(first), weights(second)
-    assert left.keys() == right.keys()
-    assert all(torch.equal(left[name], right[name]) for name in left)
-
-
-def with_settings(drawn_set: Path, **changed: object) -> Config:
-    settings = {key.replace("__", "."): value for key, value in changed.items()}
-    return load_config(options={**SMALL, "data.root": drawn_set, **settings})
+from alld.training.train import train
 
 
 def split_of(config: Config) -> tuple[object, Split]:
     manifest = load_manifest(config.data)
     groups = load_groups(manifest)
     return manifest, make_split(manifest, groups.of_image, groups.source, config.split, 0)
-
-
-class Stop:
-    """Sends SIGINT to this very process when a given batch has been trained."""
-
-    def __init__(self, epoch: int, batch: int, number: int = signal.SIGINT) -> None:
-        self.epoch, self.batch, self.number = epoch, batch, number
-
-    def __call__(self, progress: Progress) -> None:
-        if (progress.epoch, progress.batch) == (self.epoch, self.batch):
-            signal.raise_signal(self.number)
 
 
 def test_one_seed_gives_bitwise_the_same_weights_twice(
@@ -105,107 +72,6 @@ def test_another_seed_gives_other_weights(
     train(with_settings(drawn_set, seed=1), tmp_path / "other")
     ours, others = weights(run_folder), weights(tmp_path / "other")
     assert any(not torch.equal(ours[name], others[name]) for name in ours)
-
-
-@pytest.mark.parametrize(("epoch", "batch"), [(1, 2), (2, 1), (3, 2)])
-def test_a_stopped_run_resumes_to_bitwise_the_same_weights(
-    small_config: Config, run_folder: Path, tmp_path: Path, epoch: int, batch: int
-) -> None:
-    """Ctrl-C in the frozen phase, at the phases' border or later: the end is the same."""
-    folder = tmp_path / "stopped"
-    with pytest.raises(Interrupted, match="--resume") as caught:
-        train(small_config, folder, Listener(progress=Stop(epoch, batch)))
-    assert caught.value.exit_status == 130
-    assert json.loads((folder / "run.json").read_text())["state"] == "interrupted"
-    assert not (folder / "model.alld").exists()
-    resume(folder)
-    assert_same_weights(run_folder, folder)
-    rows = Run(folder).history()
-    assert [int(row["epoch"]) for row in rows] == [1, 2, 3]
-
-
-def test_sigterm_ends_with_143(small_config: Config, tmp_path: Path) -> None:
-    """SIGTERM stops like Ctrl-C, with its own status."""
-    with pytest.raises(Interrupted) as caught:
-        train(small_config, tmp_path / "run", Listener(progress=Stop(2, 1, signal.SIGTERM)))
-    assert caught.value.exit_status == 143
-
-
-def test_a_killed_run_resumes_to_the_same_weights(run_folder: Path, tmp_path: Path) -> None:
-    """SIGKILL leaves no chance to say goodbye; the last checkpoint is enough."""
-    folder = tmp_path / "killed"
-    settings = [
-        argument for key, value in SMALL.items() for argument in ("--set", f"{key}={value}")
-    ]
-    data = training.open_run(run_folder).config.data.root
-    command = [sys.executable, "-m", "alld", "train", "--data", data, "--out", folder, *settings]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
-    deadline = time.monotonic() + 120
-    while not (folder / "checkpoints" / "epoch-001").exists():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.kill()
-    process.communicate()
-    resume(folder)
-    assert_same_weights(run_folder, folder)
-
-
-def test_a_damaged_checkpoint_falls_back_to_the_one_before(
-    small_config: Config, run_folder: Path, tmp_path: Path
-) -> None:
-    """Where the newest fails its hash the one before it serves, and the caller is told."""
-    folder, notes = tmp_path / "run", []
-    with pytest.raises(Interrupted):
-        train(small_config, folder, Listener(progress=Stop(3, 1)))
-    newest = folder / "checkpoints" / "epoch-002" / "weights.safetensors"
-    damaged = bytearray(newest.read_bytes())
-    damaged[-1] ^= 1
-    newest.write_bytes(damaged)
-    resume(folder, Listener(note=notes.append))
-    assert "epoch-002" in notes[0]
-    assert_same_weights(run_folder, folder)
-
-
-def test_a_finished_run_is_not_resumed(run_folder: Path) -> None:
-    """There is nothing left to do, and the message says what is next."""
-    with pytest.raises(RunError, match="alld evaluate"):
-        resume(run_folder)
-
-
-def test_a_taken_folder_is_refused_before_any_work(small_config: Config, run_folder: Path) -> None:
-    """--out never overwrites a run."""
-    with pytest.raises(RunError, match="already holds a run"):
-        train(small_config, run_folder)
-
-
-def test_other_images_than_the_runs_own_are_refused(
-    small_config: Config, drawn_set: Path, tmp_path: Path
-) -> None:
-    """A resume on a set that changed would train on something else."""
-    data = tmp_path / "set"
-    shutil.copytree(drawn_set, data)
-    config = small_config.model_copy(
-        update={"data": small_config.data.model_copy(update={"root": data})}
-    )
-    with pytest.raises(Interrupted):
-        train(config, tmp_path / "run", Listener(progress=Stop(2, 1)))
-    (data / "Im001_1.tif").unlink()
-    with pytest.raises(RunError, match="39 now, 40 then"):
-        resume(tmp_path / "run")
-
-
-def test_a_run_that_failed_before_training_leaves_no_folder(
-    drawn_set: Path, tmp_path: Path
-) -> None:
-    """A truncated image is named, and the wanted folder stays free."""
-    data = tmp_path / "set"
-    shutil.copytree(drawn_set, data)
-    victim = data / "Im005_1.tif"
-    victim.write_bytes(victim.read_bytes()[:3000])
-    with pytest.raises(Exception, match=r"Im005_1\.tif"):
-        train(with_settings(data), tmp_path / "run")
-    assert not (tmp_path / "run").exists()
 
 
 def test_the_run_folder_explains_itself(run_folder: Path, drawn_set: Path) -> None:
@@ -320,24 +186,9 @@ def test_the_best_epoch_can_be_selected(drawn_set: Path, tmp_path: Path, recipe:
     """select: best saves the weights of the epoch with the lowest validation loss."""
     config = with_settings(drawn_set, train__recipe=recipe, train__select="best")
     run = train(config, tmp_path / "run")
-    best = load_file(run.folder / "checkpoints" / "best" / "weights.safetensors")
+    best = load_best_weights(run.checkpoints)
     ours = weights(run.folder)
     assert all(torch.equal(best[name], ours[name]) for name in best)
-
-
-def test_a_loss_that_is_not_a_number_stops_the_run(drawn_set: Path, tmp_path: Path) -> None:
-    """No bundle of NaN weights is ever written; the message names epoch and batch."""
-    config = with_settings(drawn_set, train__max_lr=1.0, augment__brightness=0)
-    poisoned = Listener(progress=lambda _: torch.set_default_dtype(torch.float32))
-    original = torch.nn.CrossEntropyLoss.forward
-    try:
-        torch.nn.CrossEntropyLoss.forward = lambda self, a, b: original(self, a, b) * float("nan")
-        with pytest.raises(RunError, match="epoch 1, batch 1: the training loss is nan"):
-            train(config, tmp_path / "run", poisoned)
-    finally:
-        torch.nn.CrossEntropyLoss.forward = original
-    assert not (tmp_path / "run" / "model.alld").exists()
-    assert json.loads((tmp_path / "run" / "run.json").read_text())["state"] == "failed"
 
 
 def test_a_last_batch_of_one_image_is_left_out_of_training_only(drawn_set: Path) -> None:

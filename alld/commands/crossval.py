@@ -1,6 +1,6 @@
 """`alld crossval`: every image tested once in each repeat, by a model that never saw it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,17 +13,19 @@ from alld.commands.settings import (
     ArchOption,
     ConfigOption,
     EpochsOption,
+    InexactOption,
     PretrainedOption,
     SetOption,
     SplitKind,
     TtaOption,
     asked,
+    check_inexact,
     read_settings,
 )
 from alld.errors import ConfigError
 
 if TYPE_CHECKING:
-    from alld.config import Config
+    from alld.evaluation.crossval_result import CrossValidation
 
 
 def crossval(
@@ -45,6 +47,7 @@ def crossval(
         Path | None,
         typer.Option(help="Go on with this one; no other option is needed.", metavar="FOLDER"),
     ] = None,
+    allow_inexact: InexactOption = False,
     epochs: EpochsOption = None,
     pretrained: PretrainedOption = None,
     tta: TtaOption = None,
@@ -71,24 +74,23 @@ def crossval(
     plan = asked({"folds": folds, "repeats": repeats})
     if resume is not None and (asked(options) or out or config or assignments or plan):
         raise ConfigError(f"--resume {resume} takes its settings from there; give it alone")
-    settings = None if resume else read_settings(config, assignments, options)
-    _crossval(settings, plan, out, resume, as_json)
+    if resume is not None:
+        _report(
+            lambda room, ear: room.resume_crossval(resume, ear, allow_inexact=allow_inexact),
+            as_json,
+        )
+        return
+    check_inexact(allow_inexact)
+    settings = read_settings(config, assignments, options)
+    _report(lambda room, ear: room.crossval(settings, **plan, out=out, listener=ear), as_json)
 
 
-def _crossval(
-    config: "Config | None",
-    plan: dict[str, int],
-    out: Path | None,
-    resume: Path | None,
-    as_json: bool,
-) -> None:
+def _report(work: Callable[[Any, Any], "CrossValidation"], as_json: bool) -> None:
+    """Let the cross-validation's room do its work, and say what came out."""
     from alld.evaluation import crossval as room
 
     with listening() as listener:
-        if config is None:
-            result = room.resume_crossval(Path(resume or ""), listener)
-        else:
-            result = room.crossval(config, **plan, out=out, listener=listener)
+        result = work(room, listener)
     if as_json:
         print_json(result.as_dict())
         return

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from alld.errors import ConfigError
+
 if TYPE_CHECKING:
     from alld.config import Config
 
@@ -81,6 +83,13 @@ SetOption = Annotated[
 ]
 
 
+InexactOption = Annotated[
+    bool,
+    typer.Option(
+        "--allow-inexact",
+        help="With --resume: go on with other versions, threads or settings; it is recorded.",
+    ),
+]
 TtaOption = Annotated[
     bool | None,
     typer.Option(
@@ -108,6 +117,12 @@ def read_settings(
     check_arch(config.model.arch)
     check_place(config.data)
     return config
+
+
+def check_inexact(allowed: bool) -> None:
+    """A new training has nothing to differ from."""
+    if allowed:
+        raise ConfigError("--allow-inexact goes with --resume")
 
 
 def asked(given: Mapping[str, Any]) -> dict[str, Any]:

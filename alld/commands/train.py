@@ -1,6 +1,6 @@
 """`alld train`: one run of the recipe, or the rest of one."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,17 +20,19 @@ from alld.commands.settings import (
     ArchOption,
     ConfigOption,
     EpochsOption,
+    InexactOption,
     PretrainedOption,
     SetOption,
     SplitKind,
     TtaOption,
     asked,
+    check_inexact,
     read_settings,
 )
 from alld.errors import ConfigError
 
 if TYPE_CHECKING:
-    from alld.config import Config
+    from alld.training.run import Run
 
 _TOLD_OF_A_MODEL = {
     "temperature",
@@ -59,6 +61,7 @@ def train(
         Path | None,
         typer.Option(help="Go on with this run; no other option is needed.", metavar="RUN"),
     ] = None,
+    allow_inexact: InexactOption = False,
     epochs: EpochsOption = None,
     batch_size: Annotated[
         int | None, typer.Option(help="Images a step (default: 64).", rich_help_panel=SETTINGS)
@@ -118,21 +121,26 @@ def train(
         "data.positive": positive,
         "runtime.device": device,
     }
-    if resume is not None and (asked(options) or out or config or assignments):
-        raise ConfigError(f"--resume {resume} takes its settings from the run; give it alone")
-    settings = None if resume else read_settings(config, assignments, options)
-    _train(settings, out, resume, as_json)
+    if resume is not None:
+        others = asked(options).keys() - {"data.root"}
+        if others or out or config or assignments:
+            raise ConfigError(f"--resume {resume} takes its settings from the run; give it alone")
+        _report(
+            lambda room, ear: room.resume(resume, ear, data=data, allow_inexact=allow_inexact),
+            as_json,
+        )
+        return
+    check_inexact(allow_inexact)
+    settings = read_settings(config, assignments, options)
+    _report(lambda room, ear: room.train(settings, out, ear), as_json)
 
 
-def _train(config: "Config | None", out: Path | None, resume: Path | None, as_json: bool) -> None:
-    from alld.training import train as training
+def _report(work: Callable[[Any, Any], "Run"], as_json: bool) -> None:
+    """Let the training's room do its work, and say what came out."""
+    from alld.training import train as room
 
     with listening() as listener:
-        run = (
-            training.train(config, out, listener)
-            if config is not None
-            else training.resume(Path(resume or ""), listener)
-        )
+        run = work(room, listener)
     from alld.model.bundle import bundle_identity, read_info
 
     info = read_info(run.bundle)

@@ -30,6 +30,7 @@ from alld.evaluation.out_of_fold import (
 )
 from alld.files import write_json
 from alld.stats.metrics import Metric
+from alld.training.live import live
 from alld.training.run import RUNS, Run
 from alld.training.train import Listener, resolve_config, resume, train
 
@@ -87,35 +88,45 @@ def crossval(
     return resume_crossval(folder, listener)
 
 
-def resume_crossval(folder: Path, listener: CrossvalListener | None = None) -> CrossValidation:
+def resume_crossval(
+    folder: Path, listener: CrossvalListener | None = None, *, allow_inexact: bool = False
+) -> CrossValidation:
     """Do what is missing of a cross-validation, and pool it.
 
+    Args:
+        allow_inexact: go on with a half-trained fold as `resume` of a run does.
+
     Raises:
-        RunError: no cross-validation there, or folds that were made from other images.
+        RunError: no cross-validation there, one that is at work, or folds that were made from
+            other images.
         Interrupted: stopped again.
     """
     listener = listener or CrossvalListener()
     plan, config = read_plan(folder)
     cells = plan_folds(folder, plan["folds"], plan["repeats"])
-    waiting = [cell for cell in cells if not cell.done]
-    began = time.monotonic()
-    for number, cell in enumerate(waiting):
-        left = (time.monotonic() - began) / number * (len(waiting) - number) if number else None
-        listener.begin(cell, cells.index(cell) + 1, len(cells), left)
-        _do(cell, _fold_config(config, plan["folds"], cell.repeat, cell.fold), folder, listener)
-    result = pool(folder, plan, config, cells)
-    write_crossval(result)
+    with live(folder):
+        waiting = [cell for cell in cells if not cell.done]
+        began = time.monotonic()
+        for number, cell in enumerate(waiting):
+            left = (time.monotonic() - began) / number * (len(waiting) - number) if number else None
+            listener.begin(cell, cells.index(cell) + 1, len(cells), left)
+            own = _fold_config(config, plan["folds"], cell.repeat, cell.fold)
+            _do(cell, own, folder, listener, allow_inexact=allow_inexact)
+        result = pool(folder, plan, config, cells)
+        write_crossval(result)
     return result
 
 
-def _do(cell: Fold, config: Config, folder: Path, listener: CrossvalListener) -> None:
+def _do(
+    cell: Fold, config: Config, folder: Path, listener: CrossvalListener, *, allow_inexact: bool
+) -> None:
     run = Run(cell.folder)
     try:
         if not (cell.folder / "run.json").exists():
             shutil.rmtree(cell.folder, ignore_errors=True)  # killed before it began
             train(config, cell.folder, listener.training)
         elif run.state != "finished":
-            resume(cell.folder, listener.training)
+            resume(cell.folder, listener.training, allow_inexact=allow_inexact)
         found = evaluate(cell.folder, config.runtime.device)
     except (Interrupted, KeyboardInterrupt) as stopped:
         place = f"stopped in repeat {cell.repeat}, fold {cell.fold}"

@@ -1,5 +1,6 @@
 """Where the numbers of a run come from: settings, versions, machine, times, commit."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -27,7 +28,7 @@ def provenance(run: Run, *, device: str, threads: int, seconds: float) -> dict[s
     training = run.info
     return {
         "config": run.config.model_dump(mode="json"),
-        "training": {name: training.get(name) for name in _OF_TRAINING},
+        "training": {name: training.get(name) for name in _OF_TRAINING} | _inexact(training),
         "evaluation": {
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "seconds": round(seconds, 1),
@@ -37,3 +38,9 @@ def provenance(run: Run, *, device: str, threads: int, seconds: float) -> dict[s
             "versions": library_versions(),
         },
     }
+
+
+def _inexact(training: Mapping[str, Any]) -> dict[str, str]:
+    """What changed on the way of a run that was resumed under other conditions."""
+    changed = training.get("inexact")
+    return {"resumed_inexactly": "; ".join(changed)} if changed else {}

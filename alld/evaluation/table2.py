@@ -140,7 +140,9 @@ def estimate_seconds(arch: str, config: Config) -> float:
     return seconds / STEP_IMAGES * TRAINING_IMAGES * epochs
 
 
-def compute_cell(cell: Cell, config: Config, listener: Listener) -> None:
+def compute_cell(
+    cell: Cell, config: Config, listener: Listener, *, allow_inexact: bool = False
+) -> None:
     """Train and evaluate what is missing of one cell; `config` is the grid's, without its arch.
 
     Raises:
@@ -152,7 +154,7 @@ def compute_cell(cell: Cell, config: Config, listener: Listener) -> None:
     if cell.seed is None:
         heard = CrossvalListener(training=listener)
         if (cell.folder / "crossval.json").exists():
-            resume_crossval(cell.folder, heard)
+            resume_crossval(cell.folder, heard, allow_inexact=allow_inexact)
         else:
             shutil.rmtree(cell.folder, ignore_errors=True)
             crossval(own, FOLDS, 1, cell.folder, heard)
@@ -161,7 +163,7 @@ def compute_cell(cell: Cell, config: Config, listener: Listener) -> None:
         shutil.rmtree(cell.folder, ignore_errors=True)
         train(own, cell.folder, listener)
     elif Run(cell.folder).state != "finished":
-        resume(cell.folder, listener)
+        resume(cell.folder, listener, allow_inexact=allow_inexact)
     evaluate(cell.folder, own.runtime.device)
 
 

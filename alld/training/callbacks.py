@@ -1,21 +1,20 @@
-"""Around the training loop: seeds, frozen batch norm, the journal, checkpoints, stopping."""
+"""Around the training loop: seeds, frozen batch norm, the journal, checkpoints."""
 
 import hashlib
 import random
-import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
 import torch
-from fastai.callback.core import Callback, CancelFitException
+from fastai.callback.core import Callback
 from torch import Tensor
 
 from alld.errors import RunError
+from alld.files import one_line
 from alld.training.checkpoints import EpochRecord, save_checkpoint
 from alld.training.phases import Phase
 
@@ -34,6 +33,21 @@ class Progress:
     valid_accuracy: float | None
     seconds_left: float | None
     epoch_done: bool
+
+
+class DivergedError(RunError):
+    """A training loss that is not a number; `facts` go into run.json."""
+
+    NAMED = 3
+
+    def __init__(self, epoch: int, batch: int, loss: float, files: Sequence[str]) -> None:
+        named = ", ".join(map(one_line, files[: self.NAMED]))
+        more = f" and {len(files) - self.NAMED} more, see run.json" * (len(files) > self.NAMED)
+        super().__init__(
+            f"epoch {epoch}, batch {batch}: the training loss is {loss}; lower train.max_lr, or "
+            f"look at its images ({named}{more}); the checkpoints of the epochs before are kept"
+        )
+        self.facts = {"epoch": epoch, "batch": batch, "loss": str(loss), "files": list(files)}
 
 
 class EpochSeed(Callback):  # type: ignore[misc]
@@ -143,10 +157,7 @@ class Journal(Callback):  # type: ignore[misc]
             return
         for number, loss in enumerate(torch.stack(new).tolist(), start=self.checked + 1):
             if not np.isfinite(loss):
-                raise RunError(
-                    f"epoch {self._epoch}, batch {number}: the training loss is {loss}; "
-                    "lower train.max_lr; the checkpoints of the epochs before are kept"
-                )
+                raise DivergedError(self._epoch, number, loss, self.dls.train.files(number))
         self.checked = len(self.losses)
 
     def _progress(self, *, epoch_done: bool) -> Progress:
@@ -178,8 +189,16 @@ class SaveEpoch(Callback):  # type: ignore[misc]
 
     order = 60
 
-    def __init__(self, folder: Path, history: list[EpochRecord], *, keep_best: bool) -> None:
-        self.folder, self.history, self.keep_best = folder, history, keep_best
+    def __init__(
+        self,
+        folder: Path,
+        history: list[EpochRecord],
+        origin: Mapping[str, Any],
+        *,
+        keep_best: bool,
+    ) -> None:
+        self.folder, self.history, self.origin = folder, history, origin
+        self.keep_best = keep_best
 
     def before_epoch(self) -> None:
         self.before = len(self.history)
@@ -189,42 +208,4 @@ class SaveEpoch(Callback):  # type: ignore[misc]
             return
         losses = [record.valid_loss for record in self.history]
         best = self.keep_best and losses[-1] == min(losses)
-        save_checkpoint(self.folder, self.model, self.opt, self.history, best=best)
-
-
-class StopOnSignal(Callback):  # type: ignore[misc]
-    """Ctrl-C and SIGTERM stop at the next batch; a second one stops at once.
-
-    Use it as a context manager around the training; `signal_number` tells what came, if anything.
-    """
-
-    order = 70
-
-    def __init__(self) -> None:
-        self.signal_number: int | None = None
-        self._former: dict[int, Any] = {}
-
-    def __enter__(self) -> "StopOnSignal":
-        for number in (signal.SIGINT, signal.SIGTERM):
-            try:
-                self._former[number] = signal.signal(number, self._note)
-            except ValueError:  # not the main thread: its owner handles signals
-                break
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._former.items():
-            signal.signal(number, handler)
-
-    def before_batch(self) -> None:
-        if self.signal_number is not None:
-            raise CancelFitException
-
-    def after_epoch(self) -> None:
-        if self.signal_number is not None:
-            raise CancelFitException
-
-    def _note(self, number: int, _frame: FrameType | None) -> None:
-        if self.signal_number is not None:
-            raise KeyboardInterrupt
-        self.signal_number = number
+        save_checkpoint(self.folder, self.model, self.opt, self.history, self.origin, best=best)

@@ -1,12 +1,12 @@
 """What a killed run goes on from: weights, optimiser, history and place, two checkpoints deep.
 
 A checkpoint is a folder `epoch-007` of safetensors and JSON with a hash of each; the best epoch so
-far is kept as `best` where `train.select: best` asks for it.
+far is kept as `best-005` where `train.select: best` asks for it.
 """
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,9 @@ from alld.errors import RunError
 from alld.files import new_folder, sha256_hex, write_bytes
 
 KEPT = 2
+EPOCH, BEST = "epoch-", "best-"
 _WEIGHTS, _OPTIMISER, _PLACE = "weights.safetensors", "optimiser.safetensors", "checkpoint.json"
+_DAMAGES = (OSError, ValueError, KeyError, TypeError, SafetensorError)
 
 
 @dataclass(frozen=True)
@@ -38,9 +40,10 @@ class EpochRecord:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The state after `epochs_done` epochs, over both phases."""
+    """The state after `epochs_done` epochs, over both phases; `origin` is what it comes from."""
 
     epochs_done: int
+    origin: dict[str, Any]
     history: tuple[EpochRecord, ...]
     weights: dict[str, Tensor]
     optimiser_tensors: dict[str, Tensor]
@@ -58,35 +61,40 @@ class Checkpoint:
 
 
 def save_checkpoint(
-    folder: Path, model: nn.Module, optimiser: Optimizer, history: list[EpochRecord], *, best: bool
+    folder: Path,
+    model: nn.Module,
+    optimiser: Optimizer,
+    history: Sequence[EpochRecord],
+    origin: Mapping[str, Any],
+    *,
+    best: bool,
 ) -> None:
-    """Write the state after the last epoch of `history` and drop all but the newest two."""
+    """Write the state after the last epoch of `history` and drop all but the newest two.
+
+    Args:
+        origin: what these weights come from; see `machine.origin`.
+        best: this epoch is the best so far.
+    """
     tensors, scalars = _optimiser_state(optimiser)
-    contents = {_WEIGHTS: save(_contiguous(model.state_dict())), _OPTIMISER: save(tensors)}
+    weights = save(_contiguous(model.state_dict()))
     place = {
         "epochs_done": len(history),
         "history": [asdict(record) for record in history],
-        "optimiser": scalars,
-        "sha256": {name: sha256_hex(data) for name, data in contents.items()},
+        "origin": origin,
     }
-    contents[_PLACE] = json.dumps(place, indent=1).encode()
-    with new_folder(folder / f"epoch-{len(history):03d}") as new:
-        for name, data in contents.items():
-            write_bytes(new / name, data)
-    if best:
-        with new_folder(folder / "best") as new:
-            write_bytes(new / _WEIGHTS, contents[_WEIGHTS])
-    for old in _newest_first(folder)[KEPT:]:
-        shutil.rmtree(old)
+    if best:  # first: after a kill between the two this epoch is done again, and is the best again
+        _write(folder, BEST, place, {_WEIGHTS: weights}, kept=1)
+    place["optimiser"] = scalars
+    _write(folder, EPOCH, place, {_WEIGHTS: weights, _OPTIMISER: save(tensors)}, kept=KEPT)
 
 
 def load_newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     """The newest checkpoint whose hashes hold, or None, and what was wrong with any newer ones."""
     warnings: list[str] = []
-    for path in _newest_first(folder):
+    for path in _newest_first(folder, EPOCH):
         try:
-            return _read(path), warnings
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            return _checkpoint(path), warnings
+        except _DAMAGES as error:
             warnings.append(f"{path}: damaged ({error}); going on from the one before it")
     return None, warnings
 
@@ -95,22 +103,44 @@ def load_best_weights(folder: Path) -> dict[str, Tensor]:
     """The weights of the epoch with the lowest validation loss.
 
     Raises:
-        RunError: they were never written or cannot be read.
+        RunError: they are gone or damaged.
     """
     try:
-        return load((folder / "best" / _WEIGHTS).read_bytes())
-    except (OSError, SafetensorError) as error:
-        raise RunError(f"{folder / 'best'}: the best epoch's weights are gone: {error}") from error
+        path = _newest_first(folder, BEST)[0]
+        return load(_read(path, (_WEIGHTS,))[1][_WEIGHTS])
+    except (IndexError, *_DAMAGES) as error:
+        raise RunError(f"{folder}: the best epoch's weights are gone ({error}); train again") from (
+            error
+        )
 
 
-def _read(path: Path) -> Checkpoint:
-    place = json.loads((path / _PLACE).read_bytes())
-    contents = {name: (path / name).read_bytes() for name in (_WEIGHTS, _OPTIMISER)}
+def _write(
+    folder: Path, kind: str, place: Mapping[str, Any], contents: Mapping[str, bytes], *, kept: int
+) -> None:
+    hashes = {name: sha256_hex(data) for name, data in contents.items()}
+    text = json.dumps({**place, "sha256": hashes}, indent=1)
+    with new_folder(folder / f"{kind}{place['epochs_done']:03d}") as new:
+        for name, data in {**contents, _PLACE: text.encode()}.items():
+            write_bytes(new / name, data)
+    for old in _newest_first(folder, kind)[kept:]:
+        shutil.rmtree(old)
+
+
+def _read(path: Path, names: Iterable[str]) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """The facts of a checkpoint and the files of those names, each held against its hash."""
+    place: dict[str, Any] = json.loads((path / _PLACE).read_bytes())
+    contents = {name: (path / name).read_bytes() for name in names}
     for name, data in contents.items():
         if sha256_hex(data) != place["sha256"][name]:
             raise ValueError(f"the SHA-256 of {name} differs")
+    return place, contents
+
+
+def _checkpoint(path: Path) -> Checkpoint:
+    place, contents = _read(path, (_WEIGHTS, _OPTIMISER))
     return Checkpoint(
         epochs_done=place["epochs_done"],
+        origin=place["origin"],
         history=tuple(EpochRecord(**record) for record in place["history"]),
         weights=load(contents[_WEIGHTS]),
         optimiser_tensors=load(contents[_OPTIMISER]),
@@ -118,8 +148,10 @@ def _read(path: Path) -> Checkpoint:
     )
 
 
-def _newest_first(folder: Path) -> list[Path]:
-    return sorted(folder.glob("epoch-*"), key=lambda path: int(path.name[6:]), reverse=True)
+def _newest_first(folder: Path, kind: str) -> list[Path]:
+    return sorted(
+        folder.glob(f"{kind}*"), key=lambda path: int(path.name[len(kind) :]), reverse=True
+    )
 
 
 def _parameters(optimiser: Optimizer) -> Iterator[nn.Parameter]:

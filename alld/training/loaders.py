@@ -104,8 +104,11 @@ class StreamSource:
 class WholeBatchDL(TfmdDL):  # type: ignore[misc]
     """A fastai loader that asks its source for a whole batch instead of collating single items."""
 
-    def __init__(self, dataset: Any, *, sources: Sequence[BatchSource], **kwargs: Any) -> None:
-        self.sources = sources
+    def __init__(
+        self, dataset: Any, *, sources: Sequence[BatchSource], paths: Sequence[str], **kwargs: Any
+    ) -> None:
+        self.sources, self.paths = sources, paths
+        self.served: list[list[int]] = []  # the manifest numbers of each batch of this epoch
         super().__init__(dataset, **kwargs)
 
     @property
@@ -116,6 +119,7 @@ class WholeBatchDL(TfmdDL):  # type: ignore[misc]
     def create_batches(self, samps: Iterable[int]) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the batches of one epoch; `samps` are positions among this loader's images."""
         source: BatchSource = self.sources[self.dataset.split_idx]
+        self.served = []
         return source.batches(self._chosen(list(samps)))
 
     def _chosen(self, positions: Sequence[int]) -> Iterator[list[int]]:
@@ -123,7 +127,12 @@ class WholeBatchDL(TfmdDL):  # type: ignore[misc]
         for start in range(0, len(positions), self.bs):
             chosen = positions[start : start + self.bs]
             if not (self._trains and len(chosen) == 1):
-                yield [indices[position] for position in chosen]
+                self.served.append([indices[position] for position in chosen])
+                yield self.served[-1]
+
+    def files(self, number: int) -> list[str]:
+        """The files of the batch of that number, from 1, in this epoch."""
+        return [self.paths[index] for index in self.served[number - 1]]
 
     def __len__(self) -> int:
         # Batch norm cannot be trained on a last batch of one image: it is left out.
@@ -132,7 +141,7 @@ class WholeBatchDL(TfmdDL):  # type: ignore[misc]
 
     def new(self, dataset: Any = None, cls: Any = None, **kwargs: Any) -> "WholeBatchDL":
         """Another loader of the same kind; fastai makes the validation loader this way."""
-        return super().new(dataset, cls, **{"sources": self.sources, **kwargs})  # type: ignore[no-any-return]
+        return super().new(dataset, cls, **{"sources": self.sources, "paths": self.paths, **kwargs})  # type: ignore[no-any-return]
 
     @property
     def _trains(self) -> bool:
@@ -183,9 +192,10 @@ def make_loaders(
     """
     parts = (split.indices("train"), split.indices("valid"))
     sources = _sources(manifest, parts, config, device, progress)
+    served = {"sources": sources, "paths": [record.path for record in manifest]}
     mean, std = normalisation(config.model.arch)
     block = DataBlock(
-        blocks=[TransformBlock(dl_type=WholeBatchDL, dls_kwargs={"sources": sources})],
+        blocks=[TransformBlock(dl_type=WholeBatchDL, dls_kwargs=served)],
         get_items=lambda manifest: L(range(len(manifest))),
         splitter=lambda _: parts,
         n_inp=1,

@@ -20,6 +20,7 @@ from alld.errors import DataError, RunError
 from alld.files import sha256_hex, write_csv, write_json, write_text
 
 RUNS = Path("runs")
+LOCK = ".lock"  # see live.py
 HISTORY = ("epoch", "phase", "train_loss", "valid_loss", "valid_accuracy", "seconds")
 
 
@@ -112,7 +113,7 @@ def create_run(
 
 def check_free(folder: Path) -> None:
     """Raise RunError where a new run would meet an older one or other files."""
-    if folder.is_dir() and not any(folder.iterdir()):
+    if folder.is_dir() and all(entry.name == LOCK for entry in folder.iterdir()):
         return
     if (folder / "run.json").exists():
         hint = f"give a new folder, or go on with --resume {folder}"
@@ -188,7 +189,7 @@ def read_manifest(run: Run, data: Path | None = None, progress: Progress | None 
     if data is None and not root.expanduser().exists():
         raise DataError(
             f"{root}: the images of {run.folder} were there and are gone; bring them back, "
-            f"or say where they are: alld evaluate {run.folder} --data DIR"
+            f"or say with --data DIR where they are now"
         )
     return load_manifest(config.model_copy(update={"root": root}), progress)
 

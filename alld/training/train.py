@@ -1,6 +1,5 @@
 """Train one model by the recipe: seed, data, model, fit, save, told from top to bottom."""
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -20,22 +19,22 @@ from alld.data.groups import Groups, load_groups
 from alld.data.manifest import Manifest
 from alld.data.sources import load_manifest
 from alld.data.splits import Split, make_split, split_text
-from alld.errors import ConfigError, Interrupted, RunError
+from alld.errors import Interrupted, RunError
 from alld.model.backbones import create_model, layer_groups
-from alld.model.bundle import library_versions, write_bundle
-from alld.model.device import keep_freed_memory, resolve_device, set_threads
-from alld.threads import usable_cores
+from alld.model.bundle import write_bundle
 from alld.training.callbacks import (
     EpochSeed,
     FrozenBody,
     Journal,
     Progress,
     SaveEpoch,
-    StopOnSignal,
 )
 from alld.training.checkpoints import Checkpoint, EpochRecord, load_best_weights, load_newest
 from alld.training.describe import calibration_warnings, describe
+from alld.training.ending import ending, interrupted
+from alld.training.live import live
 from alld.training.loaders import make_loaders
+from alld.training.machine import differences, origin, precision, prepare_machine
 from alld.training.optimiser import FusedAdam
 from alld.training.phases import Phase, phases
 from alld.training.run import (
@@ -47,6 +46,7 @@ from alld.training.run import (
     read_manifest,
     read_split,
 )
+from alld.training.signals import StopOnSignal
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,18 @@ class Listener:
     note: Callable[[str], None] = lambda _text: None
     begin: Callable[[Run, Manifest, Split], None] = lambda _run, _manifest, _split: None
     progress: Callable[[Progress], None] = lambda _progress: None
+
+
+@dataclass(frozen=True)
+class _Training:
+    """All that is there when the first epoch begins."""
+
+    run: Run
+    manifest: Manifest
+    split: Split
+    loaders: DataLoaders
+    model: nn.Sequential
+    checkpoint: Checkpoint | None
 
 
 def train(config: Config, out: Path | None = None, listener: Listener | None = None) -> Run:
@@ -74,7 +86,7 @@ def train(config: Config, out: Path | None = None, listener: Listener | None = N
     listener = listener or Listener()
     if out is not None:
         check_free(out)
-    machine = _prepare_machine(config)
+    machine = prepare_machine(config)
     manifest, groups = _load_data(config, listener)
     split = make_split(manifest, groups.of_image, groups.source, config.split, config.split_seed)
     config = resolve_config(config, manifest)
@@ -83,46 +95,66 @@ def train(config: Config, out: Path | None = None, listener: Listener | None = N
     loaders = _make_loaders(manifest, split, config, machine, listener)
     facts = {**machine, "groups": groups.source, "torn_groups": split.torn_groups}
     folder = out or default_folder(config.model.arch)
-    run = create_run(folder, config, manifest, split_text(manifest, split), facts)
-    return _fit_and_save(run, manifest, split, loaders, model, None, listener)
+    with live(folder):
+        run = create_run(folder, config, manifest, split_text(manifest, split), facts)
+        return _fit_and_save(_Training(run, manifest, split, loaders, model, None), listener)
 
 
-def resume(folder: Path, listener: Listener | None = None) -> Run:
+def resume(
+    folder: Path,
+    listener: Listener | None = None,
+    *,
+    data: Path | None = None,
+    allow_inexact: bool = False,
+) -> Run:
     """Go on with an interrupted or killed run from its last whole epoch.
 
+    Args:
+        data: where the images lie now, if they were moved.
+        allow_inexact: go on with other versions, threads or settings; run.json then says so.
+
     Raises:
-        RunError: no run there, a finished one, other data, or nothing that can be read back.
+        RunError: no run there, a finished one, one that is at work, other data, other versions,
+            threads or settings, or nothing that can be read back.
     """
     listener = listener or Listener()
     run = open_run(folder)
     if run.state == "finished":
         raise RunError(f"--resume {folder}: that run is finished; `alld evaluate {folder}` is next")
-    config = run.config
-    machine = _prepare_machine(config)
-    manifest = read_manifest(run, progress=partial(listener.step, "reading images"))
-    split = read_split(run, manifest)
-    checkpoint, warnings = load_newest(run.checkpoints)
-    for warning in warnings:
-        listener.note(warning)
-    torch.manual_seed(config.seed)
-    # Weights of a checkpoint take the place of the pretrained ones: no need to find those again.
-    model = _create(config if checkpoint is None else _without_weights(config))
-    loaders = _make_loaders(manifest, split, config, machine, listener)
-    run.update(state="running", resumed=run.info.get("resumed", 0) + 1)
-    return _fit_and_save(run, manifest, split, loaders, model, checkpoint, listener)
+    with live(folder):
+        config = run.config
+        machine = prepare_machine(config)
+        manifest = read_manifest(run, data, partial(listener.step, "reading images"))
+        split = read_split(run, manifest)
+        checkpoint, warnings = load_newest(run.checkpoints)
+        for warning in warnings:
+            listener.note(warning)
+        changed = _changed(run, checkpoint, machine, allow_inexact=allow_inexact)
+        for difference in changed:
+            listener.note(f"not to the bit the run that was begun: {difference}")
+        torch.manual_seed(config.seed)
+        # Weights of a checkpoint take the place of the pretrained ones: these need not be found.
+        model = _create(config if checkpoint is None else _without_weights(config))
+        loaders = _make_loaders(manifest, split, config, machine, listener)
+        inexact = run.info.get("inexact", []) + changed
+        resumed = run.info.get("resumed", 0) + 1
+        run.update(**machine, state="running", resumed=resumed, inexact=inexact)
+        return _fit_and_save(_Training(run, manifest, split, loaders, model, checkpoint), listener)
 
 
-def _prepare_machine(config: Config) -> dict[str, Any]:
-    device = resolve_device(config.runtime.device)
-    return {
-        "device": str(device),
-        "precision": _precision(config, device),
-        "kept_memory": config.runtime.keep_memory and keep_freed_memory(),
-        "threads": set_threads(config.runtime.threads),
-        "workers": config.runtime.workers or usable_cores(),
-        "world_size": 1,
-        "versions": library_versions(),
-    }
+def _changed(
+    run: Run, checkpoint: Checkpoint | None, machine: dict[str, Any], *, allow_inexact: bool
+) -> list[str]:
+    """What differs from the training so far; without a checkpoint there is none to differ from."""
+    if checkpoint is None:
+        return []
+    changed = differences(checkpoint.origin, origin(run.config, {**run.info, **machine}))
+    if changed and not allow_inexact:
+        raise RunError(
+            f"--resume {run.folder}: {'; '.join(changed)}. The same weights would not come out; "
+            "bring that back, or go on with --allow-inexact, which is recorded"
+        )
+    return changed
 
 
 def _load_data(config: Config, listener: Listener) -> tuple[Manifest, Groups]:
@@ -168,40 +200,26 @@ def _make_loaders(
     return make_loaders(manifest, split, config, device, partial(listener.step, "decoding images"))
 
 
-def _fit_and_save(
-    run: Run,
-    manifest: Manifest,
-    split: Split,
-    loaders: DataLoaders,
-    model: nn.Sequential,
-    checkpoint: Checkpoint | None,
-    listener: Listener,
-) -> Run:
-    config, began, before = run.config, time.monotonic(), run.info["seconds"]
-    try:
-        listener.begin(run, manifest, split)
-        learner = _make_learner(model, loaders, config)
-        _fit(run, learner, config, checkpoint, listener)
+def _fit_and_save(training: _Training, listener: Listener) -> Run:
+    run, config = training.run, training.run.config
+    with StopOnSignal() as stop, ending(run):
+        listener.begin(run, training.manifest, training.split)
+        learner = _make_learner(training.model, training.loaders, config)
+        _fit(run, learner, config, training.checkpoint, stop, listener)
         if config.train.select == "best":
             learner.model.load_state_dict(load_best_weights(run.checkpoints))
-        info = describe(run, manifest, split, learner, config)
+        info = describe(run, training.manifest, training.split, learner, config)
         for warning in calibration_warnings(info):
             listener.note(warning)
         write_bundle(run.bundle, learner.model, info)
-    except KeyboardInterrupt as error:  # the second signal: not even this batch is finished
-        run.update(state="interrupted", exit=130, seconds=before + time.monotonic() - began)
-        raise Interrupted(f"stopped at once; {_go_on(run)}") from error
-    except Exception as error:
-        status = getattr(error, "exit_status", 1)
-        state = "interrupted" if isinstance(error, Interrupted) else "failed"
-        run.update(state=state, exit=status, seconds=before + time.monotonic() - began)
-        raise
-    run.update(state="finished", exit=0, seconds=round(before + time.monotonic() - began, 1))
+    if stop.signal_number is not None:  # while the model was saved: whoever called must stop too
+        done = f"stopped by {stop.name_of_signal}; the run had just been finished"
+        raise Interrupted(f"{done}; next: alld evaluate {run.folder}", stop.exit_status)
     return run
 
 
 def _make_learner(model: nn.Sequential, loaders: DataLoaders, config: Config) -> Learner:
-    bf16 = _precision(config, loaders.device) == "bf16"
+    bf16 = precision(config, loaders.device) == "bf16"
     mixed = [MixedPrecision(AMPMode.BF16)] if bf16 else []
     return Learner(
         loaders,
@@ -219,38 +237,30 @@ def _make_learner(model: nn.Sequential, loaders: DataLoaders, config: Config) ->
     )
 
 
-def _precision(config: Config, device: torch.device) -> str:
-    """bf16 has the range of fp32 and needs no loss scaling; on CPUs it is slower."""
-    wanted, able = config.runtime.precision, device.type == "cuda"
-    if wanted == "bf16" and not able:
-        raise ConfigError(f"runtime.precision: bf16 is for CUDA, and the device is {device}")
-    if wanted == "auto":
-        return "bf16" if able and torch.cuda.is_bf16_supported() else "fp32"
-    return wanted
-
-
 def _fit(
     run: Run,
     learner: Learner,
     config: Config,
     checkpoint: Checkpoint | None,
+    stop: StopOnSignal,
     listener: Listener,
 ) -> None:
     history: list[EpochRecord] = list(checkpoint.history) if checkpoint else []
     if checkpoint:
         learner.model.load_state_dict(checkpoint.weights)
-    with StopOnSignal() as stop:
-        for phase in phases(config.train):
-            done = len(history) - phase.first_epoch  # epochs of this phase, from a checkpoint
-            if done >= phase.epochs:
-                continue
-            learner.freeze() if phase.frozen else learner.unfreeze()
-            if checkpoint and done > 0:
-                checkpoint.restore_optimiser(learner.opt)
-            callbacks = _callbacks(run, phase, config, history, listener)
-            _fit_phase(learner, phase, done, [*callbacks, stop])
-            if stop.signal_number is not None:
-                raise _interrupted(run, len(history), stop.signal_number)
+    for phase in phases(config.train):
+        done = len(history) - phase.first_epoch  # epochs of this phase, from a checkpoint
+        if done >= phase.epochs:
+            continue
+        learner.freeze() if phase.frozen else learner.unfreeze()
+        if checkpoint and done > 0:
+            checkpoint.restore_optimiser(learner.opt)
+        callbacks = _callbacks(run, phase, config, history, listener)
+        _fit_phase(learner, phase, done, [*callbacks, stop])
+        if stop.signal_number is not None:
+            break
+    if stop.signal_number is not None:
+        raise interrupted(run, len(history), stop)
 
 
 def _fit_phase(learner: Learner, phase: Phase, start: int, callbacks: list[Callback]) -> None:
@@ -280,18 +290,8 @@ def _callbacks(
     callbacks: list[Callback] = [
         EpochSeed(config.seed, phase),
         Journal(phase, epochs, history, notify),
-        SaveEpoch(run.checkpoints, history, keep_best=keep_best),
+        SaveEpoch(run.checkpoints, history, origin(config, run.info), keep_best=keep_best),
     ]
     if phase.frozen and config.train.recipe == "paper":
         callbacks.append(FrozenBody())
     return callbacks
-
-
-def _interrupted(run: Run, epochs_done: int, number: int) -> Interrupted:
-    name = "Ctrl-C" if number == 2 else "SIGTERM"
-    whole = "1 whole epoch" if epochs_done == 1 else f"{epochs_done} whole epochs"
-    return Interrupted(f"stopped by {name} after {whole}; {_go_on(run)}", exit_status=128 + number)
-
-
-def _go_on(run: Run) -> str:
-    return f"go on with: alld train --resume {run.folder}"

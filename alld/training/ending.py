@@ -1,0 +1,74 @@
+"""How a training ends: run.json says it, whatever it was, and an error says what to do."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import torch
+
+from alld.errors import Interrupted, RunError
+from alld.training.run import Run
+from alld.training.signals import StopOnSignal, StoppedAtOnce
+
+# What torch says where memory for a tensor on the CPU is refused.
+_NO_MEMORY = ("can't allocate memory", "not enough memory", "Cannot allocate memory")
+
+
+@contextmanager
+def ending(run: Run) -> Iterator[None]:
+    """Record in run.json how the block ended and how long it took.
+
+    Raises:
+        Interrupted: in place of a KeyboardInterrupt, with the status of its signal.
+        RunError: in place of an error that says that memory ran out.
+    """
+    began, before = time.monotonic(), run.info["seconds"]
+
+    def record(state: str, status: int, **facts: object) -> None:
+        seconds = round(before + time.monotonic() - began, 1)
+        run.update(state=state, exit=status, seconds=seconds, **facts)
+
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        status = error.exit_status if isinstance(error, StoppedAtOnce) else 130
+        with suppress(OSError):
+            record("interrupted", status)
+        raise Interrupted(f"stopped at once; {_go_on(run)}", status) from error
+    except Exception as error:
+        state = "interrupted" if isinstance(error, Interrupted) else "failed"
+        facts = getattr(error, "facts", None)
+        with suppress(OSError):  # the disk may be what has failed
+            record(state, getattr(error, "exit_status", 1), **({"failure": facts} if facts else {}))
+        if _out_of_memory(error):
+            raise RunError(_smaller(run)) from error
+        raise
+    record("finished", 0)
+
+
+def interrupted(run: Run, epochs_done: int, stop: StopOnSignal) -> Interrupted:
+    """What to raise where a signal has stopped the training between two batches."""
+    whole = "1 whole epoch" if epochs_done == 1 else f"{epochs_done} whole epochs"
+    said = f"stopped by {stop.name_of_signal} after {whole}; {_go_on(run)}"
+    return Interrupted(said, stop.exit_status)
+
+
+def _go_on(run: Run) -> str:
+    return f"go on with: alld train --resume {run.folder}"
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in _NO_MEMORY)
+
+
+def _smaller(run: Run) -> str:
+    config = run.config
+    batch = config.train.batch_size
+    if batch < 4:
+        return f"out of memory with batches of {batch}; try --image-size 160 or a smaller --arch"
+    return (
+        f"out of memory with batches of {batch} images of {config.data.image_size} px; "
+        f"train anew with --batch-size {batch // 2}"
+    )

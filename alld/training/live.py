@@ -1,0 +1,36 @@
+"""One process at a time in a run folder; a dead one's place is free."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from alld.errors import RunError
+from alld.files import clear_leftovers
+from alld.training.run import LOCK
+
+
+@contextmanager
+def live(folder: Path) -> Iterator[None]:
+    """Hold a folder for this process alone; the system lets go of it when the process dies.
+
+    What a killed writer left half done is cleared away.
+
+    Raises:
+        RunError: another process is at work in it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as busy:
+        reason = "another process is at work in it; wait for it, or stop it"
+        raise RunError(f"{folder}: {reason}") from busy
+    try:
+        clear_leftovers(folder)
+        yield
+    finally:
+        with suppress(OSError):  # Windows removes no open file
+            (folder / LOCK).unlink()
+        lock.release()

@@ -1,0 +1,69 @@
+"""The machine under a training: prepared, written down, held against that of a resume."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+
+from alld.config import Config
+from alld.errors import ConfigError
+from alld.model.bundle import library_versions
+from alld.model.device import keep_freed_memory, resolve_device, set_threads
+from alld.threads import usable_cores
+
+# Settings that change no weight: where things lie, what is done afterwards, how memory is used.
+_WITHOUT_EFFECT = ("data.root", "evaluate.", "runtime.")
+_OF_MACHINE = ("device", "precision", "threads", "workers", "world_size", "versions")
+
+
+def prepare_machine(config: Config) -> dict[str, Any]:
+    """Set threads and memory as the settings say, and return what the weights depend on."""
+    device = resolve_device(config.runtime.device)
+    return {
+        "device": str(device),
+        "precision": precision(config, device),
+        "kept_memory": config.runtime.keep_memory and keep_freed_memory(),
+        "threads": set_threads(config.runtime.threads),
+        "workers": config.runtime.workers or usable_cores(),
+        "world_size": 1,
+        "versions": library_versions(),
+    }
+
+
+def precision(config: Config, device: torch.device) -> str:
+    """bf16 has the range of fp32 and needs no loss scaling; on CPUs it is slower."""
+    wanted, able = config.runtime.precision, device.type == "cuda"
+    if wanted == "bf16" and not able:
+        raise ConfigError(f"runtime.precision: bf16 is for CUDA, and the device is {device}")
+    if wanted == "auto":
+        return "bf16" if able and torch.cuda.is_bf16_supported() else "fp32"
+    return wanted
+
+
+def origin(config: Config, info: Mapping[str, Any]) -> dict[str, Any]:
+    """What a checkpoint's weights come from; `info` is the content of run.json."""
+    return {
+        "config": config.model_dump(mode="json"),
+        "fingerprint": info["data"]["fingerprint"],
+        "split_sha256": info["split"]["sha256"],
+        **{name: info[name] for name in _OF_MACHINE},
+    }
+
+
+def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """`threads: 2 then, 1 now` for everything that can change the weights, of two origins."""
+    former, present = dict(_leaves(then)), dict(_leaves(now))
+    return [
+        f"{name.removeprefix('config.')}: {former.get(name)} then, {present.get(name)} now"
+        for name in {**former, **present}
+        if former.get(name) != present.get(name)
+        and not name.removeprefix("config.").startswith(_WITHOUT_EFFECT)
+    ]
+
+
+def _leaves(facts: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in facts.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", value

@@ -1,0 +1,37 @@
+"""Small trainings for the tests, and how they are stopped and compared."""
+
+import signal
+from pathlib import Path
+
+import torch
+from conftest import SMALL
+from safetensors.torch import load_file
+
+from alld.config import Config, load_config
+from alld.training.callbacks import Progress
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.alld" / "model.safetensors")
+
+
+def assert_same_weights(first: Path, second: Path) -> None:
+    left, right = weights(first), weights(second)
+    assert left.keys() == right.keys()
+    assert all(torch.equal(left[name], right[name]) for name in left)
+
+
+def with_settings(drawn_set: Path, **changed: object) -> Config:
+    settings = {key.replace("__", "."): value for key, value in changed.items()}
+    return load_config(options={**SMALL, "data.root": drawn_set, **settings})
+
+
+class Stop:
+    """Sends SIGINT to this very process when a given batch has been trained."""
+
+    def __init__(self, epoch: int, batch: int, number: int = signal.SIGINT) -> None:
+        self.epoch, self.batch, self.number = epoch, batch, number
+
+    def __call__(self, progress: Progress) -> None:
+        if (progress.epoch, progress.batch) == (self.epoch, self.batch):
+            signal.raise_signal(self.number)
