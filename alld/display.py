@@ -77,6 +77,8 @@ class Steps:
 
     def __call__(self, step: str, done: int, total: int) -> None:
         began = self._began.setdefault(step, time.monotonic())
+        if done == total:
+            del self._began[step]  # a later fold has a step of the same name
         if not errors.is_terminal:
             if done == total and time.monotonic() - began > 1:
                 say(f"{step}: {total}, {time.monotonic() - began:.0f} s")

@@ -11,11 +11,13 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import SMALL
 from drawn import draw_all_idb2
 
+from alld import display
 from alld.cli import run_command
 
 Answer = tuple[int, str, str]  # exit status, standard output, standard error
@@ -364,6 +366,21 @@ def test_a_signal_ends_the_command_resumable(
     assert f"alld train --resume {folder}" in errors.splitlines()[-1]
     assert "Traceback" not in errors
     assert not list(folder.rglob("*.part"))
+
+
+def test_a_step_of_every_fold_has_its_own_time(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Reading the images of the second fold did not take since the first one began."""
+    clock = iter([0.0, 2.0, 5.0, 5.0, 100.0, 103.0, 103.0, 103.0])
+    monkeypatch.setattr(display, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    steps = display.Steps()
+    for done in (1, 2, 1, 2):
+        steps("reading images", done, 2)
+    assert capsys.readouterr().err.splitlines() == [
+        "reading images: 2, 5 s",
+        "reading images: 2, 3 s",
+    ]
 
 
 def test_version(alld: Callable[..., Answer]) -> None:

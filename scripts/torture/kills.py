@@ -1,0 +1,238 @@
+"""Trainings killed, stopped and starved at random: every one must end in the same weights, bitwise.
+
+Each attempt is a forked child of this process, which has imported torch and computed nothing yet:
+that spares the seconds of every import, and a killed child is as dead as any other process.
+"""
+
+import os
+import random
+import resource
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from alld.config import Config, load_config
+from alld.data.synthetic import draw_set
+from alld.data.synthetic_plan import Recipe
+from alld.errors import AlldError
+from alld.evaluation.crossval import crossval, resume_crossval
+from alld.evaluation.folds import PLAN
+from alld.training.run import Run
+from alld.training.train import resume, train
+
+SMALL = {
+    "model.arch": "efficientnet_lite0",
+    "data.image_size": 32,
+    "train.frozen_epochs": 2,
+    "train.epochs": 3,
+    "train.batch_size": 8,
+    "train.select": "best",
+    "evaluate.bootstrap_draws": 100,
+    "evaluate.background": False,
+    "runtime.device": "cpu",
+    "runtime.threads": 1,
+}
+IN_A_ROW = 5  # times one run is killed before it may end
+FILE_LIMIT = 2**20  # bytes; a checkpoint of the small network is larger
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How many of one kind were tried, and how many ended as if nothing had happened."""
+
+    kind: str
+    tried: int
+    survived: int
+
+
+Work = Callable[[], object]
+
+
+def kills(count: int, seed: int, folder: Path) -> list[Outcome]:
+    """Try each kind; `count` SIGKILLs at random times and as many inside the writer."""
+    rng = random.Random(seed)
+    draw_set(folder / "set", Recipe(n=40))
+    torture = Torture(folder, rng)
+    return [
+        torture.of_runs("SIGKILL at a random time", count, torture.at_a_time(signal.SIGKILL)),
+        torture.of_runs("SIGKILL inside the writer", count, torture.in_the_writer),
+        torture.of_runs("Ctrl-C at a random time", count // 5, torture.at_a_time(signal.SIGINT)),
+        torture.of_runs("SIGTERM at a random time", count // 5, torture.at_a_time(signal.SIGTERM)),
+        torture.of_runs("no room for a file", count // 5, torture.without_room),
+        torture.of_crossval("SIGKILL of a cross-validation", count // 5),
+    ]
+
+
+class Torture:
+    """What every kind needs: a set, the weights that must come out, how long a training takes."""
+
+    def __init__(self, folder: Path, rng: random.Random) -> None:
+        self.folder, self.rng = folder, rng
+        self.config = load_config(options={**SMALL, "data.root": folder / "set"})
+        began = time.monotonic()
+        assert finish(fork(lambda: train(self.config, folder / "whole"))) == 0
+        self.seconds = time.monotonic() - began
+        self.wanted = weights(folder / "whole")
+        self.calls = int((folder / "calls").read_text()) if self._count_calls() == 0 else 0
+
+    def of_runs(self, kind: str, count: int, attempt: Callable[[Work], bool]) -> Outcome:
+        """Stop runs `count` times in all, each a few times before it may end.
+
+        `attempt` tells whether it stopped the work, which may have ended before.
+        """
+        stopped, survived, runs = 0, 0, 0
+        while stopped < count:
+            run, runs = self.folder / f"run-{runs}", runs + 1
+            config = self._streamed() if runs % 2 else self.config
+
+            def work(run: Path = run, config: Config = config) -> None:
+                go_on(run, config)
+
+            times = sum(attempt(work) for _ in range(min(IN_A_ROW, count - stopped)))
+            same = finish(fork(work)) == 0 and weights(run) == self.wanted
+            stopped, survived = stopped + times, survived + times * same
+            shutil.rmtree(run, ignore_errors=True)
+        return Outcome(kind, stopped, survived)
+
+    def of_crossval(self, kind: str, count: int) -> Outcome:
+        """The pooled predictions are those of a cross-validation that was left alone."""
+        whole, killed = self.folder / "cv-whole", self.folder / "cv-killed"
+        began = time.monotonic()
+        assert finish(fork(lambda: crossval(self.config, 2, 1, whole))) == 0
+        seconds = time.monotonic() - began
+        for _ in range(count):
+            child = fork(lambda: go_on_with_folds(killed, self.config))
+            time.sleep(self.rng.uniform(0, seconds / 2))
+            os.kill(child, signal.SIGKILL)
+            finish(child)
+        ended = finish(fork(lambda: go_on_with_folds(killed, self.config))) == 0
+        same = ended and predictions(killed) == predictions(whole)
+        return Outcome(kind, count, count * same)
+
+    def at_a_time(self, number: int) -> Callable[[Work], bool]:
+        """Send a signal at a random moment of the training; it may have ended by then."""
+
+        def attempt(work: Work) -> bool:
+            child = fork(work)
+            time.sleep(self.rng.uniform(0, self.seconds))
+            os.kill(child, number)
+            status = finish(child)
+            assert status in (0, 128 + number), f"signal {number} gave status {status}"
+            return status != 0
+
+        return attempt
+
+    def in_the_writer(self, work: Work) -> bool:
+        """Die before or after one of the calls that put a file in its place."""
+        number = self.rng.randrange(self.calls)
+        return finish(fork(lambda: dying_at(number, after=number % 2 == 1, work=work))) == 137
+
+    def without_room(self, work: Work) -> bool:
+        """Files may not grow beyond a limit that no checkpoint keeps to."""
+
+        def limited() -> object:
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_LIMIT, FILE_LIMIT))
+            return work()
+
+        return finish(fork(limited)) == 1
+
+    def _streamed(self) -> Config:
+        runtime = self.config.runtime.model_copy(update={"image_memory": 0})
+        return self.config.model_copy(update={"runtime": runtime})
+
+    def _count_calls(self) -> int:
+        def counted() -> None:
+            calls = watch(lambda _number: None)
+            train(self.config, self.folder / "counted")
+            (self.folder / "calls").write_text(str(len(calls)))
+
+        return finish(fork(counted))
+
+
+def go_on(folder: Path, config: Config) -> None:
+    """Train, or what is left of it; a run that was killed before it had a name begins again."""
+    if not (folder / "run.json").exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        train(config, folder)
+    elif Run(folder).state != "finished":
+        resume(folder)
+
+
+def go_on_with_folds(folder: Path, config: Config) -> None:
+    if (folder / PLAN).exists():
+        resume_crossval(folder)
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    crossval(config, 2, 1, folder)
+
+
+def fork(work: Work) -> int:
+    """A child that does `work` and ends with the status that the command line would give."""
+    child = os.fork()
+    if child:
+        return child
+    status = 1
+    try:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        work()
+        status = 0
+    except AlldError as error:
+        status = error.exit_status
+    except KeyboardInterrupt:
+        status = 130
+    except OSError:
+        status = 1
+    finally:
+        os._exit(status)
+
+
+def finish(child: int) -> int:
+    """Wait for a child; its status as a shell reports it."""
+    _, status = os.waitpid(child, 0)
+    code = os.waitstatus_to_exitcode(status)
+    return code if code >= 0 else 128 - code
+
+
+def dying_at(number: int, *, after: bool, work: Work) -> object:
+    """Do the work and be killed at one of its calls of `os.fsync` and `os.replace`."""
+
+    def die(call: int) -> None:
+        if call == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    watch(die, after=after)
+    return work()
+
+
+def watch(told: Callable[[int], None], *, after: bool = False) -> list[str]:
+    """Call `told` with the number of every `os.fsync` and `os.replace`; return the list of them."""
+    calls: list[str] = []
+
+    def watched(name: str, real: Callable[..., object]) -> Callable[..., object]:
+        def call(*given: object, **named: object) -> object:
+            number = len(calls)
+            calls.append(name)
+            if not after:
+                told(number)
+            answer = real(*given, **named)
+            if after:
+                told(number)
+            return answer
+
+        return call
+
+    os.fsync = watched("fsync", os.fsync)
+    os.replace = watched("replace", os.replace)
+    return calls
+
+
+def weights(run: Path) -> bytes:
+    return (run / "model.alld" / "model.safetensors").read_bytes()
+
+
+def predictions(folder: Path) -> list[bytes]:
+    return (folder / "evaluation" / "predictions.csv").read_bytes().splitlines()
