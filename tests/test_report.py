@@ -19,6 +19,7 @@ from PIL import Image
 from alld.evaluation import report
 from alld.evaluation.facts import as_html, as_markdown, as_text, look_up
 from alld.evaluation.report import render_card, render_page
+from alld.evaluation.result import run_material
 from alld.inference.predictor import Prediction
 from alld.stats.metrics import Confusion, Metric, accuracy
 
@@ -66,7 +67,7 @@ def all_wrong(facts: Facts, predictions: Sequence[Prediction]) -> tuple[Facts, l
 
 
 def rendered(facts: Facts, predictions: Sequence[Prediction], labels: Sequence[int]) -> Page:
-    return Page(render_page(facts, predictions, labels, []))
+    return Page(render_page(run_material(facts, predictions, labels, [])))
 
 
 def test_every_number_of_the_page_is_that_of_the_file(
@@ -217,7 +218,7 @@ def test_an_undefined_metric_is_its_reason_and_never_0(
         page.text.count(f"undefined: {reason}") == 4
     )  # in the verdict and three times in the table
     assert page.text.count("Not drawn: one class only") == 2
-    card = render_card(alone)
+    card = render_card(run_material(alone, predictions, [0] * len(predictions), []))
     assert f"| Sensitivity | undefined: {reason} |" in card
 
 
@@ -291,12 +292,12 @@ def test_texts_from_outside_stay_text(
     named = [Prediction(**{**vars(predictions[0]), "path": str(file)}), *predictions[1:]]
     wrong, labels = all_wrong(deepcopy(facts), named)
     wrong["title"] = wrong["data"]["groups"] = wrong["model"]["arch"] = f"</title>{HOSTILE}"
-    page = Page(render_page(wrong, named, labels, []))
+    page = rendered(wrong, named, labels)
     assert not [name for _, name, _ in page.attributes if name.startswith("on")]
     assert len(page.values("src")) == len(page.values("src", "img")) == 8
     assert "<img src=x" not in page.html
     assert HOSTILE.replace("\u202e", "\\u202e") in page.files
-    card = render_card(wrong)
+    card = render_card(run_material(wrong, named, labels, []))
     assert not re.search(r"(?<!\\)<img", card)
 
 

@@ -9,7 +9,7 @@ from alld import NOTICE
 from alld.data.manifest import LABEL_NAMES
 from alld.evaluation.out_of_fold import HeldOut, Spread
 from alld.evaluation.result import TITLES, format_metric
-from alld.evaluation.verdict import first_weights, origin
+from alld.evaluation.verdict import origin, random_weights
 from alld.files import new_folder, write_csv, write_json, write_text
 from alld.stats.metrics import Metric
 
@@ -55,6 +55,7 @@ class CrossValidation:
             "unit": "cell image",
             "positive_class": "blast",
             "plan": self.plan,
+            "model": {"initial_weights": self.plan["initial_weights"]},
             "data": self.data,
             "metrics": _as_dicts(self.metrics),
             "per_repeat": [_as_dicts(metrics) for metrics in self.per_repeat],
@@ -99,8 +100,8 @@ def caveats(result: CrossValidation) -> list[str]:
             f"{data['torn_groups']} groups of same cells or overlapping crops are tested in more "
             f"than one fold of this {plan['split']} split, which flatters the numbers."
         )
-    told = origin(synthetic=result.synthetic, name=data["name"])
-    return [*sentences, *told, *first_weights(plan["initial_weights"])]
+    facts = result.as_dict()
+    return [*sentences, *origin(facts), *random_weights(facts)]
 
 
 def markdown(result: CrossValidation) -> str:
