@@ -5,7 +5,7 @@ import json
 import shutil
 import signal
 from pathlib import Path
-from statistics import stdev
+from statistics import fmean, stdev
 
 import numpy as np
 import pytest
@@ -216,6 +216,11 @@ def test_pooling_takes_the_mean_of_the_repeats() -> None:
     assert pooled["sensitivity"].value == 1
     assert pooled["accuracy"].k is None
     assert pooled["accuracy"].n == 4
+    assert pooled["sensitivity"].n == pooled["specificity"].n == 2
+    by_hand = [fmean(errors) for errors in ([0.1, 0.6, 0.3, 0.1], [0.1, 0.2, 0.3, 0.1])]
+    assert pooled["ece"].value == pytest.approx(fmean(by_hand))  # each alone in its bin
+    assert pooled["ece"].ci_low is None
+    assert pooled["ece"].reason
     alone = pooled_metrics([first], draws=100)
     assert (alone["accuracy"].k, alone["accuracy"].n) == (3, 4)
     spread = training_spread([metrics_of_repeat(rows, 100) for rows in (first, second)])
