@@ -32,14 +32,6 @@ def settings(drawn_set: Path, **changed: object) -> Config:
     return load_config(options={**SMALL, **tiny, **dotted})
 
 
-@pytest.fixture(scope="module")
-def validated(drawn_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One finished cross-validation: two folds, two repeats."""
-    folder = tmp_path_factory.mktemp("cv") / "whole"
-    crossval(settings(drawn_set), FOLDS, REPEATS, folder)
-    return folder
-
-
 def rows_of(folder: Path) -> list[dict[str, str]]:
     with open(folder / "evaluation" / "predictions.csv", newline="") as file:
         return list(csv.DictReader(file))

@@ -54,6 +54,42 @@ class Spread:
     reason: str | None = None
 
 
+@dataclass(frozen=True)
+class Missed:
+    """An image that at least one repeat misjudged; `times` is how many did."""
+
+    path: str
+    sha256: str
+    label: str
+    times: int
+    lowest: float  # P(blast) over all repeats
+    highest: float
+
+
+def missed_images(rows: Sequence[HeldOut]) -> tuple[Missed, ...]:
+    """Each misjudged image once: those that most repeats misjudge first, then the surest."""
+    of_image: dict[str, list[HeldOut]] = {}
+    for row in rows:
+        of_image.setdefault(row.path, []).append(row)
+    ranked = []
+    for own in of_image.values():
+        distances = [abs(row.probability - row.threshold) for row in own if _wrong(row)]
+        if distances:
+            ranked.append((len(distances), fmean(distances), own))
+    ranked.sort(key=lambda found: found[:2], reverse=True)
+    return tuple(_missed(own, times) for times, _, own in ranked)
+
+
+def _wrong(row: HeldOut) -> bool:
+    return row.verdict != row.label
+
+
+def _missed(rows: Sequence[HeldOut], times: int) -> Missed:
+    probabilities = [row.probability for row in rows]
+    first, label = rows[0], LABEL_NAMES[rows[0].label]
+    return Missed(first.path, first.sha256, label, times, min(probabilities), max(probabilities))
+
+
 def read_fold(run: Path, repeat: int, fold: int) -> list[HeldOut]:
     """The test images of one evaluated fold.
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import matplotlib
@@ -22,6 +23,7 @@ from alld.stats.ranking import roc_curve
 
 # Okabe and Ito's palette: told apart by colour-blind readers, and in grey by their lightness.
 BLUE, ORANGE, GREY, INK = "#0072B2", "#D55E00", "#8a8f98", "#20242b"
+STAMP_WIDTH = 100  # characters of 7.5 points that the narrowest picture holds
 STYLE: dict[Any, Any] = {
     "font.size": 12,
     "axes.titlesize": 14,
@@ -55,9 +57,9 @@ def _figure(path: Path, material: Material, inches: tuple[float, float]) -> Iter
         FigureCanvasAgg(figure)
         yield figure.add_subplot()
         synthetic = material.facts["synthetic"]
+        stamp = as_text(material.words.stamp, material.facts)
         figure.supxlabel(
-            f"{'SYNTHETIC · ' if synthetic else ''}{as_text(material.words.stamp, material.facts)}"
-            " · research use only",
+            fill(f"{'SYNTHETIC · ' if synthetic else ''}{stamp} · research use only", STAMP_WIDTH),
             fontsize=7.5,
             color=ORANGE if synthetic else GREY,
         )

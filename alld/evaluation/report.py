@@ -16,7 +16,7 @@ from alld.evaluation.charts import SHEET, loss_chart, pr_chart, reliability_char
 from alld.evaluation.facts import as_html, as_markdown, look_up, marked
 from alld.evaluation.guidelines import SOURCES
 from alld.evaluation.material import Material
-from alld.evaluation.result import title_of
+from alld.evaluation.result import PROPORTIONS, title_of
 from alld.evaluation.thumbnails import mistakes
 from alld.evaluation.verdict import source
 from alld.evaluation.words import Words
@@ -24,7 +24,6 @@ from alld.files import write_text
 
 PAGE, CARD = "report.html", "model_card.md"
 MOST_MISTAKES = 24  # shown; each costs 50 kB
-PROPORTIONS = ("accuracy", "sensitivity", "specificity")
 
 
 def write_report(folder: Path, material: Material) -> None:

@@ -28,6 +28,7 @@ TITLES = {
     "ppv": "PPV",
     "npv": "NPV",
 }
+PROPORTIONS = ("accuracy", "sensitivity", "specificity")
 _AT = "_at_"
 TABLE_COLUMNS = ("metric", "value", "k", "n", "ci_low", "ci_high", "method", "reason")
 

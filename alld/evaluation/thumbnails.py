@@ -57,5 +57,6 @@ def _mistake(one: Misjudged) -> Mistake:
     try:
         picture = thumbnail(one.file, one.sha256)
     except ImageError as failure:
-        error = one_line(str(failure).removeprefix(f"{one.file}: "))
+        # Every reason begins with the path, whose odd letters the decoder may have replaced.
+        error = one_line(str(failure)[len(f"{one.file}: ") :])
     return Mistake(one_line(one.name), one.label, one.verdict, one.lines, picture, error)
