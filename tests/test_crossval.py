@@ -252,6 +252,8 @@ def test_the_command_says_what_it_found(
     again = capsys.readouterr()
     assert "run 1 of 2" not in again.err
     assert "SYNTHETIC: efficientnet_lite0, grouped 2-fold" in again.out
+    assert f"read it in a browser: {out / 'evaluation' / 'report.html'}" in again.err
+    assert (out / "evaluation" / "report.html").is_file()
 
 
 @pytest.mark.parametrize(

@@ -345,9 +345,9 @@ def area_under(points: str) -> float:
     return float(np.sum(np.diff(x) * (y[1:] + y[:-1]) / 2))
 
 
-def test_the_pictures_are_those_of_a_run(repeated: Written, run_folder: Path) -> None:
+def test_the_pictures_are_those_of_a_run(written: Written, run_folder: Path) -> None:
     """Confusion, ROC and losses under the same names; no word is cut off at an edge."""
-    pictures = sorted(repeated.folder.glob("*.png"))
+    pictures = sorted(written.folder.glob("*.png"))
     runs = sorted((run_folder / "evaluation").glob("*.png"))
     assert [path.name for path in pictures] == [path.name for path in runs]
     for path in pictures:

@@ -98,7 +98,7 @@ def _score(facts: Facts) -> str:
     ends = interval(facts, "metrics.accuracy")
     if _repeated(facts):
         return f"{{metrics.accuracy.value:percent}} right ({ends})"
-    return f"{{metrics.accuracy.k}} of {{metrics.accuracy.n}} cell images right ({ends})"
+    return f"{{metrics.accuracy.k}} of {{metrics.accuracy.n}} images right ({ends})"
 
 
 def _accuracy(facts: Facts) -> list[str]:

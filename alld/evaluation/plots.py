@@ -56,14 +56,20 @@ def _figure(path: Path, material: Material, inches: tuple[float, float]) -> Iter
         figure = Figure(figsize=inches, dpi=160, layout="constrained")
         FigureCanvasAgg(figure)
         yield figure.add_subplot()
-        synthetic = material.facts["synthetic"]
-        stamp = as_text(material.words.stamp, material.facts)
         figure.supxlabel(
-            fill(f"{'SYNTHETIC · ' if synthetic else ''}{stamp} · research use only", STAMP_WIDTH),
+            _stamp(material),
             fontsize=7.5,
-            color=ORANGE if synthetic else GREY,
+            color=ORANGE if material.facts["synthetic"] else GREY,
         )
         figure.savefig(path, metadata={"Software": None})
+
+
+def _stamp(material: Material) -> str:
+    """The last line, broken between its parts where the narrowest picture could not hold it."""
+    mark = "SYNTHETIC · " if material.facts["synthetic"] else ""
+    line = f"{mark}{as_text(material.words.stamp, material.facts)} · research use only"
+    parts = (part.replace(" ", "\u00a0") for part in line.split(" · "))
+    return fill(" · ".join(parts), STAMP_WIDTH)
 
 
 def _draw_confusion(axes: Axes, material: Material) -> None:

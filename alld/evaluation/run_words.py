@@ -15,9 +15,10 @@ from alld.evaluation.words import Facts, Item, Themes, Words, estimate, interval
 
 def words(facts: Facts) -> Words:
     """All of it; `facts` is the content of its metrics.json."""
-    right = "{metrics.accuracy.k} of {metrics.accuracy.n} cell images"
+    part = "{metrics.accuracy.k} of {metrics.accuracy.n}"
     return Words(
-        headline=f"{right} were judged as labelled: {{metrics.accuracy.value:percent}}, interval "
+        headline=f"{part} cell images were judged as labelled: "
+        f"{{metrics.accuracy.value:percent}}, interval "
         f"{interval(facts, 'metrics.accuracy')} ({{metrics.accuracy.method}})",
         supports=supports(facts),
         limits=limits(facts),
@@ -26,7 +27,7 @@ def words(facts: Facts) -> Words:
         curve="model",
         point="threshold {model.threshold:plain}",
         tally="Rows: what the label says. Columns: what the model says.",
-        score=f"{right} right ({interval(facts, 'metrics.accuracy')})",
+        score=f"{part} images right ({interval(facts, 'metrics.accuracy')})",
         says="the model says",
         bins="Images by P(blast); each bin holds its lower end.",
         mistakes=wrong_verdicts(facts),
