@@ -85,10 +85,7 @@ def roc_chart(tests: Sequence[Scored], curve: str, point: str) -> Chart:
             _line("chance", [(0, 0), (1, 1)]),
             *(_line("curve", zip(fpr, tpr, strict=True)) for fpr, tpr in curves),
         ),
-        dots=tuple(
-            _dot("point", c.false_positive / c.healthy, c.true_positive / c.blast)
-            for c in (test.counts for test in tests)
-        ),
+        dots=tuple(_dot("point", *test.roc_point) for test in tests),
         legend=(("curve", curve), ("point", point), ("chance", "chance")),
     )
 

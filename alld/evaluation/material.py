@@ -25,6 +25,12 @@ class Scored:
         """Right and wrong verdicts of both classes."""
         return confusion(self.y_true, self.verdicts)
 
+    @property
+    def roc_point(self) -> tuple[float, float]:
+        """1 - specificity and sensitivity of the verdicts; both classes must be there."""
+        counts = self.counts
+        return counts.false_positive / counts.healthy, counts.true_positive / counts.blast
+
 
 @dataclass(frozen=True)
 class Misjudged:

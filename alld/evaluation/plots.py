@@ -113,12 +113,8 @@ def _draw_roc(axes: Axes, material: Material) -> None:
         return
     for fpr, tpr in curves:
         axes.plot(fpr, tpr, color=BLUE, linewidth=2.5 / len(curves) ** 0.5, clip_on=False)
-    points = [
-        (c.false_positive / c.healthy, c.true_positive / c.blast)
-        for c in (test.counts for test in material.tests)
-    ]
     axes.plot(
-        *zip(*points, strict=True),
+        *zip(*(test.roc_point for test in material.tests), strict=True),
         marker="o",
         markersize=10,
         color=ORANGE,
