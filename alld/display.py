@@ -250,7 +250,7 @@ def print_crossval(result: "CrossValidation") -> None:
     """Both spreads, the folds under `--verbose`, the caveats, and where it all lies."""
     from alld.evaluation.crossval_result import HEADINGS, caveats, fold_rows, readable_rows
 
-    table = Table(title=result.title)
+    table = Table(title=result.marked_title)
     for heading in HEADINGS:
         table.add_column(heading, justify="left" if heading == HEADINGS[0] else "right")
     for row in readable_rows(result):
@@ -261,6 +261,7 @@ def print_crossval(result: "CrossValidation") -> None:
     for sentence in (*caveats(result), NOTICE):
         output.print(f"- {sentence}", markup=False)
     output.print(f"evaluation: {result.folder}", markup=False)
+    say(f"read it in a browser: {result.report}")
 
 
 def fold_line(fold: "Fold", number: int, of: int, seconds_left: float | None) -> str:

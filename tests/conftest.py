@@ -67,6 +67,17 @@ def run_folder(small_config: Config, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.fixture(scope="session")
+def validated(drawn_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished cross-validation: two folds, two repeats, one epoch each. Read only."""
+    from alld.evaluation.crossval import crossval
+
+    folder = tmp_path_factory.mktemp("cv") / "whole"
+    tiny = {"train.frozen_epochs": 1, "train.epochs": 0, "data.root": drawn_set}
+    crossval(load_config(options={**SMALL, **tiny}), folds=2, repeats=2, out=folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def real_set() -> Path:
     """The folder of the real ALL-IDB2; the test is skipped where it is not."""
     places = [os.environ.get("ALLD_REAL_DATA"), REPOSITORY.parent / "shared" / "data"]

@@ -12,6 +12,10 @@ from typing import Any
 VOID = {"meta", "img", "br", "line", "polyline", "circle"}
 # Numbers there are no results: axes, file names, reasons of the decoder, citations, the style.
 NOT_READ = {"tick", "file", "gone", "reason", "cite"}
+# Fields that may be written in percent without saying so: their neighbour does.
+IN_POINTS = ("ci_low", ".low", ".sd")
+# The only digits that may stand in a page without being looked up.
+CONSTANTS = re.compile("95\u00a0%|ALL-IDB[12]")
 
 
 @dataclass
@@ -96,7 +100,7 @@ def fact(facts: Any, path: str) -> Any:
 def shows(text: str, value: Any, *, low: bool = False) -> bool:
     """Whether a text is that value, or that number rounded to the digits shown.
 
-    `low`: it is the lower end of an interval, as in "87.0 to 98.9 %", and may be in percent too.
+    `low`: it is one of `IN_POINTS`, as in "87.0 to 98.9 %", and may be in percent too.
     """
     if isinstance(value, str):
         return text == value or (len(text) >= 12 and value.startswith(text))
@@ -107,3 +111,47 @@ def shows(text: str, value: Any, *, low: bool = False) -> bool:
     percent = abs(shown - Decimal(value) * 100) <= half
     plain = abs(shown - Decimal(value)) <= half
     return percent if text.endswith("%") else plain or (low and percent)
+
+
+def check_numbers(page: Page, facts: Any) -> None:
+    """Each marked element holds the full value of its field and shows it, rounded at most."""
+    whole = {**facts, "shown": len(page.values("src", "img"))}
+    assert len(page.marked) > 100
+    for marked in page.marked:
+        value = fact(whole, marked.field)
+        assert shows(marked.text, value, low=marked.field.endswith(IN_POINTS)), marked
+        if marked.value is not None:
+            assert marked.value == (value if isinstance(value, str) else json.dumps(value)), marked
+
+
+def check_nothing_loose(page: Page) -> None:
+    """Outside marked elements there is no digit but those of a few constant words."""
+    for text in page.loose:
+        assert not re.search(r"\d", CONSTANTS.sub("", text)), text
+
+
+def check_self_contained(page: Page) -> None:
+    """Links lead into the page, pictures are in it, and its policy forbids the rest."""
+    assert "://" not in page.html
+    assert not re.search(r"@import|url\(|<script|<link|<iframe", page.html)
+    assert all(target.startswith("#") for target in page.values("href"))
+    assert all(source.startswith("data:image/png;base64,") for source in page.values("src"))
+    assert {target[1:] for target in page.values("href")} <= set(page.values("id"))
+    assert "default-src 'none'; img-src data:; style-src 'unsafe-inline'" in page.values("content")
+
+
+def check_marks(page: Page) -> None:
+    """Drawn images are called so in title, banner and source; the notice is at both ends."""
+    assert "<title>SYNTHETIC: " in page.html
+    assert "SYNTHETIC: the images are drawn" in page.text
+    assert "SYNTHETIC images named as in ALL-IDB2" in page.text
+    notice = "Not a medical device, not for diagnosis."
+    assert page.text.count(notice) == 2
+    assert page.html.index(notice) < page.html.index("<h1>")
+    assert page.html.rindex(notice) > page.html.index("</main>")
+
+
+def metric_fields(name: str, metric: Mapping[str, Any]) -> set[str]:
+    """The fields of a metric that its page must show; a reason where there is no interval."""
+    keys = {"value", "k", "n", "ci_low", "ci_high", "method", "reason"}
+    return {f"metrics.{name}.{key}" for key in keys if metric.get(key) is not None}

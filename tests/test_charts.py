@@ -14,11 +14,13 @@ from alld.evaluation.charts import (
     reliability_chart,
     roc_chart,
 )
+from alld.evaluation.material import Scored
 from alld.stats.ranking import pr_auc, roc_auc
 
 Y_TRUE = [1, 1, 1, 0, 0, 0]
 Y_PROB = [0.9, 0.6, 0.4, 0.7, 0.4, 0.1]
-COUNTS = {"true_positive": 2, "false_negative": 1, "true_negative": 2, "false_positive": 1}
+TEST = Scored(Y_TRUE, Y_PROB, [int(p >= 0.5) for p in Y_PROB])  # one of each class is wrong
+NAMES = ("model", "threshold")
 
 
 def area(line: Line) -> float:
@@ -31,14 +33,14 @@ def area(line: Line) -> float:
 
 def test_the_areas_drawn_are_the_areas_told() -> None:
     """Under the ROC curve and under the steps of precision."""
-    roc, pr = (chart(Y_TRUE, Y_PROB, COUNTS) for chart in (roc_chart, pr_chart))
+    roc, pr = (chart([TEST], *NAMES) for chart in (roc_chart, pr_chart))
     assert area(roc.lines[1]) == pytest.approx(roc_auc(Y_TRUE, Y_PROB), abs=2e-3)
     assert area(pr.lines[1]) == pytest.approx(pr_auc(Y_TRUE, Y_PROB), abs=2e-3)
 
 
 def test_the_threshold_lies_on_both_curves() -> None:
     """Two of three blasts found, one of three healthy cells called blast, by hand."""
-    (roc,), (pr,) = (chart(Y_TRUE, Y_PROB, COUNTS).dots for chart in (roc_chart, pr_chart))
+    (roc,), (pr,) = (chart([TEST], *NAMES).dots for chart in (roc_chart, pr_chart))
     assert (roc.x, roc.y) == pytest.approx((LEFT + (RIGHT - LEFT) / 3, BOTTOM - 160), abs=0.06)
     assert (pr.x, pr.y) == pytest.approx((RIGHT - (RIGHT - LEFT) / 3, BOTTOM - 160), abs=0.06)
 
@@ -46,15 +48,14 @@ def test_the_threshold_lies_on_both_curves() -> None:
 def test_one_class_is_not_drawn() -> None:
     """The reason takes the place of a curve that does not exist."""
     for chart in (roc_chart, pr_chart):
-        drawn = chart([1, 1], [0.2, 0.9], {**COUNTS, "true_negative": 0, "false_positive": 0})
+        drawn = chart([Scored([1, 1], [0.2, 0.9], [0, 1])], *NAMES)
         assert drawn.reason == "one class only: all 2 images are blasts"
         assert not drawn.lines
 
 
 def test_a_model_that_calls_nothing_blast_has_no_precision() -> None:
     """0/0 is no point of the curve."""
-    none = {"true_positive": 0, "false_negative": 3, "true_negative": 3, "false_positive": 0}
-    assert pr_chart(Y_TRUE, Y_PROB, none).dots == ()
+    assert pr_chart([Scored(Y_TRUE, Y_PROB, [0] * 6)], *NAMES).dots == ()
 
 
 def test_a_bin_is_a_dot_with_its_interval() -> None:

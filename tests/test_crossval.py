@@ -5,7 +5,7 @@ import json
 import shutil
 import signal
 from pathlib import Path
-from statistics import stdev
+from statistics import fmean, stdev
 
 import numpy as np
 import pytest
@@ -30,14 +30,6 @@ def settings(drawn_set: Path, **changed: object) -> Config:
     tiny = {"train.frozen_epochs": 1, "train.epochs": 0, "data.root": drawn_set}
     dotted = {key.replace("__", "."): value for key, value in changed.items()}
     return load_config(options={**SMALL, **tiny, **dotted})
-
-
-@pytest.fixture(scope="module")
-def validated(drawn_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One finished cross-validation: two folds, two repeats."""
-    folder = tmp_path_factory.mktemp("cv") / "whole"
-    crossval(settings(drawn_set), FOLDS, REPEATS, folder)
-    return folder
 
 
 def rows_of(folder: Path) -> list[dict[str, str]]:
@@ -216,6 +208,11 @@ def test_pooling_takes_the_mean_of_the_repeats() -> None:
     assert pooled["sensitivity"].value == 1
     assert pooled["accuracy"].k is None
     assert pooled["accuracy"].n == 4
+    assert pooled["sensitivity"].n == pooled["specificity"].n == 2
+    by_hand = [fmean(errors) for errors in ([0.1, 0.6, 0.3, 0.1], [0.1, 0.2, 0.3, 0.1])]
+    assert pooled["ece"].value == pytest.approx(fmean(by_hand))  # each alone in its bin
+    assert pooled["ece"].ci_low is None
+    assert pooled["ece"].reason
     alone = pooled_metrics([first], draws=100)
     assert (alone["accuracy"].k, alone["accuracy"].n) == (3, 4)
     spread = training_spread([metrics_of_repeat(rows, 100) for rows in (first, second)])
@@ -255,6 +252,8 @@ def test_the_command_says_what_it_found(
     again = capsys.readouterr()
     assert "run 1 of 2" not in again.err
     assert "SYNTHETIC: efficientnet_lite0, grouped 2-fold" in again.out
+    assert f"read it in a browser: {out / 'evaluation' / 'report.html'}" in again.err
+    assert (out / "evaluation" / "report.html").is_file()
 
 
 @pytest.mark.parametrize(

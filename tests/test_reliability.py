@@ -75,6 +75,24 @@ def test_curve_by_hand() -> None:
     assert (last.low, last.high, last.mean_probability, last.observed) == (0.9, 1.0, 1.0, 1.0)
 
 
+def test_predictions_of_one_group_are_one_witness() -> None:
+    """Three of four predictions, of two groups: the share stays, its interval is that of two."""
+    (point,) = reliability_curve(
+        [1, 1, 1, 0], [0.71, 0.72, 0.73, 0.74], groups=["a", "a", "b", "b"]
+    )
+    wide = wilson(1.5, 2)
+    assert (point.k, point.n, point.observed) == (3, 4, 0.75)
+    assert (point.ci_low, point.ci_high) == (wide.low, wide.high)
+    assert wide.high - wide.low > wilson(3, 4).high - wilson(3, 4).low
+
+
+def test_groups_of_one_image_leave_the_curve_as_it_is() -> None:
+    """And a number of names other than that of the images is refused."""
+    assert reliability_curve(Y_TRUE, Y_PROB, groups=range(6)) == reliability_curve(Y_TRUE, Y_PROB)
+    with pytest.raises(ValueError, match="6 and 5"):
+        reliability_curve(Y_TRUE, Y_PROB, groups=range(5))
+
+
 def test_every_edge_belongs_to_the_bin_that_it_begins() -> None:
     """0, 0.1, ..., 0.9 begin a bin each, in spite of rounding; 1 is in the last."""
     edges = [i / 10 for i in range(11)]

@@ -6,8 +6,8 @@ from math import sqrt
 from typing import Any
 
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import ArrayLike
 
+from alld.evaluation.material import History, Scored
 from alld.stats.intervals import UndefinedMetric
 from alld.stats.ranking import pr_curve, roc_curve
 
@@ -21,7 +21,6 @@ SHEET = {
     "top": TOP,
     "bottom": BOTTOM,
 }
-History = Sequence[Mapping[str, str]]  # the rows of history.csv
 
 
 @dataclass(frozen=True)
@@ -68,48 +67,62 @@ class Chart:
     reason: str | None = None
 
 
-def roc_chart(y_true: ArrayLike, y_prob: ArrayLike, counts: Mapping[str, int]) -> Chart:
-    """Sensitivity over 1 - specificity; `counts` are those of the confusion, for the threshold."""
+def roc_chart(tests: Sequence[Scored], curve: str, point: str) -> Chart:
+    """Sensitivity over 1 - specificity: a curve for each test, with a dot where its verdicts are.
+
+    `curve` and `point` are their names in the legend, sentences with fields.
+    """
     title = "ROC curve"
     try:
-        fpr, tpr, _ = roc_curve(y_true, y_prob)
+        curves = [roc_curve(test.y_true, test.y_prob)[:2] for test in tests]
     except UndefinedMetric as undefined:
         return Chart("roc", title, reason=str(undefined))
-    at = (
-        counts["false_positive"] / (counts["false_positive"] + counts["true_negative"]),
-        counts["true_positive"] / (counts["true_positive"] + counts["false_negative"]),
-    )
     return _unit_chart(
         "roc",
         title,
         ("healthy cells called blast", "blasts found"),
-        lines=(_line("chance", [(0, 0), (1, 1)]), _line("curve", zip(fpr, tpr, strict=True))),
-        dots=(_dot("point", *at),),
-        legend=(("curve", "model"), ("point", "its threshold"), ("chance", "chance")),
+        lines=(
+            _line("chance", [(0, 0), (1, 1)]),
+            *(_line("curve", zip(fpr, tpr, strict=True)) for fpr, tpr in curves),
+        ),
+        dots=tuple(_dot("point", *test.roc_point) for test in tests),
+        legend=(("curve", curve), ("point", point), ("chance", "chance")),
     )
 
 
-def pr_chart(y_true: ArrayLike, y_prob: ArrayLike, counts: Mapping[str, int]) -> Chart:
-    """Precision over sensitivity, as the steps whose area is the average precision."""
+def pr_chart(tests: Sequence[Scored], curve: str, point: str) -> Chart:
+    """Precision over sensitivity, as the steps whose area is the average precision.
+
+    `curve` and `point` as in `roc_chart`.
+    """
     title = "Precision and recall"
     try:
-        recall, precision, _ = pr_curve(y_true, y_prob)
+        curves = [_precision_steps(test) for test in tests]
     except UndefinedMetric as undefined:
         return Chart("pr", title, reason=str(undefined))
-    found, missed = counts["true_positive"], counts["false_negative"]
-    called = found + counts["false_positive"]
-    share = (found + missed) / sum(counts.values())
-    steps: list[tuple[float, float]] = []
-    for before, here, height in zip([0.0, *recall[:-1]], recall, precision, strict=True):
-        steps += [(before, height), (here, height)]
+    counts = [test.counts for test in tests]
+    share = counts[0].blast / counts[0].n
     return _unit_chart(
         "pr",
         title,
         ("blasts found", "blasts among those called blast"),
-        lines=(_line("chance", [(0, share), (1, share)]), _line("curve", steps)),
-        dots=(_dot("point", found / (found + missed), found / called),) if called else (),
-        legend=(("curve", "model"), ("point", "its threshold"), ("chance", "share of blasts")),
+        lines=(
+            _line("chance", [(0, share), (1, share)]),
+            *(_line("curve", steps) for steps in curves),
+        ),
+        dots=tuple(
+            _dot("point", c.true_positive / c.blast, c.true_positive / called)
+            for c in counts
+            if (called := c.true_positive + c.false_positive)
+        ),
+        legend=(("curve", curve), ("point", point), ("chance", "share of blasts")),
     )
+
+
+def _precision_steps(test: Scored) -> list[tuple[float, float]]:
+    recall, precision, _ = pr_curve(test.y_true, test.y_prob)
+    pairs = zip([0.0, *recall[:-1]], recall, precision, strict=True)
+    return [(x, height) for before, here, height in pairs for x in (before, here)]
 
 
 def reliability_chart(points: Sequence[Mapping[str, Any]]) -> Chart:
@@ -134,7 +147,7 @@ def reliability_chart(points: Sequence[Mapping[str, Any]]) -> Chart:
             )
             for point in points
         ),
-        legend=(("bin", "images of one bin"), ("chance", "calibrated")),
+        legend=(("bin", "one bin"), ("chance", "calibrated")),
     )
 
 
@@ -154,7 +167,7 @@ def loss_chart(histories: Sequence[History]) -> Chart:
         for kind, column in (("train", "train_loss"), ("curve", "valid_loss"))
     ]
     legend = [("train", "training"), ("curve", "validation")]
-    frozen = _frozen_epochs(histories[0])
+    frozen = frozen_epochs(histories[0])
     if frozen:
         ends = [(frozen + 0.5, 0.0), (frozen + 0.5, highest or 1)]
         lines.insert(0, _line("rule", ends, x_axis, y_axis))
@@ -171,7 +184,7 @@ def loss_chart(histories: Sequence[History]) -> Chart:
     )
 
 
-def _frozen_epochs(history: History) -> int:
+def frozen_epochs(history: History) -> int:
     """The epochs of the first phase, 0 where there is no other."""
     count = sum(row["phase"] == history[0]["phase"] for row in history)
     return count if count < len(history) else 0

@@ -4,30 +4,22 @@ A fold is an ordinary run whose `split.folds` and `split.fold` say which one it 
 resumed and evaluated like any other. What is finished is never done again.
 """
 
-import json
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from alld.config import Config, parse_config
 from alld.data.groups import load_groups
-from alld.data.manifest import class_counts
 from alld.data.sources import load_manifest
 from alld.data.splits import make_split
 from alld.errors import ConfigError, Interrupted, RunError
 from alld.evaluation.crossval_result import CrossValidation, write_crossval
 from alld.evaluation.evaluate import evaluate
-from alld.evaluation.folds import PLAN, Fold, plan_folds, read_plan, rows_of
-from alld.evaluation.out_of_fold import (
-    HeldOut,
-    metrics_of_repeat,
-    pooled_metrics,
-    training_spread,
-)
+from alld.evaluation.folds import PLAN, Fold, plan_folds, read_plan
+from alld.evaluation.pool import pool
 from alld.files import write_json
 from alld.stats.metrics import Metric
 from alld.training.live import live
@@ -141,60 +133,6 @@ def _fold_config(config: Config, folds: int, repeat: int, fold: int) -> Config:
     settings["seed"] = config.seed + repeat - 1
     settings["split"] |= {"seed": config.split_seed + repeat - 1, "folds": folds, "fold": fold}
     return parse_config(settings, f"--folds {folds}")
-
-
-def pool(
-    folder: Path, plan: dict[str, Any], config: Config, cells: Sequence[Fold]
-) -> CrossValidation:
-    """Read every fold's test images back and measure them together.
-
-    Raises:
-        RunError: a fold is missing, or was made from other images than the plan says.
-    """
-    rows = [row for cell in cells for row in rows_of(cell, plan["fingerprint"])]
-    numbers = range(1, plan["repeats"] + 1)
-    repeats = [[row for row in rows if row.repeat == number] for number in numbers]
-    draws = config.evaluate.bootstrap_draws
-    per_repeat = tuple(metrics_of_repeat(some, draws) for some in repeats)
-    first = Run(cells[0].folder).info
-    return CrossValidation(
-        folder=folder / "evaluation",
-        plan={
-            "arch": config.model.arch,
-            "initial_weights": _initial_weights(cells[0].folder),
-            "folds": plan["folds"],
-            "repeats": plan["repeats"],
-            "seed": config.seed,
-            "split": config.split.kind,
-            "split_seed": config.split_seed,
-        },
-        data={
-            "name": first["data"]["name"],
-            "fingerprint": plan["fingerprint"],
-            "synthetic": first["data"]["synthetic"],
-            "images": class_counts([row.label for row in repeats[0]]),
-            "groups": len({row.group for row in repeats[0]}),
-            "groups_source": first["groups"],
-            "torn_groups": _torn(repeats[0]),
-        },
-        metrics=pooled_metrics(repeats, draws),
-        per_repeat=per_repeat,
-        spread=training_spread(per_repeat),
-        rows=tuple(rows),
-    )
-
-
-def _torn(rows: Sequence[HeldOut]) -> int:
-    """Groups that are tested in more than one fold: their cells trained the model that tests."""
-    folds_of: dict[str, set[int]] = {}
-    for row in rows:
-        folds_of.setdefault(row.group, set()).add(row.fold)
-    return sum(len(folds) > 1 for folds in folds_of.values())
-
-
-def _initial_weights(run: Path) -> str:
-    facts = json.loads((run / "evaluation" / "metrics.json").read_bytes())
-    return str(facts["model"]["initial_weights"])
 
 
 def _default_folder(arch: str) -> Path:

@@ -1,76 +1,174 @@
 """What a cross-validation found, and how a person reads it: two spreads, apart, and the caveats."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from alld import NOTICE
 from alld.data.manifest import LABEL_NAMES
-from alld.evaluation.out_of_fold import HeldOut, Spread
-from alld.evaluation.result import TITLES, format_metric
-from alld.evaluation.verdict import first_weights, origin
+from alld.evaluation.crossval_words import limits, words
+from alld.evaluation.facts import as_text
+from alld.evaluation.material import History, Material, Misjudged, Scored, short_names
+from alld.evaluation.out_of_fold import HeldOut, Missed, Spread
+from alld.evaluation.plots import draw_plots
+from alld.evaluation.report import write_report
+from alld.evaluation.result import PROPORTIONS, TITLES, format_metric
 from alld.files import new_folder, write_csv, write_json, write_text
-from alld.stats.metrics import Metric
+from alld.stats.metrics import Confusion, Metric, confusion
+from alld.stats.reliability import ReliabilityPoint
 
 ROWS = ("repeat", "fold", "path", "sha256", "group", "label", "probability", "threshold", "verdict")
 TABLE = ("metric", "value", "k", "n", "ci_low", "ci_high", "method", "reason",
          "repeats", "sd", "lowest", "highest")  # fmt: skip
 HEADINGS = ("Metric", "Value", "Counts", "95 % interval (sampling)", "Over repeats (training)")
 FOLD_HEADINGS = ("Repeat", "Fold", "Right", "Blasts found", "Healthy passed")
-PROPORTIONS = ("accuracy", "sensitivity", "specificity")
 
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """What all folds together say; every number counts cell images."""
+    """What all folds together say; every number counts cell images, or says what else."""
 
     folder: Path
+    root: Path  # of the images
     plan: dict[str, Any]
+    model: dict[str, Any]
     data: dict[str, Any]
     metrics: dict[str, Metric]
     per_repeat: tuple[dict[str, Metric], ...]
     spread: dict[str, Spread]
+    folds: tuple[dict[str, Any], ...]
+    reliability: tuple[ReliabilityPoint, ...]
+    background: dict[str, Any]
+    missed: tuple[Missed, ...]
     rows: tuple[HeldOut, ...]
+    histories: tuple[History, ...]
+    provenance: dict[str, Any]
 
     @property
     def title(self) -> str:
         """What was validated, in one line."""
         plan = self.plan
-        mark = "SYNTHETIC: " if self.synthetic else ""
         times = f", {plan['repeats']} repeats" if plan["repeats"] > 1 else ""
         kind = f"{plan['split']} {plan['folds']}-fold cross-validation{times}"
-        return f"{mark}{plan['arch']}, {kind}, seed {plan['seed']}"
+        return f"{plan['arch']}, {kind}, seed {plan['seed']}"
+
+    @property
+    def marked_title(self) -> str:
+        """The title that says SYNTHETIC where it must."""
+        return f"SYNTHETIC: {self.title}" if self.synthetic else self.title
+
+    @property
+    def report(self) -> Path:
+        """The page that shows all of it."""
+        return self.folder / "report.html"
 
     @property
     def synthetic(self) -> bool:
         """The images were drawn, not photographed."""
         return bool(self.data["synthetic"])
 
+    @property
+    def confusion(self) -> Confusion:
+        """Of all predictions; each image has one in each repeat."""
+        return confusion([row.label for row in self.rows], [row.verdict for row in self.rows])
+
     def as_dict(self) -> dict[str, Any]:
         """The content of `metrics.json`."""
         return {
+            "title": self.title,
             "notice": NOTICE,
             "synthetic": self.synthetic,
             "unit": "cell image",
             "positive_class": "blast",
             "plan": self.plan,
+            "model": self.model,
             "data": self.data,
             "metrics": _as_dicts(self.metrics),
             "per_repeat": [_as_dicts(metrics) for metrics in self.per_repeat],
             "training_spread": {name: asdict(spread) for name, spread in self.spread.items()},
+            "folds": list(self.folds),
+            "confusion": asdict(self.confusion),
+            "wrong": sum(row.verdict != row.label for row in self.rows),
+            "missed_images": len(self.missed),
+            "missed": [asdict(image) for image in self.missed],
+            "reliability": [asdict(point) for point in self.reliability],
+            "background": self.background,
+            "provenance": self.provenance,
         }
 
 
 def write_crossval(result: CrossValidation) -> None:
-    """Write `evaluation/`: numbers, tables, out-of-fold predictions; and the groups beside it."""
+    """Write `evaluation/`: numbers, tables, pictures, report; and the groups beside it."""
     groups = {row.path: {"path": row.path, "group": row.group} for row in result.rows}
     write_csv(result.folder.parent / "split.csv", ("path", "group"), groups.values())
+    facts = result.as_dict()
+    material = crossval_material(facts, result.rows, result.root, result.histories)
     with new_folder(result.folder) as folder:
-        write_json(folder / "metrics.json", result.as_dict())
+        write_json(folder / "metrics.json", facts)
         write_csv(folder / "predictions.csv", ROWS, _prediction_rows(result.rows))
         write_csv(folder / "table.csv", TABLE, _table_rows(result))
         write_text(folder / "table.md", markdown(result))
+        draw_plots(folder, material)
+        write_report(folder, material)
+
+
+def crossval_material(
+    facts: Mapping[str, Any],
+    rows: Sequence[HeldOut],
+    root: Path,
+    histories: Sequence[History],
+) -> Material:
+    """What the report and the pictures of a cross-validation are made from.
+
+    Args:
+        facts: the content of metrics.json.
+        rows: the out-of-fold predictions, repeat by repeat.
+        root: the folder of the set, from which rows name their images.
+        histories: the rows of history.csv of each fold.
+    """
+    repeats: dict[int, list[HeldOut]] = {}
+    for row in rows:
+        repeats.setdefault(row.repeat, []).append(row)
+    paths = [row.path for row in rows]
+    names = dict(zip(paths, short_names(paths), strict=True))
+    return Material(
+        layout="crossval",
+        facts=facts,
+        words=words(facts),
+        tests=tuple(map(_scored, repeats.values())),
+        misjudged=tuple(
+            _misjudged(number, image, root, names[image["path"]], repeated=len(repeats) > 1)
+            for number, image in enumerate(facts["missed"])
+        ),
+        histories=tuple(histories),
+    )
+
+
+def _scored(rows: Sequence[HeldOut]) -> Scored:
+    return Scored(
+        [row.label for row in rows],
+        [row.probability for row in rows],
+        [row.verdict for row in rows],
+    )
+
+
+def _misjudged(
+    number: int, image: Mapping[str, Any], root: Path, name: str, *, repeated: bool
+) -> Misjudged:
+    field = f"missed.{number}"
+    lines = (
+        f"in {{{field}.times}} of {{plan.repeats}} repeats",
+        f"P(blast) {{{field}.lowest:score}} to {{{field}.highest:score}}",
+    )
+    return Misjudged(
+        file=root / image["path"],
+        sha256=image["sha256"],
+        name=name,
+        label=image["label"],
+        verdict=LABEL_NAMES[1 - LABEL_NAMES.index(image["label"])],
+        lines=lines if repeated else (f"P(blast) {{{field}.lowest:score}}",),
+    )
 
 
 def readable_rows(result: CrossValidation) -> list[tuple[str, ...]]:
@@ -87,25 +185,18 @@ def readable_rows(result: CrossValidation) -> list[tuple[str, ...]]:
 
 def caveats(result: CrossValidation) -> list[str]:
     """What a reader must know before quoting a number, a sentence each."""
-    data, plan = result.data, result.plan
-    sentences = [
-        f"The unit is a cell image, never a patient: {data['images']} in {data['groups']} groups, "
-        "each tested by a model that did not see it.",
-        "Intervals show the sampling spread: a bootstrap over groups. The training spread, over "
-        "repeats with other folds and seeds, stands beside them and is not part of them.",
-    ]
-    if data["torn_groups"]:
-        sentences.append(
-            f"{data['torn_groups']} groups of same cells or overlapping crops are tested in more "
-            f"than one fold of this {plan['split']} split, which flatters the numbers."
-        )
-    told = origin(synthetic=result.synthetic, name=data["name"])
-    return [*sentences, *told, *first_weights(plan["initial_weights"])]
+    facts = result.as_dict()
+    return [as_text(sentence, facts) for sentence in limits(facts)]
 
 
 def markdown(result: CrossValidation) -> str:
     """`table.md`: the numbers, both spreads, the folds, the caveats."""
-    lines = [f"# {result.title}", "", f"| {' | '.join(HEADINGS)} |", "|---" * len(HEADINGS) + "|"]
+    lines = [
+        f"# {result.marked_title}",
+        "",
+        f"| {' | '.join(HEADINGS)} |",
+        "|---" * len(HEADINGS) + "|",
+    ]
     lines += [f"| {' | '.join(row)} |" for row in readable_rows(result)]
     lines += ["", f"| {' | '.join(FOLD_HEADINGS)} |", "|---" * len(FOLD_HEADINGS) + "|"]
     lines += [f"| {' | '.join(row)} |" for row in fold_rows(result)]
@@ -115,18 +206,14 @@ def markdown(result: CrossValidation) -> str:
 
 def fold_rows(result: CrossValidation) -> list[tuple[str, ...]]:
     """Repeat, fold, and k/n of all images, blasts and healthy cells for each fold."""
-    folds: dict[tuple[int, int], list[HeldOut]] = {}
-    for row in result.rows:
-        folds.setdefault((row.repeat, row.fold), []).append(row)
     return [
-        (str(repeat), str(fold), *(_right(rows, label) for label in (None, 1, 0)))
-        for (repeat, fold), rows in folds.items()
+        (str(row["repeat"]), str(row["fold"]), *(_counts(row[name]) for name in PROPORTIONS))
+        for row in result.folds
     ]
 
 
-def _right(rows: Sequence[HeldOut], label: int | None) -> str:
-    among = [row for row in rows if label is None or row.label == label]
-    return f"{sum(row.verdict == row.label for row in among)}/{len(among)}"
+def _counts(metric: Mapping[str, Any]) -> str:
+    return "undefined" if metric["value"] is None else f"{metric['k']}/{metric['n']}"
 
 
 def _format_spread(spread: Spread, *, percent: bool) -> str:

@@ -21,6 +21,7 @@ from alld.evaluation.result import (
     Evaluation,
     markdown_table,
     name_at,
+    run_material,
     table_rows,
 )
 from alld.evaluation.robustness import Shaken, robustness
@@ -209,7 +210,8 @@ def _data_facts(test: _Test) -> dict[str, Any]:
 
 
 def _write(run: Run, evaluation: Evaluation) -> None:
-    facts, history = evaluation.as_dict(), run.history()
+    facts = evaluation.as_dict()
+    material = run_material(facts, evaluation.predictions, evaluation.labels, run.history())
     with new_folder(evaluation.folder) as folder:
         write_json(folder / "metrics.json", facts)
         write_csv(folder / "table.csv", TABLE_COLUMNS, table_rows(evaluation))
@@ -220,5 +222,5 @@ def _write(run: Run, evaluation: Evaluation) -> None:
             (*COLUMNS, "label"),
             ({**prediction.as_row(), "label": LABEL_NAMES[label]} for prediction, label in rows),
         )
-        draw_plots(folder, evaluation, history)
-        write_report(folder, facts, evaluation.predictions, evaluation.labels, [history])
+        draw_plots(folder, material)
+        write_report(folder, material)

@@ -27,6 +27,17 @@ class Fold:
         return (self.folder / "evaluation" / "metrics.json").is_file()
 
 
+@dataclass(frozen=True)
+class JudgedFold:
+    """One finished fold: what it predicted, and what its training and evaluation recorded."""
+
+    cell: Fold
+    rows: list[HeldOut]
+    info: dict[str, Any]  # run.json
+    facts: dict[str, Any]  # metrics.json of its evaluation
+    history: list[dict[str, str]]
+
+
 def plan_folds(folder: Path, folds: int, repeats: int) -> list[Fold]:
     """All cells in their order, done or not."""
     return [
@@ -61,6 +72,26 @@ def read_rows(folder: Path) -> list[HeldOut]:
     plan, _ = read_plan(folder)
     cells = plan_folds(folder, plan["folds"], plan["repeats"])
     return [row for cell in cells for row in rows_of(cell, plan["fingerprint"])]
+
+
+def read_judged(cell: Fold, fingerprint: str) -> JudgedFold:
+    """All that a finished fold has to tell.
+
+    Raises:
+        RunError: as `rows_of`, or its evaluation is damaged or of a version that recorded less.
+    """
+    rows, run = rows_of(cell, fingerprint), Run(cell.folder)
+    try:
+        facts = json.loads((cell.folder / "evaluation" / "metrics.json").read_bytes())
+        _ = facts["model"]["initial_weights"], facts["model"]["threshold_warning"]
+        _ = facts["background"]["value"], facts["metrics"]["roc_auc"]
+        _ = facts["provenance"]["training"], facts["provenance"]["evaluation"]
+        return JudgedFold(cell, rows, run.info, facts, run.history())
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(
+            f"{cell.folder}: its evaluation cannot be pooled ({error!r}); repeat it: "
+            f"alld evaluate {cell.folder}"
+        ) from error
 
 
 def rows_of(cell: Fold, fingerprint: str) -> list[HeldOut]:

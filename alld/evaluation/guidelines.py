@@ -1,17 +1,11 @@
-"""What the reporting guidelines for medical AI ask, and what a run on such images can answer.
+"""What the reporting guidelines for medical AI ask, and what a result on such images can answer.
 
 The themes are those of TRIPOD+AI and CLAIM in our own words, not their check lists: a study that
 claims to follow these fills them in itself. Answers are templates; see `facts`.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
-
 from alld.evaluation.verdict import source
-
-Status = Literal["answered", "in part", "open"]
-Facts = Mapping[str, Any]  # the content of metrics.json
+from alld.evaluation.words import Facts, Item, Status, Themes
 
 SOURCES = (
     "TRIPOD+AI: Collins et al., BMJ 385 (2024) e078378.",
@@ -20,25 +14,60 @@ SOURCES = (
 )
 
 
-@dataclass(frozen=True)
-class Item:
-    """One question, with what the files of a result can say to it."""
+def themes(
+    facts: Facts, *, partition: list[Item], model: list[Item], performance: list[Item]
+) -> Themes:
+    """Every theme with its questions, in the order of a paper.
 
-    question: str
-    status: Status
-    answer: str
-
-
-def themes(facts: Facts) -> list[tuple[str, list[Item]]]:
-    """Every theme with its questions, in the order of a paper."""
+    Args:
+        partition, model, performance: what a run and a cross-validation each answer in their own
+            way; what both answer alike is added.
+    """
     return [
         ("Data", _data(facts)),
-        ("Partition", _partition(facts)),
+        ("Partition", partition),
         ("Reference standard", _reference(facts)),
-        ("Model", _model(facts)),
-        ("Performance", _performance(facts)),
+        ("Model", [_MODEL, *model]),
+        ("Performance", [*performance, *_performance(facts)]),
         ("Limitations", _limitations(facts)),
     ]
+
+
+def apart(facts: Facts, levels: str) -> Item:
+    """At which level training and test are apart; `levels` says it of images and groups."""
+    patients = _say(
+        facts,
+        "Not by patient: ALL-IDB2 cannot answer that.",
+        "Whether the groups are patients, the owner of the set must say.",
+    )
+    status: Status = "open" if facts["data"]["torn_groups"] else "in part"
+    return Item("At which level are the parts apart?", status, f"{levels} {patients}")
+
+
+def calibrated(how: str) -> Item:
+    """How threshold and temperature came about."""
+    return Item("How were threshold and calibration chosen?", "answered", how)
+
+
+def kept(what: str) -> Item:
+    """Whether others can run it again; `what` lies in its folder."""
+    answer = f"{what} are kept. The images are not part of it."
+    return Item("Can others run it?", "answered", answer)
+
+
+def measured(uncertainty: str) -> Item:
+    """Which numbers are given; `uncertainty` says what their intervals take for granted."""
+    return Item(
+        "Which measures, with which uncertainty?",
+        "answered",
+        "Counts and intervals beside every number; discrimination, calibration and mistakes are "
+        f"shown. {uncertainty}",
+    )
+
+
+def shaken(status: Status, answer: str) -> Item:
+    """Whether changed pictures were judged too."""
+    return Item("Does it hold under other conditions?", status, answer)
 
 
 def _all_idb2(facts: Facts) -> bool:
@@ -58,8 +87,8 @@ def _data(facts: Facts) -> list[Item]:
         Item(
             "Which images, how many, of which kind?",
             "answered",
-            f"{source(facts)}: {{data.images}} cell images, {{data.classes.blast}} blast and "
-            "{data.classes.healthy} healthy, known by a fingerprint of their bytes.",
+            f"{source(facts)}: {{data.classes.blast}} blast and {{data.classes.healthy}} healthy "
+            "cell images, known by a fingerprint of their bytes.",
         ),
         Item(
             "Whose cells: how many patients, which ages, which disease, before or in treatment?",
@@ -91,28 +120,6 @@ def _data(facts: Facts) -> list[Item]:
     ]
 
 
-def _partition(facts: Facts) -> list[Item]:
-    parts = facts["data"]["parts"]
-    counts = ", ".join(f"{{data.parts.{name}}} {name}" for name in parts)
-    return [
-        Item(
-            "How were the images divided?",
-            "answered",
-            f"{counts}: {{data.split}} split, seed {{data.split_seed}}, saved with its hash.",
-        ),
-        Item(
-            "At which level are the parts apart?",
-            "in part" if not facts["data"]["torn_groups"] else "open",
-            "By image and by group ({data.groups}); {data.torn_groups} groups lie on both sides. "
-            + _say(
-                facts,
-                "Not by patient: ALL-IDB2 cannot answer that.",
-                "Whether the groups are patients, the owner of the set must say.",
-            ),
-        ),
-    ]
-
-
 def _reference(facts: Facts) -> list[Item]:
     return [
         Item(
@@ -129,50 +136,20 @@ def _reference(facts: Facts) -> list[Item]:
     ]
 
 
-def _model(facts: Facts) -> list[Item]:
-    return [
-        Item(
-            "Which model, from which first weights, trained how?",
-            "answered",
-            "{model.arch}, first weights {model.initial_weights}, {model.image_size} px "
-            "({model.resize}). Every setting is kept with the run.",
-        ),
-        Item(
-            "How were threshold and calibration chosen?",
-            "answered",
-            "Threshold {model.threshold:plain}: {model.threshold_how}. Temperature "
-            "{model.temperature:plain}: {model.temperature_how}. Neither by the test images.",
-        ),
-        Item(
-            "Can others run it?",
-            "answered",
-            "Code, settings, seed, versions, the split and the hash of the model are kept with "
-            "the run. The images are not part of it.",
-        ),
-    ]
+_MODEL = Item(
+    "Which model, from which first weights, trained how?",
+    "answered",
+    "{model.arch}, first weights {model.initial_weights}, {model.image_size} px ({model.resize}). "
+    "Every setting is kept.",
+)
 
 
 def _performance(facts: Facts) -> list[Item]:
-    shaken = facts["robustness"] is not None
     return [
-        Item(
-            "Which measures, with which uncertainty?",
-            "answered",
-            "Counts and intervals beside every number; discrimination, calibration and mistakes "
-            "are shown. Wilson's intervals take images for independent, the others resample "
-            "groups.",
-        ),
         Item(
             "Were images left out?",
             "answered",
             "None: an evaluation stops at a test image that it cannot read.",
-        ),
-        Item(
-            "Does it hold under other conditions?",
-            "in part" if shaken else "open",
-            "Simulated ones only: see Robustness."
-            if shaken
-            else "Not asked in this evaluation: alld evaluate --robustness.",
         ),
         Item(
             "Is it fair to groups of patients?",

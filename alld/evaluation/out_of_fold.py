@@ -6,7 +6,7 @@ over groups. Training: what other folds and other seeds gave on the same images,
 
 import csv
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import fmean, stdev
@@ -20,6 +20,7 @@ from alld.stats.bootstrap import group_bootstrap
 from alld.stats.intervals import UndefinedMetric
 from alld.stats.metrics import Metric, all_metrics, brier, grouped_proportions
 from alld.stats.ranking import pr_auc, roc_auc
+from alld.stats.reliability import expected_calibration_error
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,42 @@ class Spread:
     high: float | None
     repeats: int
     reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Missed:
+    """An image that at least one repeat misjudged; `times` is how many did."""
+
+    path: str
+    sha256: str
+    label: str
+    times: int
+    lowest: float  # P(blast) over all repeats
+    highest: float
+
+
+def missed_images(rows: Sequence[HeldOut]) -> tuple[Missed, ...]:
+    """Each misjudged image once: those that most repeats misjudge first, then the surest."""
+    of_image: dict[str, list[HeldOut]] = {}
+    for row in rows:
+        of_image.setdefault(row.path, []).append(row)
+    ranked = []
+    for own in of_image.values():
+        distances = [abs(row.probability - row.threshold) for row in own if _wrong(row)]
+        if distances:
+            ranked.append((len(distances), fmean(distances), own))
+    ranked.sort(key=lambda found: found[:2], reverse=True)
+    return tuple(_missed(own, times) for times, _, own in ranked)
+
+
+def _wrong(row: HeldOut) -> bool:
+    return row.verdict != row.label
+
+
+def _missed(rows: Sequence[HeldOut], times: int) -> Missed:
+    probabilities = [row.probability for row in rows]
+    first, label = rows[0], LABEL_NAMES[rows[0].label]
+    return Missed(first.path, first.sha256, label, times, min(probabilities), max(probabilities))
 
 
 def read_fold(run: Path, repeat: int, fold: int) -> list[HeldOut]:
@@ -102,7 +139,8 @@ def pooled_metrics(repeats: Sequence[Sequence[HeldOut]], draws: int) -> dict[str
     """The mean of each metric over the repeats; intervals show the sampling spread alone.
 
     With one repeat these are its own metrics. With more, a draw of the bootstrap takes the same
-    groups in every repeat; `n` counts images, not predictions, and `k` is None.
+    groups in every repeat; `n` counts images, not predictions, and `k` is None. The calibration
+    error has an interval in each repeat, its mean has none.
     """
     if len(repeats) == 1:
         return metrics_of_repeat(repeats[0], draws)
@@ -120,12 +158,17 @@ def pooled_metrics(repeats: Sequence[Sequence[HeldOut]], draws: int) -> dict[str
         "pr_auc": (pr_auc, prob),
         "brier": (brier, prob),
     }
-    return {
+    means = {
         name: _mean_over_repeats(score, truth, columns, groups, draws)
         for name, (score, columns) in scores.items()
     }
+    for name, label in (("sensitivity", 1), ("specificity", 0)):
+        means[name] = replace(means[name], n=int((truth == label).sum()))
+    error = fmean(expected_calibration_error(truth, column) for column in prob.T)
+    return means | {"ece": Metric(error, None, len(truth), None, None, None, _NO_INTERVAL)}
 
 
+_NO_INTERVAL = "no interval of a mean over repeats"
 Score = Callable[[ArrayLike, ArrayLike], float]
 
 

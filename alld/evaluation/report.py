@@ -1,10 +1,10 @@
 """The report of a result: one page that opens offline, and a model card with the same facts.
 
-Both are functions of what lies in the result's folder: the content of metrics.json (the facts),
-the rows of predictions.csv and those of history.csv. So a cross-validation can have one too.
+Both are functions of its material. The pages of a run and of a cross-validation share their
+templates; what differs stands in `templates/run/` and `templates/crossval/`, and in the words.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,107 +12,59 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from alld import NOTICE
-from alld.evaluation.charts import (
-    SHEET,
-    History,
-    loss_chart,
-    pr_chart,
-    reliability_chart,
-    roc_chart,
-)
+from alld.evaluation.charts import SHEET, loss_chart, pr_chart, reliability_chart, roc_chart
 from alld.evaluation.facts import as_html, as_markdown, look_up, marked
-from alld.evaluation.guidelines import SOURCES, themes
-from alld.evaluation.result import title_of
+from alld.evaluation.guidelines import SOURCES
+from alld.evaluation.material import Material
+from alld.evaluation.result import PROPORTIONS, title_of
 from alld.evaluation.thumbnails import mistakes
-from alld.evaluation.verdict import headline, limits, source, supports
+from alld.evaluation.verdict import source
+from alld.evaluation.words import Words
 from alld.files import write_text
-from alld.inference.predictor import Prediction
 
 PAGE, CARD = "report.html", "model_card.md"
 MOST_MISTAKES = 24  # shown; each costs 50 kB
-PROPORTIONS = ("accuracy", "sensitivity", "specificity")
 
 
-def write_report(
-    folder: Path,
-    facts: Mapping[str, Any],
-    predictions: Sequence[Prediction],
-    labels: Sequence[int],
-    histories: Sequence[History],
-) -> None:
-    """Write `report.html` and `model_card.md` into `folder`.
-
-    Args:
-        facts: the content of metrics.json; `Evaluation.as_dict` shows its keys.
-        predictions: of the test images, none without a probability.
-        labels: as many, 0 healthy or 1 blast.
-        histories: the rows of history.csv of each training behind the facts.
-    """
-    write_text(folder / PAGE, render_page(facts, predictions, labels, histories))
-    write_text(folder / CARD, render_card(facts))
+def write_report(folder: Path, material: Material) -> None:
+    """Write `report.html` and `model_card.md` into `folder`."""
+    write_text(folder / PAGE, render_page(material))
+    write_text(folder / CARD, render_card(material))
 
 
-def render_page(
-    facts: Mapping[str, Any],
-    predictions: Sequence[Prediction],
-    labels: Sequence[int],
-    histories: Sequence[History],
-) -> str:
+def render_page(material: Material) -> str:
     """The page as HTML; every file name and every text of the facts is escaped."""
-    shown = mistakes(predictions, labels, MOST_MISTAKES)
-    whole = {
-        **facts,
-        "predictions": [prediction.as_row() for prediction in predictions],
-        "shown": len(shown),
-    }
-    y_prob = [float(prediction.probability or 0) for prediction in predictions]
-    counts = facts["confusion"]
+    shown, words = mistakes(material.misjudged[:MOST_MISTAKES]), material.words
+    facts = {**material.facts, "shown": len(shown)}
     return _render(
-        "report.html",
-        facts=whole,
-        look_up=partial(look_up, whole),
-        say=partial(as_html, facts=whole),
-        number=partial(marked, whole),
-        notice=NOTICE,
-        titles={name: title_of(name) for name in facts["metrics"]},
+        f"{material.layout}/{PAGE}",
+        facts,
+        words,
+        look_up=partial(look_up, facts),
+        say=partial(as_html, facts=facts),
+        number=partial(marked, facts),
         proportions=PROPORTIONS,
-        source=source(facts),
-        headline=headline(facts),
-        supports=supports(facts),
-        limits=limits(facts),
-        grouped=facts["data"]["test_groups"] < facts["metrics"]["accuracy"]["n"],
         sheet=SHEET,
         charts=(
-            roc_chart(labels, y_prob, counts),
-            pr_chart(labels, y_prob, counts),
+            roc_chart(material.tests, words.curve, words.point),
+            pr_chart(material.tests, words.curve, words.point),
             reliability_chart(facts["reliability"]),
-            loss_chart(histories),
+            loss_chart(material.histories),
         ),
         mistakes=shown,
-        themes=themes(facts),
-        sources=SOURCES,
+        more_mistakes=len(shown) < len(material.misjudged),
         **_provenance(facts["provenance"]),
     )
 
 
-def render_card(facts: Mapping[str, Any]) -> str:
+def render_card(material: Material) -> str:
     """The model card as Markdown."""
-    return _render(
-        "model_card.md",
-        facts=facts,
-        say=partial(as_markdown, facts=facts),
-        notice=NOTICE,
-        titles={name: title_of(name) for name in facts["metrics"]},
-        source=source(facts),
-        headline=headline(facts),
-        supports=supports(facts),
-        limits=limits(facts),
-        themes=themes(facts),
-        sources=SOURCES,
-    )
+    facts = material.facts
+    say = partial(as_markdown, facts=facts)
+    return _render(f"{material.layout}/{CARD}", facts, material.words, say=say)
 
 
-def _render(template: str, **context: Any) -> str:
+def _render(template: str, facts: Mapping[str, Any], words: Words, **context: Any) -> str:
     environment = Environment(
         loader=PackageLoader("alld.evaluation"),
         autoescape=template.endswith(".html"),
@@ -121,7 +73,22 @@ def _render(template: str, **context: Any) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    return environment.get_template(template).render(context)
+    return environment.get_template(template).render(
+        facts=facts,
+        words=words,
+        notice=NOTICE,
+        style_of=partial(_style_of, facts),
+        titles={name: title_of(name) for name in facts["metrics"]},
+        source=source(facts),
+        sources=SOURCES,
+        **context,
+    )
+
+
+def _style_of(facts: Mapping[str, Any], field: str) -> str:
+    """How to write a metric; the mean of a proportion over repeats has no count to tell it by."""
+    counted = look_up(facts, field).get("k") is not None
+    return "percent" if counted or field.rpartition(".")[2] in PROPORTIONS else "score"
 
 
 def _provenance(facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """What an evaluation found, and how a person reads it: numbers, counts, intervals, caveats."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from alld import NOTICE
 from alld.data.manifest import LABEL_NAMES
 from alld.evaluation.facts import as_text
-from alld.evaluation.verdict import limits
+from alld.evaluation.material import History, Material, Misjudged, Scored, short_names
+from alld.evaluation.run_words import limits, words
 from alld.stats.metrics import Confusion, Metric
 from alld.stats.reliability import ReliabilityPoint
 
@@ -27,6 +28,7 @@ TITLES = {
     "ppv": "PPV",
     "npv": "NPV",
 }
+PROPORTIONS = ("accuracy", "sensitivity", "specificity")
 _AT = "_at_"
 TABLE_COLUMNS = ("metric", "value", "k", "n", "ci_low", "ci_high", "method", "reason")
 
@@ -88,6 +90,43 @@ class Evaluation:
             "robustness": self.robustness and [shaken.as_dict() for shaken in self.robustness],
             "provenance": self.provenance,
         }
+
+
+def run_material(
+    facts: Mapping[str, Any],
+    predictions: Sequence["Prediction"],
+    labels: Sequence[int],
+    history: History,
+) -> Material:
+    """What the report and the pictures of a run are made from.
+
+    Args:
+        facts: the content of metrics.json.
+        predictions: of the test images, none without a probability.
+        labels: as many, 0 healthy or 1 blast.
+        history: the rows of history.csv.
+    """
+    names = short_names([prediction.path for prediction in predictions])
+    verdicts = [LABEL_NAMES.index(str(prediction.verdict)) for prediction in predictions]
+    probabilities = [float(prediction.probability or 0) for prediction in predictions]
+    return Material(
+        layout="run",
+        facts={**facts, "predictions": [prediction.as_row() for prediction in predictions]},
+        words=words(facts),
+        tests=(Scored(labels, probabilities, verdicts),),
+        misjudged=tuple(
+            Misjudged(
+                file=Path(predictions[row].path),
+                sha256=predictions[row].sha256,
+                name=names[row],
+                label=LABEL_NAMES[labels[row]],
+                verdict=LABEL_NAMES[verdicts[row]],
+                lines=(f"P(blast) {{predictions.{row}.probability:score}}",),
+            )
+            for row in wrong_rows(predictions, labels)
+        ),
+        histories=(history,),
+    )
 
 
 def name_at(metric: str, prevalence: float) -> str:

@@ -19,7 +19,7 @@ class Interval:
     method: str
 
 
-def wilson(k: int, n: int, level: float = 0.95) -> Interval:
+def wilson(k: float, n: int, level: float = 0.95) -> Interval:
     """Return Wilson's score interval of the proportion k / n.
 
     With p = k / n and z the normal quantile of (1 + level) / 2:
@@ -27,7 +27,7 @@ def wilson(k: int, n: int, level: float = 0.95) -> Interval:
     Unlike p ± z·sqrt(p(1 - p)/n) it stays within 0..1 and has a width when k is 0 or n.
 
     Args:
-        k: how many of the n are right, 0..n.
+        k: how many of the n are right, 0..n; no whole number where n counts groups.
         n: how many there are, at least 1.
         level: confidence, within 0..1, both excluded.
 
@@ -78,7 +78,7 @@ def check_level(level: float) -> None:
         raise ValueError(f"level is {level}: it must lie between 0 and 1, as 0.95 does")
 
 
-def _check_counts(k: int, n: int, level: float) -> None:
+def _check_counts(k: float, n: int, level: float) -> None:
     check_level(level)
     if n < 1:
         raise ValueError(f"n is {n}: a proportion needs at least one observation")

@@ -16,8 +16,8 @@ from alld.stats.intervals import Interval, wilson
 class ReliabilityPoint:
     """The images whose P(blast) lies at or above `low` and below `high` (the last takes 1 too).
 
-    `observed` is the share k / n of blasts among them, with Wilson's 95 % interval; a calibrated
-    model has it near `mean_probability`.
+    `observed` is the share k / n of blasts among them, with a 95 % interval; a calibrated model has
+    it near `mean_probability`.
     """
 
     low: float
@@ -31,13 +31,22 @@ class ReliabilityPoint:
 
 
 def reliability_curve(
-    y_true: ArrayLike, y_prob: ArrayLike, *, bins: int = 10
+    y_true: ArrayLike,
+    y_prob: ArrayLike,
+    *,
+    groups: Iterable[Hashable] | None = None,
+    bins: int = 10,
 ) -> tuple[ReliabilityPoint, ...]:
     """Return a point for each bin of P(blast) that holds an image, lowest first.
+
+    The interval is Wilson's of k in n. With `groups` it is that of the same share among as many
+    witnesses as the bin holds groups: several images of a cell, or several predictions of an
+    image, then tell no more than one. That is the widest that groups of one size can ask for.
 
     Args:
         y_true: shape (n,), 0 healthy or 1 blast.
         y_prob: shape (n,), P(blast), 0..1.
+        groups: n names, equal for what belongs together; by default each image is its own.
         bins: how many of equal width, at least 1.
 
     Raises:
@@ -45,7 +54,12 @@ def reliability_curve(
     """
     truth, prob = as_pair(y_true, y_prob)
     places = _places(prob, bins)
-    return tuple(_point(place, truth, prob, places, bins) for place in np.unique(places).tolist())
+    names = np.arange(truth.size) if groups is None else _numbered(groups, prob)
+    return tuple(
+        _point(place, truth[here], prob[here], len(np.unique(names[here])), bins)
+        for place in np.unique(places).tolist()
+        for here in (places == place,)
+    )
 
 
 def expected_calibration_error(y_true: ArrayLike, y_prob: ArrayLike, *, bins: int = 10) -> float:
@@ -120,9 +134,7 @@ def _errors_by_chance(
     prob: Probabilities, members: list[NDArray[np.intp]], bins: int, draws: int, seed: int
 ) -> Probabilities:
     """Return the error of each of `draws` label sets that the probabilities themselves drew."""
-    group_of = np.empty(prob.size, dtype=np.intp)
-    for group, rows in enumerate(members):
-        group_of[rows] = group
+    group_of = _group_of(members, prob.size)
     rng = np.random.default_rng(seed)
     # One number a group: the labels of its images depend on each other as much as they can.
     luck = (rng.random(len(members))[group_of] for _ in range(draws))
@@ -136,16 +148,31 @@ def _places(prob: Probabilities, bins: int) -> NDArray[np.intp]:
     return np.minimum((prob * bins).astype(np.intp), bins - 1)
 
 
+def _numbered(groups: Iterable[Hashable], prob: Probabilities) -> NDArray[np.intp]:
+    """(n,) the number of each image's group."""
+    return _group_of(group_rows(groups, y_prob=prob), prob.size)
+
+
+def _group_of(members: list[NDArray[np.intp]], size: int) -> NDArray[np.intp]:
+    numbers = np.empty(size, dtype=np.intp)
+    for group, rows in enumerate(members):
+        numbers[rows] = group
+    return numbers
+
+
 def _point(
-    place: int, truth: NDArray[np.int64], prob: Probabilities, places: NDArray[np.intp], bins: int
+    place: int,
+    truth: NDArray[np.int64],
+    prob: Probabilities,
+    witnesses: int,
+    bins: int,
 ) -> ReliabilityPoint:
-    here = places == place
-    k, n = int(truth[here].sum()), int(here.sum())
-    interval = wilson(k, n)
+    k, n = int(truth.sum()), len(truth)
+    interval = wilson(k / n * witnesses, witnesses)
     return ReliabilityPoint(
         low=place / bins,
         high=(place + 1) / bins,
-        mean_probability=float(prob[here].mean()),
+        mean_probability=float(prob.mean()),
         observed=k / n,
         k=k,
         n=n,

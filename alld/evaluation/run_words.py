@@ -1,0 +1,201 @@
+"""What is said of one run: a model, its threshold, and the images that it held out."""
+
+from collections.abc import Callable
+
+from alld.evaluation.guidelines import apart, calibrated, kept, measured, shaken, themes
+from alld.evaluation.verdict import (
+    blind_background,
+    judged,
+    one_source,
+    origin,
+    random_weights,
+    telling_background,
+)
+from alld.evaluation.words import Facts, Item, Themes, Words, estimate, interval, wrong_verdicts
+
+
+def words(facts: Facts) -> Words:
+    """All of it; `facts` is the content of its metrics.json."""
+    part = "{metrics.accuracy.k} of {metrics.accuracy.n}"
+    return Words(
+        headline=f"{part} cell images were judged as labelled: "
+        f"{{metrics.accuracy.value:percent}}, interval "
+        f"{interval(facts, 'metrics.accuracy')} ({{metrics.accuracy.method}})",
+        supports=supports(facts),
+        limits=limits(facts),
+        themes=_themes(facts),
+        captions=_captions(facts),
+        curve="model",
+        point="threshold {model.threshold:plain}",
+        tally="Rows: what the label says. Columns: what the model says.",
+        score=f"{part} images right ({interval(facts, 'metrics.accuracy')})",
+        says="the model says",
+        bins="Images by P(blast); each bin holds its lower end.",
+        mistakes=wrong_verdicts(facts),
+        rule=f"P(blast) of {{model.threshold:plain}} or more is called blast.{judged(facts)}",
+        stamp="{model.arch} · {data.name}, {data.split} split, seed {data.split_seed} · "
+        "model {model.identity:short}",
+    )
+
+
+def supports(facts: Facts) -> list[str]:
+    """What may be said on the strength of the numbers."""
+    checks = (_accuracy, _by_groups, _untorn, _untouched, blind_background)
+    return [sentence for check in checks for sentence in check(facts)]
+
+
+def limits(facts: Facts) -> list[str]:
+    """What a reader must know before quoting a number."""
+    checks: tuple[Callable[[Facts], list[str]], ...] = (
+        _unit,
+        _torn,
+        _assumed,
+        _doubtful_threshold,
+        _calibrated_otherwise,
+        origin,
+        telling_background,
+        _fragile,
+        random_weights,
+        one_source,
+    )
+    return [sentence for check in checks for sentence in check(facts)]
+
+
+def _accuracy(facts: Facts) -> list[str]:
+    return [
+        f"For images like these, taken one by one, every accuracy from "
+        f"{interval(facts, 'metrics.accuracy')} agrees with what was seen."
+    ]
+
+
+def _by_groups(facts: Facts) -> list[str]:
+    """Beside Wilson's interval, where images hang together."""
+    if facts["data"]["test_groups"] == facts["metrics"]["accuracy"]["n"]:
+        return []
+    told = (
+        "The {metrics.accuracy.n} images make {data.test_groups} groups ({data.groups}). Counted "
+        "by groups"
+    )
+    ends = interval(facts, "grouped_metrics.accuracy")
+    if facts["grouped_metrics"]["accuracy"]["ci_low"] is None:
+        return [f"{told} there is {ends}."]
+    return [f"{told} the interval is {ends}."]
+
+
+def _untorn(facts: Facts) -> list[str]:
+    if facts["data"]["torn_groups"]:
+        return []
+    return [
+        "None of the groups lies on both sides of the split: as far as they tell, no cell of the "
+        "test was seen in training."
+    ]
+
+
+def _untouched(facts: Facts) -> list[str]:
+    return [
+        "The test images took no part in the training: threshold {model.threshold:plain} and "
+        "temperature {model.temperature:plain} were fixed before they were read."
+    ]
+
+
+def _unit(facts: Facts) -> list[str]:
+    return [
+        "The unit is a cell image, never a patient: {data.test_images} in "
+        "{data.test_groups} groups."
+    ]
+
+
+def _torn(facts: Facts) -> list[str]:
+    if not facts["data"]["torn_groups"]:
+        return []
+    return [
+        "{data.torn_groups} groups of same cells or overlapping crops lie on both sides of this "
+        "{data.split} split, which flatters the numbers; --split grouped does not."
+    ]
+
+
+def _assumed(facts: Facts) -> list[str]:
+    if facts["data"].get("assumed_prevalence") is None:
+        return []
+    return [
+        "PPV and NPV hold where {data.assumed_prevalence:plain} of all cells judged are blasts: "
+        "that share is assumed, not measured."
+    ]
+
+
+def _doubtful_threshold(facts: Facts) -> list[str]:
+    if not facts["model"].get("threshold_warning"):
+        return []
+    return ["About the threshold: {model.threshold_warning}."]
+
+
+def _calibrated_otherwise(facts: Facts) -> list[str]:
+    model = facts["model"]
+    if model["tta"] == model["calibrated_with_tta"]:
+        return []
+    ways = ("one orientation", "eight orientations")
+    now, then = ways[model["tta"]], ways[model["calibrated_with_tta"]]
+    return [f"Each image was judged in {now}; the temperature was fixed on {then}."]
+
+
+def _fragile(facts: Facts) -> list[str]:
+    """The worst of the simulated changes, where chance does not explain it."""
+    rows = facts["robustness"] or []
+    worst = min(range(len(rows)), key=lambda row: rows[row]["accuracy"]["value"], default=None)
+    if worst is None:
+        return []
+    if rows[worst]["accuracy"]["ci_high"] >= facts["metrics"]["accuracy"]["ci_low"]:
+        return []
+    row = f"robustness.{worst}"
+    return [
+        f"A simulated change breaks it: {{{row}.change}} {{{row}.level}} leaves "
+        f"{{{row}.accuracy.k}} of {{{row}.accuracy.n}} images judged as labelled."
+    ]
+
+
+def _captions(facts: Facts) -> dict[str, str]:
+    return {
+        "roc": f"Area {estimate(facts, 'metrics.roc_auc')}; chance is one half. The dot is the "
+        "threshold {model.threshold:plain}.",
+        "pr": f"Average precision {estimate(facts, 'metrics.pr_auc')}; chance is the share of "
+        "blasts.",
+        "reliability": f"Calibration error (ECE) {estimate(facts, 'metrics.ece')}. Whiskers are "
+        "95\u00a0% intervals (Wilson); a larger dot holds more images.",
+        "loss": "None of these images is a test image.",
+    }
+
+
+def _themes(facts: Facts) -> Themes:
+    parts = ", ".join(f"{{data.parts.{name}}} {name}" for name in facts["data"]["parts"])
+    return themes(
+        facts,
+        partition=[
+            Item(
+                "How were the images divided?",
+                "answered",
+                f"{parts}: {{data.split}} split, seed {{data.split_seed}}, saved with its hash.",
+            ),
+            apart(
+                facts,
+                "By image and by group ({data.groups}); {data.torn_groups} groups lie on both "
+                "sides.",
+            ),
+        ],
+        model=[
+            calibrated(
+                "Threshold {model.threshold:plain}: {model.threshold_how}. Temperature "
+                "{model.temperature:plain}: {model.temperature_how}. Neither by the test images."
+            ),
+            kept("Code, settings, seed, versions, the split and the hash of the model"),
+        ],
+        performance=[
+            measured("Wilson's intervals take images for independent, the others resample groups."),
+            _shaken(facts),
+        ],
+    )
+
+
+def _shaken(facts: Facts) -> Item:
+    if facts["robustness"] is None:
+        return shaken("open", "Not asked in this evaluation: alld evaluate --robustness.")
+    return shaken("in part", "Simulated ones only: see Robustness.")
