@@ -11,7 +11,6 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from alld.config import Config, load_config
@@ -22,6 +21,7 @@ from alld.evaluation.crossval import crossval, resume_crossval
 from alld.evaluation.folds import PLAN
 from alld.training.run import Run
 from alld.training.train import resume, train
+from trials.tally import Tally
 
 SMALL = {
     "model.arch": "efficientnet_lite0",
@@ -35,34 +35,28 @@ SMALL = {
     "runtime.device": "cpu",
     "runtime.threads": 1,
 }
+FULL, QUICK, SEED = 50, 4, 0
 IN_A_ROW = 5  # times one run is killed before it may end
 FILE_LIMIT = 2**20  # bytes; a checkpoint of the small network is larger
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How many of one kind were tried, and how many ended as if nothing had happened."""
-
-    kind: str
-    tried: int
-    survived: int
 
 
 Work = Callable[[], object]
 
 
-def kills(count: int, seed: int, folder: Path) -> list[Outcome]:
-    """Try each kind; `count` SIGKILLs at random times and as many inside the writer."""
-    rng = random.Random(seed)
-    draw_set(folder / "set", Recipe(n=40))
-    torture = Torture(folder, rng)
+def run(work: Path, quick: bool) -> list[Tally]:
+    """A tally for each kind; the two of SIGKILL are tried most."""
+    count = QUICK if quick else FULL
+    rng = random.Random(SEED)
+    draw_set(work / "set", Recipe(n=40))
+    torture = Torture(work, rng)
+    few = max(1, count // 5)
     return [
         torture.of_runs("SIGKILL at a random time", count, torture.at_a_time(signal.SIGKILL)),
         torture.of_runs("SIGKILL inside the writer", count, torture.in_the_writer),
-        torture.of_runs("Ctrl-C at a random time", count // 5, torture.at_a_time(signal.SIGINT)),
-        torture.of_runs("SIGTERM at a random time", count // 5, torture.at_a_time(signal.SIGTERM)),
-        torture.of_runs("no room for a file", count // 5, torture.without_room),
-        torture.of_crossval("SIGKILL of a cross-validation", count // 5),
+        torture.of_runs("Ctrl-C at a random time", few, torture.at_a_time(signal.SIGINT)),
+        torture.of_runs("SIGTERM at a random time", few, torture.at_a_time(signal.SIGTERM)),
+        torture.of_runs("no room for a file", few, torture.without_room),
+        torture.of_crossval("SIGKILL of a cross-validation", few),
     ]
 
 
@@ -78,26 +72,30 @@ class Torture:
         self.wanted = weights(folder / "whole")
         self.calls = int((folder / "calls").read_text()) if self._count_calls() == 0 else 0
 
-    def of_runs(self, kind: str, count: int, attempt: Callable[[Work], bool]) -> Outcome:
+    def of_runs(self, kind: str, count: int, attempt: Callable[[Work], bool]) -> Tally:
         """Stop runs `count` times in all, each a few times before it may end.
 
         `attempt` tells whether it stopped the work, which may have ended before.
         """
-        stopped, survived, runs = 0, 0, 0
-        while stopped < count:
+        tally, runs = Tally(kind), 0
+        while tally.tried < count:
             run, runs = self.folder / f"run-{runs}", runs + 1
             config = self._streamed() if runs % 2 else self.config
 
             def work(run: Path = run, config: Config = config) -> None:
                 go_on(run, config)
 
-            times = sum(attempt(work) for _ in range(min(IN_A_ROW, count - stopped)))
-            same = finish(fork(work)) == 0 and weights(run) == self.wanted
-            stopped, survived = stopped + times, survived + times * same
+            times = sum(attempt(work) for _ in range(min(IN_A_ROW, count - tally.tried)))
+            status = finish(fork(work))
+            fault = f"ended with {status}" if status else ""
+            if not fault and weights(run) != self.wanted:
+                fault = "other weights came out"
+            for number in range(times):
+                tally.count(f"run {runs}, stop {number + 1}", fault)
             shutil.rmtree(run, ignore_errors=True)
-        return Outcome(kind, stopped, survived)
+        return tally
 
-    def of_crossval(self, kind: str, count: int) -> Outcome:
+    def of_crossval(self, kind: str, count: int) -> Tally:
         """The pooled predictions are those of a cross-validation that was left alone."""
         whole, killed = self.folder / "cv-whole", self.folder / "cv-killed"
         began = time.monotonic()
@@ -108,9 +106,12 @@ class Torture:
             time.sleep(self.rng.uniform(0, seconds / 2))
             os.kill(child, signal.SIGKILL)
             finish(child)
-        ended = finish(fork(lambda: go_on_with_folds(killed, self.config))) == 0
-        same = ended and predictions(killed) == predictions(whole)
-        return Outcome(kind, count, count * same)
+        status = finish(fork(lambda: go_on_with_folds(killed, self.config)))
+        same = status == 0 and predictions(killed) == predictions(whole)
+        tally = Tally(kind)
+        for number in range(count):
+            tally.count(f"kill {number + 1}", "" if same else f"ended otherwise, with {status}")
+        return tally
 
     def at_a_time(self, number: int) -> Callable[[Work], bool]:
         """Send a signal at a random moment of the training; it may have ended by then."""
@@ -234,5 +235,5 @@ def weights(run: Path) -> bytes:
     return (run / "model.alld" / "model.safetensors").read_bytes()
 
 
-def predictions(folder: Path) -> list[bytes]:
-    return (folder / "evaluation" / "predictions.csv").read_bytes().splitlines()
+def predictions(folder: Path) -> bytes:
+    return (folder / "evaluation" / "predictions.csv").read_bytes()
