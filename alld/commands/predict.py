@@ -12,6 +12,7 @@ from alld import NOTICE, display
 from alld.commands.options import DeviceOption, JsonOption, VerboseOption, newest_run, print_json
 from alld.commands.settings import TtaOption
 from alld.errors import ConfigError
+from alld.files import one_line
 
 
 class TableFormat(StrEnum):
@@ -60,7 +61,7 @@ def predict(
             counts[prediction.verdict or "failed"] += 1
             notes.update(prediction.notes)
             for note in prediction.notes:
-                display.detail(f"note: {prediction.path}: {note}")
+                display.detail(f"note: {one_line(prediction.path)}: {note}")
             yield prediction
 
     if as_json:

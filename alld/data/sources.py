@@ -21,7 +21,7 @@ from alld.data.manifest import (
     check_manifest,
 )
 from alld.errors import DataError, ImageError
-from alld.files import sha256_hex
+from alld.files import cell, plain_path, sha256_hex, spelt
 
 IMAGE_SUFFIXES = frozenset({".tif", ".tiff", ".bmp", ".png", ".jpg", ".jpeg"})
 
@@ -125,9 +125,16 @@ def check_place(data: DataConfig) -> Path:
 
 
 def list_images(root: Path) -> list[Path]:
-    """All files below `root` with an image suffix, sorted; linked folders are not entered."""
-    found = []
-    for folder, inner, names in os.walk(root, followlinks=False):
+    """All files below `root` with an image suffix, sorted; linked folders are not entered.
+
+    A folder that cannot be read is listed too: whoever reads the images learns of it.
+    """
+    found: list[Path] = []
+
+    def unread(error: OSError) -> None:
+        found.append(Path(error.filename))
+
+    for folder, inner, names in os.walk(root, onerror=unread, followlinks=False):
         inner[:] = [name for name in inner if not name.startswith(".")]
         paths = (Path(folder, name) for name in names if not name.startswith("."))
         found += [path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES]
@@ -253,7 +260,7 @@ def _read_table(
             if not path:
                 raise DataError(f"{place}: no path; name an image file")
             label = _table_label(row["label"], positive, place)
-            labelled.append((table.parent / path, label, owner))
+            labelled.append((table.parent / path, label, cell(owner)))
     built = _build(table.parent, "table", labelled, progress, problems)
     warnings = []
     unused = sorted(set(columns) - {"path", "label", "patient", "group"})
@@ -300,9 +307,24 @@ def _build(
     for done, (path, label, group) in enumerate(labelled, start=1):
         relative = PurePosixPath(os.path.relpath(path, root).replace(os.sep, "/"))
         with _noted(str(relative), problems):
+            name = _table_name(root, str(relative))
             data = read_image_bytes(path)
             synthetic = synthetic or is_synthetic(data)
-            records.append(ImageRecord(str(relative), label, sha256_hex(data), group))
+            records.append(ImageRecord(name, label, sha256_hex(data), group))
         if progress:
             progress(done, len(labelled))
     return Manifest(root=root, kind=kind, records=tuple(records), synthetic=synthetic)
+
+
+def _table_name(root: Path, name: str) -> str:
+    """The name as tables hold it; what breaks or turns a line, or is no UTF-8, cannot stand there.
+
+    Raises:
+        DataError: such a name.
+    """
+    if spelt(name) != name:
+        raise DataError(
+            f"{root}: the name {spelt(name)} holds a control character, a line break, a mark of "
+            "direction or bytes that are no UTF-8; rename the file"
+        )
+    return plain_path(name)
