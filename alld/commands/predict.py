@@ -1,5 +1,6 @@
 """`alld predict`: one row for every image."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from enum import StrEnum
@@ -35,6 +36,10 @@ def predict(
     out: Annotated[
         Path | None, typer.Option(help="Write the rows to this file (.csv or .jsonl).")
     ] = None,
+    require_sha256: Annotated[
+        str | None,
+        typer.Option(metavar="HEX", help="Refuse every model but the one of this identity."),
+    ] = None,
     tta: TtaOption = None,
     device: DeviceOption = None,
     as_json: JsonOption = False,
@@ -49,7 +54,8 @@ def predict(
     from alld.inference.rows import write_rows
 
     table = _table_format(table, out, as_json)
-    predictor = Predictor.load(model or newest_run(), device or "auto", tta=tta)
+    required = None if require_sha256 is None else _identity(require_sha256)
+    predictor = Predictor.load(model or newest_run(), device or "auto", tta=tta, required=required)
     info = predictor.info
     drawn = " SYNTHETIC" if info.data.synthetic else ""
     display.say(f"model: {predictor.path}{drawn} ({info.arch}, {predictor.identity[:12]})")
@@ -78,6 +84,19 @@ def predict(
     display.say(NOTICE)
     if counts["failed"]:
         raise typer.Exit(1)
+
+
+def _identity(text: str) -> str:
+    """The 64 hexadecimal digits of a model's identity; fewer would pin nothing."""
+    if not re.fullmatch(r"[0-9a-fA-F]{64}", text):
+        digits = len(re.findall(r"[0-9a-fA-F]", text))
+        odd = len(text) - digits
+        seen = f"{digits} hexadecimal digits" + (f" and {odd} other letters" if odd else "")
+        raise ConfigError(
+            f"--require-sha256: has {seen}, and a model's identity has 64; "
+            "`alld predict --json` says it as model.identity"
+        )
+    return text.lower()
 
 
 def _table_format(table: TableFormat, out: Path | None, as_json: bool) -> TableFormat:

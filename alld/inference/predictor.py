@@ -98,17 +98,19 @@ class Predictor:
         device: str = "auto",
         *,
         tta: bool | None = None,
+        required: str | None = None,
     ) -> "Predictor":
         """Load a run folder or a bundle folder.
 
         Args:
             tta: judge each image in its eight orientations, or in one; by default as the model was
                 calibrated.
+            required: the identity that the model must have, 64 hexadecimal digits.
 
         Raises:
-            BundleError: no finished model there, or one that fails its hashes.
+            BundleError: no finished model there, another one, or one that fails its hashes.
         """
-        return cls(read_bundle(find_bundle(Path(path))), device, tta=tta)
+        return cls(read_bundle(find_bundle(Path(path)), required), device, tta=tta)
 
     @property
     def batch(self) -> int:
