@@ -3,7 +3,7 @@
 A BMP has no checksum. What can be noticed is a header that declares another size, depth or place
 of the pixels than the file has: the pixels must lie behind header and palette and end where the
 file ends. Run lengths are refused: no microscope writes them, and Pillow unpacks them pixel by
-pixel, in minutes where a file is made for it.
+pixel: 24 MB of them took 7 s.
 
 Refusals are `ImageError` without the file's name, which `decode` puts in front.
 """

@@ -11,10 +11,16 @@ ICC profiles and gamma are not applied: training saw plain sample values.
 **Warned of**: 16-bit samples that all lie below 4096, for they look like 12-bit data and will be
 dark; nothing is guessed. EXIF that cannot be read: the picture is taken as upright.
 
-**Refused, with the reason**: floating-point, signed and 32-bit samples, LAB, more than one page or
-frame, over 25 megapixels or 10,000 px a side, files over 256 MiB, and any file that ends too early:
-no picture is ever filled up with grey. All limits are read from the header, before pixels exist.
-`alld.data.tiff` holds what is checked in a TIFF.
+**Refused, with the reason**: floating-point, signed and 32-bit samples, LAB, run-length BMPs, more
+than one page or frame, over 25 megapixels or 10,000 px a side, files over 256 MiB (JPEGs over 64),
+over 16 MiB of text and other facts beside the picture, and any file that ends too early, or holds
+more or fewer pixels than its header declares: no picture is ever filled up with grey. All limits
+are read from the header, before pixels exist. `tiff`, `png`, `bmp` and `jpeg` beside this file say
+what is checked in each format.
+
+**Not noticed**, as nothing in the file contradicts it: a changed sample in a raw, LZW or PackBits
+picture, and a flipped bit in a JPEG that leaves every block in its place. For a damaged TIFF
+libtiff may write a line of its own onto standard error; Pillow has no switch for that.
 
 Safe to call from many threads. Every refusal is an `ImageError` of one line.
 """
@@ -24,7 +30,7 @@ import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import IO
 
 import numpy as np
@@ -37,6 +43,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from alld.data.bands import bands
 from alld.data.bmp import check_bmp
+from alld.data.formats import contradiction, format_of
 from alld.data.jpeg import check_bits, check_jpeg
 from alld.data.png import check_png
 from alld.data.quiet import without_warnings
@@ -56,29 +63,6 @@ _OPENERS: dict[str, Callable[[IO[bytes]], ImageFile.ImageFile]] = {
     "BMP": BmpImageFile,
     "PNG": PngImageFile,
     "JPEG": JpegImageFile,
-}
-_SIGNATURES = (
-    (b"II*\0", "TIFF"),
-    (b"MM\0*", "TIFF"),
-    (b"BM", "BMP"),
-    (b"\x89PNG\r\n\x1a\n", "PNG"),
-    (b"\xff\xd8\xff", "JPEG"),
-)
-_STRANGERS = (
-    (b"II+\0", "BigTIFF"),
-    (b"MM\0+", "BigTIFF"),
-    (b"%!PS", "PostScript"),
-    (b"\xc5\xd0\xd3\xc6", "PostScript"),
-    (b"%PDF", "PDF"),
-    (b"GIF8", "GIF"),
-    (b"8BPS", "Photoshop"),
-    (b"<", "SVG, XML or a web page"),
-)
-_SUFFIXES = {
-    "TIFF": (".tif", ".tiff"),
-    "BMP": (".bmp", ".dib"),
-    "PNG": (".png",),
-    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
 }
 _COLOURS = {
     "1": "1-bit to RGB",
@@ -164,7 +148,7 @@ def is_synthetic(data: bytes) -> bool:
 def _decode(data: bytes, name: str) -> Decoded:
     # A switch of the whole process: a library that turned it on would give us half pictures.
     ImageFile.LOAD_TRUNCATED_IMAGES = False
-    kind = _format_of(data)
+    kind = format_of(data)
     tags = check_tiff(data) if kind == "TIFF" else {}
     jpeg = check_jpeg(data) if kind == "JPEG" else None
     if kind in ("PNG", "BMP"):
@@ -177,7 +161,7 @@ def _decode(data: bytes, name: str) -> Decoded:
     if jpeg is not None:
         check_bits(data, jpeg, image)
     pixels, conversions = _to_rgb(image, bits, white_is_zero=tags.get(PHOTOMETRIC) == (0,))
-    warnings = _contradiction(name, kind)
+    warnings = contradiction(name, kind)
     if bits == 16 and pixels.max() < 4096 >> 8:
         warnings.append("looks like 12-bit data in 16-bit samples: the picture will be dark")
     if orientation is None:
@@ -187,30 +171,6 @@ def _decode(data: bytes, name: str) -> Decoded:
         # Pillow itself turns a TIFF while it loads.
         pixels = pixels if kind == "TIFF" else _UPRIGHT[orientation](pixels)
     return Decoded(np.array(pixels, order="C"), kind, tuple(conversions), tuple(warnings))
-
-
-def _format_of(data: bytes) -> str:
-    """The format that the first bytes stand for; anything but the four is refused by its name."""
-    for start, kind in _SIGNATURES:
-        if data.startswith(start):
-            return kind
-    raise refusal(f"{_looks_like(data)}, not a TIFF, BMP, PNG or JPEG")
-
-
-def _looks_like(data: bytes) -> str:
-    if not data:
-        return "an empty file"
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "WebP"
-    if data[4:8] == b"ftyp":
-        return "HEIC, AVIF or a film"
-    start = data[:64].removeprefix(b"\xef\xbb\xbf").lstrip()
-    for signature, what in _STRANGERS:
-        if start.startswith(signature):
-            return what
-    if all(byte in b"\t\r\n" or 32 <= byte < 127 for byte in data[:64]):
-        return "text"
-    return f"unknown content (first bytes {data[:4].hex(' ')})"
 
 
 def _bits_per_sample(data: bytes, kind: str, tags: Tags) -> int:
@@ -294,12 +254,6 @@ def _over_white(image: Image.Image) -> tuple[NDArray[np.uint8], bool]:
         pixels[rows] = (colour * alpha + 255 * (255 - alpha) + 127) // 255
         lowest = min(lowest, int(alpha.min()))
     return pixels, lowest == 255
-
-
-def _contradiction(name: str, kind: str) -> list[str]:
-    suffix = PurePath(name).suffix.lower()
-    named = next((other for other, known in _SUFFIXES.items() if suffix in known), kind)
-    return [] if named == kind else [f"named {suffix}, but the content is {kind}"]
 
 
 def _failure(place: object, reason: object) -> ImageError:

@@ -29,7 +29,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from alld.data.bands import bands
 from alld.data.quiet import without_warnings
-from alld.data.refusals import FETCH, check_exif, check_size, refusal
+from alld.data.refusals import FETCH, check_size, refusal
 
 MAX_SCANS = 64  # encoders write 1 to 14; each costs as much time as decoding the whole picture
 MAX_BYTES = 2**26  # 25 megapixels of a photograph are 10 to 20 MB; time goes with the bytes
@@ -59,7 +59,7 @@ def check_jpeg(data: bytes) -> Jpeg:
     """Read the markers up to the end of the picture; ImageError where they do not fit."""
     if len(data) > MAX_BYTES:
         raise refusal(f"a JPEG of over {MAX_BYTES >> 20} MiB")
-    jpeg, interval, exif, place = None, 0, 0, 2
+    jpeg, interval, place = None, 0, 2
     for _ in range(MAX_SEGMENTS):
         marker, body, place = _segment(data, place)
         if marker == 0xD9:
@@ -68,9 +68,6 @@ def check_jpeg(data: bytes) -> Jpeg:
             if jpeg is not None or marker in _OTHER_FRAMES:
                 raise refusal("a JPEG that is neither baseline nor progressive, or two in one")
             jpeg = _frame(_FRAMES[marker], body, place)
-        elif marker == 0xE1:
-            exif += len(body)  # Pillow joins them
-            check_exif(exif if body.startswith(b"Exif") else 0)
         elif marker == 0xDD:
             interval = int.from_bytes(body, "big")
         elif marker == 0xDA and jpeg is not None:

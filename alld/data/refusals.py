@@ -7,7 +7,6 @@ FETCH = "get the original file again"
 MAX_PIXELS = 25_000_000
 MAX_SIDE = 10_000  # px
 MAX_WORDS = 2**24  # bytes
-MAX_EXIF = 2**17  # bytes; a camera writes up to 64 KiB, and Pillow takes seconds for 1 MiB of tags
 
 
 def refusal(seen: str, advice: str = RESAVE) -> ImageError:
@@ -26,9 +25,3 @@ def check_size(width: int, height: int) -> None:
     if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
         limits = f"over {MAX_PIXELS // 10**6} megapixels or {MAX_SIDE} px a side"
         raise refusal(f"{width} x {height} px, {limits}", "crop it to one cell")
-
-
-def check_exif(size: int) -> None:
-    """Refuse EXIF of so many bytes that reading it would be the whole work."""
-    if size > MAX_EXIF:
-        raise refusal(f"EXIF of over {MAX_EXIF >> 10} KiB")

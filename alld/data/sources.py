@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from importlib import resources
 from pathlib import Path, PurePosixPath
 
 from alld.config import DataConfig
@@ -20,8 +19,9 @@ from alld.data.manifest import (
     Progress,
     check_manifest,
 )
+from alld.data.original import deviation
 from alld.errors import DataError, ImageError
-from alld.files import cell, plain_path, sha256_hex, spelt
+from alld.files import cell, one_line, plain_path, sha256_hex, spelt
 
 IMAGE_SUFFIXES = frozenset({".tif", ".tiff", ".bmp", ".png", ".jpg", ".jpeg"})
 
@@ -189,10 +189,10 @@ def _read_all_idb2(
         warnings.append(
             f"{others} other images below the data folder are not part of ALL-IDB2 and stay unused"
         )
-    deviation = "" if built.synthetic else _deviation_from_original(built.records)
-    if deviation:
-        warnings.append(f"{folders[0]}: not the original ALL-IDB2: {deviation}")
-    original = not built.synthetic and not deviation
+    other = "" if built.synthetic else deviation(built.records)
+    if other:
+        warnings.append(f"{folders[0]}: not the original ALL-IDB2: {other}")
+    original = not built.synthetic and not other
     return replace(built, original=original, warnings=tuple(warnings))
 
 
@@ -209,23 +209,6 @@ def _crop_label(path: Path) -> int:
     return int(label)
 
 
-def original_hashes() -> dict[str, str]:
-    """File name to SHA-256 of the 260 images that the authors of ALL-IDB2 give out."""
-    text = resources.files("alld.data").joinpath("all_idb2.sha256").read_text(encoding="ascii")
-    pairs = (line.split() for line in text.splitlines())
-    return {name: sha256 for sha256, name in pairs}
-
-
-def _deviation_from_original(records: Sequence[ImageRecord]) -> str:
-    known = original_hashes()
-    here = {record.path: record.sha256 for record in records}
-    missing = sorted(known.keys() - here.keys())
-    extra = sorted(here.keys() - known.keys())
-    changed = sorted(name for name in known.keys() & here.keys() if known[name] != here[name])
-    parts = ((missing, "missing"), (changed, "changed"), (extra, "unknown"))
-    return ", ".join(f"{len(names)} {what} (first: {names[0]})" for names, what in parts if names)
-
-
 def _folder_label(path: Path, root: Path, positive: str | None) -> int:
     """The label by the nearest folder between the image and `root` that names a class."""
     folders = [part.lower() for part in path.relative_to(root).parts[:-1]]
@@ -235,7 +218,7 @@ def _folder_label(path: Path, root: Path, positive: str | None) -> int:
         if name in _CLASS_FOLDERS:
             return _CLASS_FOLDERS[name]
     raise DataError(
-        f"{path}: its folder names no class; use folders blast/ and healthy/ "
+        f"{one_line(str(path))}: its folder names no class; use folders blast/ and healthy/ "
         f"(also {', '.join(sorted(_CLASS_FOLDERS))}), or --positive NAME for the one that is blast"
     )
 

@@ -10,7 +10,7 @@ import numpy as np
 from crafted import Pixels, bmp, chunk, encode, make_tiff, png, tiled
 from crafted_jpeg import EOI, flat_blocks, segment
 
-from hostile.case import Case, refused, shows
+from hostile.case import Case, refused, shows, whole_or_refused
 from hostile.lies import other_tag
 
 SIDE = 5000  # px; its square is the limit of 25 megapixels
@@ -155,17 +155,18 @@ def numerous() -> Iterator[Case]:
     exif = segment(0xE1, b"Exif\0\0II*\0\x08\0\0\0\xff\xff" + bytes(60_000))
     for name, extra, count in (
         ("comments", segment(0xFE, b""), 3_000_000),
-        ("exif", exif, 20),
         ("tables", segment(0xDB, b"\0" + bytes([8] * 64)), 100_000),
     ):
         made = partial(_many_segments, extra, count)
         yield refused(f"jpeg-{count}-{name}.jpg", made)
+    made = partial(_many_segments, exif, 20)
+    yield whole_or_refused("jpeg-20-exif.jpg", made, flat((8, 8), 0))
     yield shows("jpeg-64-scans.jpg", partial(_many_scans, 64), flat((SIDE, SIDE), 128))
     yield refused("jpeg-20000-scans.jpg", partial(_many_scans, 20_000), "scans")
     yield from _many_parts()
     tags = {40_000 + number: [1] for number in range(600)}
     yield refused("tiff-600-tags.tif", make_tiff((2, 2), [bytes(12)], tags=tags), "directory")
-    yield refused("tiff-exif-of-65535-tags.tif", _with_many_tags)
+    yield whole_or_refused("tiff-exif-of-65535-tags.tif", _with_many_tags, flat((2, 2), 0))
 
 
 def _many_parts() -> Iterator[Case]:
