@@ -31,25 +31,26 @@ if TYPE_CHECKING:
     from alld.training.callbacks import Progress
 
 # Without a terminal rich would wrap at 80 columns and break file names in logs.
-errors = Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
+errors = Console(stderr=True, highlight=False, emoji=False, soft_wrap=not sys.stderr.isatty())
 # A table that goes into a file or a pipe is not folded to a terminal's width.
 output = Console(
     highlight=False,
+    emoji=False,
     soft_wrap=not sys.stdout.isatty(),
     width=None if sys.stdout.isatty() else 160,
 )
 # Only `--verbose` gives it a voice.
-details = Console(stderr=True, highlight=False, soft_wrap=True, quiet=True)
+details = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True, quiet=True)
 
 
 def say(text: str) -> None:
     """A line on standard error, for people."""
-    errors.print(escape(text))
+    errors.print(_safe(text))
 
 
 def detail(text: str) -> None:
     """A line that only `--verbose` shows."""
-    details.print(escape(text))
+    details.print(_safe(text))
 
 
 def set_verbose(wanted: bool) -> None:
@@ -59,12 +60,17 @@ def set_verbose(wanted: bool) -> None:
 
 def warn(text: str) -> None:
     """A warning on standard error."""
-    errors.print(f"[yellow]warning:[/] {escape(text)}")
+    errors.print(f"[yellow]warning:[/] {_safe(text)}")
 
 
 def fail(text: str) -> None:
     """The one line of an error that the user can mend."""
-    errors.print(f"[bold red]error:[/] {escape(text)}")
+    errors.print(f"[bold red]error:[/] {_safe(text)}")
+
+
+def _safe(text: str) -> str:
+    """Words that hold names of files: no markup, and no letters that steer a terminal."""
+    return escape("\n".join(one_line(line) for line in text.split("\n")))
 
 
 class Steps:
@@ -302,7 +308,7 @@ def plain_table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*(escape(cell) for cell in row))
+        table.add_row(*(escape(one_line(cell)) for cell in row))
     return table
 
 

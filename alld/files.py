@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,6 +14,12 @@ from typing import Any
 from uuid import uuid4
 
 _PART = ".part"
+# What a spreadsheet takes for the beginning of a formula, also as East Asian keyboards write it.
+_FORMULA = tuple("=+-@\t\r\uff1d\uff0b\uff0d\uff20")
+# Control characters, ends of lines, marks of direction, and bytes of a name that are no UTF-8.
+_HIDDEN = re.compile(
+    "[\0-\x1f\x7f-\x9f\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 
 
 def sha256_hex(data: bytes) -> str:
@@ -24,6 +31,28 @@ def one_line(name: str) -> str:
     """A file's name with control characters and line breaks spelt out: it forges no line."""
     spelt = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
     return "".join(spelt)
+
+
+def spelt(text: str) -> str:
+    """Like `one_line`, for tables: odd spaces stay, what hides, breaks or turns a line does not."""
+    return _HIDDEN.sub(lambda hidden: hidden[0].encode("unicode_escape").decode(), text)
+
+
+def well_formed(text: str) -> str:
+    """The text with bytes that are no UTF-8 spelt out, as `\\udcff`."""
+    return text.encode("utf-8", errors="backslashreplace").decode()
+
+
+def plain_path(path: str) -> str:
+    """A path that no spreadsheet takes for a formula: `./=x.tif` for `=x.tif`, the same file."""
+    return f"./{path}" if path.startswith(_FORMULA) else path
+
+
+def cell(value: Any) -> Any:
+    """What may stand in a CSV table: texts are `spelt`, and begin no formula (after OWASP)."""
+    if not isinstance(value, str):
+        return value
+    return spelt(f"'{value}" if value.startswith(_FORMULA) else value)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -43,11 +72,11 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write a table with a header line; None becomes an empty field."""
+    """Write a table of cells with a header line; None becomes an empty field."""
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, fieldnames=list(columns), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: cell(value) for name, value in row.items()} for row in rows)
     write_text(path, text.getvalue())
 
 

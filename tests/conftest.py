@@ -1,7 +1,7 @@
 """Fixtures for the whole session: a drawn set, one trained run, and where the real images are."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,7 @@ if hasattr(os, "sched_setaffinity") and "PYTEST_XDIST_WORKER" in os.environ:
     worker = int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw"))
     os.sched_setaffinity(0, {cores[worker % len(cores)]})
 
+Answer = tuple[int, str, str]  # exit status, standard output, standard error
 REPOSITORY = Path(__file__).parents[1]
 # One training must give the same weights on every machine that runs these tests.
 SMALL = {
@@ -85,3 +86,17 @@ def real_set() -> Path:
         if place and (Path(place) / "all_idb2").is_dir():
             return Path(place) / "all_idb2"
     pytest.skip("the real ALL-IDB2 is not here (ALLD_REAL_DATA or ../shared/data)")
+
+
+@pytest.fixture
+def alld(capsys: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
+    """Runs a command in this process and returns what a shell would see."""
+
+    from alld.cli import run_command
+
+    def run(*words: object) -> Answer:
+        status = run_command([str(word) for word in words])
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return run

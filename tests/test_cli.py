@@ -14,26 +14,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from conftest import SMALL
+from conftest import SMALL, Answer
 from drawn import draw_all_idb2
 
 from alld import display
-from alld.cli import run_command
 
-Answer = tuple[int, str, str]  # exit status, standard output, standard error
 SETTINGS = [f"--set={key}={value}" for key, value in SMALL.items()]
-
-
-@pytest.fixture
-def alld(capsys: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
-    """Runs a command in this process and returns what a shell would see."""
-
-    def run(*words: object) -> Answer:
-        status = run_command([str(word) for word in words])
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture

@@ -8,13 +8,13 @@ import sys
 import threading
 import warnings
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
+from crafted import Pixels, chunk, encode, exif, grey_tiff, make_tiff, png, tiled, with_late_exif
 from PIL import Image, ImageFile
 
 from alld.data.decode import (
@@ -27,76 +27,9 @@ from alld.data.decode import (
 )
 from alld.errors import ImageError
 
-Pixels = NDArray[np.uint8]
 RNG = np.random.default_rng(7)
 RGB: Pixels = RNG.integers(0, 256, (24, 32, 3), dtype=np.uint8)
 RGB16 = RNG.integers(0, 65536, (5, 7, 3), dtype=np.uint16)
-
-
-def encode(pixels: Pixels, kind: str, mode: str | None = None, **options: Any) -> bytes:
-    image = Image.fromarray(pixels)
-    file = io.BytesIO()
-    (image.convert(mode) if mode else image).save(file, kind, **options)
-    return file.getvalue()
-
-
-def make_tiff(
-    size: tuple[int, int],
-    parts: Sequence[bytes],
-    *,
-    bits: Sequence[int] = (8, 8, 8),
-    photometric: int = 2,
-    order: str = "<",
-    tags: Mapping[int, Sequence[int]] | None = None,
-    next_page: int = 0,
-) -> bytes:
-    """A TIFF of (width, height) px made of strips; all tags are LONG, and `tags` overrides."""
-    offsets = [8 + sum(map(len, parts[:number])) for number in range(len(parts))]
-    fields: dict[int, Sequence[int]] = {256: [size[0]], 257: [size[1]], 258: bits, 259: [1]}
-    fields |= {262: [photometric], 273: offsets, 277: [len(bits)], 279: [len(p) for p in parts]}
-    fields |= tags or {}
-    body = b"".join(parts)
-    entries = b""
-    for tag, values in sorted(fields.items()):
-        packed = struct.pack(f"{order}{len(values)}I", *values)
-        if len(packed) > 4:
-            packed, body = struct.pack(order + "I", 8 + len(body)), body + packed
-        entries += struct.pack(order + "HHI", tag, 4, len(values)) + packed
-    magic = b"II*\0" if order == "<" else b"MM\0*"
-    directory = (
-        struct.pack(order + "H", len(fields)) + entries + struct.pack(order + "I", next_page)
-    )
-    return magic + struct.pack(order + "I", 8 + len(body)) + body + directory
-
-
-def grey_tiff(samples: NDArray[np.generic], **options: Any) -> bytes:
-    bits = samples.dtype.itemsize * 8
-    height, width = samples.shape
-    fields: dict[str, Any] = {"bits": (bits,), "photometric": 1} | options
-    return make_tiff((width, height), [samples.tobytes()], **fields)
-
-
-def png(width: int, height: int, depth: int, colour: int, rows: bytes, extra: bytes = b"") -> bytes:
-    """A PNG of unfiltered rows, each with its leading 0; `extra` chunks precede the pixels."""
-    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
-    pixels = chunk(b"IDAT", zlib.compress(rows))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + extra + pixels + chunk(b"IEND", b"")
-
-
-def chunk(name: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
-
-
-def exif(orientation: int) -> bytes:
-    block = Image.Exif()
-    block[274] = orientation
-    return block.tobytes()
-
-
-def with_late_exif(data: bytes) -> bytes:
-    """The PNG with an orientation of 2 between its pixels and its end mark."""
-    late = chunk(b"eXIf", exif(2).removeprefix(b"Exif\0\0"))
-    return data.removesuffix(chunk(b"IEND", b"")) + late + chunk(b"IEND", b"")
 
 
 def refusal(data: bytes, name: str = "cell") -> str:
@@ -402,10 +335,8 @@ def test_what_cannot_be_read_honestly_is_refused(data: bytes, word: str) -> None
 @pytest.mark.parametrize("tile", [(32768, 32768), (10016, 16), (5008, 4096)])
 def test_huge_tiles_are_refused(tile: tuple[int, int]) -> None:
     """A small file that declares 16 x 16 px in tiles of 32768 x 32768 px never allocates them."""
-    tags = {259: [8], 322: tile[:1], 323: tile[1:], 324: [8], 325: [20]}
-    data = make_tiff((16, 16), [bytes(20)], tags=tags)
-    no_strips = data.replace(struct.pack("<HHI", 273, 4, 1), struct.pack("<HHI", 65000, 4, 1))
-    assert f"tiles of {tile[0]} x {tile[1]}" in refusal(no_strips)
+    data = tiled((16, 16), tile[0], [bytes(20)], tags={259: [8], 323: tile[1:]})
+    assert f"tiles of {tile[0]} x {tile[1]}" in refusal(data)
 
 
 def test_tag_values_beyond_the_end_are_refused() -> None:
@@ -420,11 +351,7 @@ def test_honest_tiles_are_read() -> None:
     """A picture of 32 x 24 px in tiles of 16 x 16 px is put together."""
     padded = np.pad(RGB, ((0, 8), (0, 0), (0, 0)))
     tiles = [padded[y : y + 16, x : x + 16].tobytes() for y in (0, 16) for x in (0, 16)]
-    tags = {322: [16], 323: [16], 324: [8 + 768 * n for n in range(4)], 325: [768] * 4}
-    data = make_tiff((32, 24), tiles, tags=tags)
-    data = data.replace(struct.pack("<HHI", 273, 4, 4), struct.pack("<HHI", 65000, 4, 4))
-    data = data.replace(struct.pack("<HHI", 279, 4, 4), struct.pack("<HHI", 65001, 4, 4))
-    np.testing.assert_array_equal(decode(data, "cell").pixels, RGB)
+    np.testing.assert_array_equal(decode(tiled((32, 24), 16, tiles), "cell").pixels, RGB)
 
 
 def test_a_tag_named_twice_is_refused() -> None:

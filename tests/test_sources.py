@@ -9,7 +9,8 @@ from drawn import draw_all_idb2, draw_cell, save_tiff
 
 from alld.config import DataConfig
 from alld.data.manifest import BLAST, HEALTHY, Manifest
-from alld.data.sources import list_images, load_manifest, original_hashes
+from alld.data.original import original_hashes
+from alld.data.sources import list_images, load_manifest
 from alld.errors import DataError, ImageError
 
 

@@ -1,5 +1,6 @@
 """`alld predict`: one row for every image."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from enum import StrEnum
@@ -12,6 +13,7 @@ from alld import NOTICE, display
 from alld.commands.options import DeviceOption, JsonOption, VerboseOption, newest_run, print_json
 from alld.commands.settings import TtaOption
 from alld.errors import ConfigError
+from alld.files import one_line
 
 
 class TableFormat(StrEnum):
@@ -34,6 +36,10 @@ def predict(
     out: Annotated[
         Path | None, typer.Option(help="Write the rows to this file (.csv or .jsonl).")
     ] = None,
+    require_sha256: Annotated[
+        str | None,
+        typer.Option(metavar="HEX", help="Refuse every model but the one of this identity."),
+    ] = None,
     tta: TtaOption = None,
     device: DeviceOption = None,
     as_json: JsonOption = False,
@@ -48,7 +54,8 @@ def predict(
     from alld.inference.rows import write_rows
 
     table = _table_format(table, out, as_json)
-    predictor = Predictor.load(model or newest_run(), device or "auto", tta=tta)
+    required = None if require_sha256 is None else _identity(require_sha256)
+    predictor = Predictor.load(model or newest_run(), device or "auto", tta=tta, required=required)
     info = predictor.info
     drawn = " SYNTHETIC" if info.data.synthetic else ""
     display.say(f"model: {predictor.path}{drawn} ({info.arch}, {predictor.identity[:12]})")
@@ -60,7 +67,7 @@ def predict(
             counts[prediction.verdict or "failed"] += 1
             notes.update(prediction.notes)
             for note in prediction.notes:
-                display.detail(f"note: {prediction.path}: {note}")
+                display.detail(f"note: {one_line(prediction.path)}: {note}")
             yield prediction
 
     if as_json:
@@ -77,6 +84,19 @@ def predict(
     display.say(NOTICE)
     if counts["failed"]:
         raise typer.Exit(1)
+
+
+def _identity(text: str) -> str:
+    """The 64 hexadecimal digits of a model's identity; fewer would pin nothing."""
+    if not re.fullmatch(r"[0-9a-fA-F]{64}", text):
+        digits = len(re.findall(r"[0-9a-fA-F]", text))
+        odd = len(text) - digits
+        seen = f"{digits} hexadecimal digits" + (f" and {odd} other letters" if odd else "")
+        raise ConfigError(
+            f"--require-sha256: has {seen}, and a model's identity has 64; "
+            "`alld predict --json` says it as model.identity"
+        )
+    return text.lower()
 
 
 def _table_format(table: TableFormat, out: Path | None, as_json: bool) -> TableFormat:

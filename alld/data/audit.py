@@ -21,7 +21,7 @@ from alld.data.background import (
     keep_features,
     predicted,
 )
-from alld.data.decode import Decoded, decode, read_image_bytes
+from alld.data.decode import Decoded, decode
 from alld.data.groups import Groups, load_groups
 from alld.data.manifest import Manifest, Pictures
 from alld.data.places import TURNS, Relation
@@ -114,7 +114,7 @@ def audit(
     readable = []
     for index, record in enumerate(surveyed):
         try:
-            seen.append(_look(surveyed.file(index), len(surveyed)))
+            seen.append(_look(surveyed, index))
             readable.append(record)
         except ImageError as error:
             problems.append(Problem(record.path, str(error)))
@@ -151,9 +151,9 @@ class _Seen:
     background: Features | None
 
 
-def _look(file: Path, images: int) -> _Seen:
-    data = read_image_bytes(file)
-    decoded = decode(data, str(file))
+def _look(surveyed: Manifest, index: int) -> _Seen:
+    data, images = surveyed.read(index), len(surveyed)
+    decoded = decode(data, str(surveyed.file(index)))
     sides = decoded.pixels.shape[:2]
     comparable = min(sides) >= TILE and max(sides) <= MAX_COMPARED_SIDE
     return _Seen(

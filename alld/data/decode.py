@@ -11,22 +11,26 @@ ICC profiles and gamma are not applied: training saw plain sample values.
 **Warned of**: 16-bit samples that all lie below 4096, for they look like 12-bit data and will be
 dark; nothing is guessed. EXIF that cannot be read: the picture is taken as upright.
 
-**Refused, with the reason**: floating-point, signed and 32-bit samples, LAB, more than one page or
-frame, over 25 megapixels or 10,000 px a side, files over 256 MiB, and any file that ends too early:
-no picture is ever filled up with grey. All limits are read from the header, before pixels exist.
-`alld.data.tiff` holds what is checked in a TIFF.
+**Refused, with the reason**: floating-point, signed and 32-bit samples, LAB, run-length BMPs, more
+than one page or frame, over 25 megapixels or 10,000 px a side, files over 256 MiB (JPEGs over 64),
+over 16 MiB of text and other facts beside the picture, and any file that ends too early, or holds
+more or fewer pixels than its header declares: no picture is ever filled up with grey. All limits
+are read from the header, before pixels exist. `tiff`, `png`, `bmp` and `jpeg` beside this file say
+what is checked in each format.
+
+**Not noticed**, as nothing in the file contradicts it: a changed sample in a raw, LZW or PackBits
+picture, and a flipped bit in a JPEG that leaves every block in its place. For a damaged TIFF
+libtiff may write a line of its own onto standard error; Pillow has no switch for that.
 
 Safe to call from many threads. Every refusal is an `ImageError` of one line.
 """
 
+import os
 import stat
-import threading
-import warnings as python_warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import IO
 
 import numpy as np
@@ -37,11 +41,18 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
-from alld.data.tiff import BITS, PHOTOMETRIC, RESAVE, Tags, check_tiff, refusal
+from alld.data.bands import bands
+from alld.data.bmp import check_bmp
+from alld.data.formats import contradiction, format_of
+from alld.data.jpeg import check_bits, check_jpeg
+from alld.data.png import check_png
+from alld.data.quiet import without_warnings
+from alld.data.refusals import RESAVE, check_size, refusal
+from alld.data.tiff import check_tiff
+from alld.data.tiff_tags import BITS, PHOTOMETRIC, Tags
 from alld.errors import ImageError
+from alld.files import one_line, plain_path
 
-MAX_PIXELS = 25_000_000
-MAX_SIDE = 10_000  # px
 MAX_FILE_BYTES = 256 * 2**20
 SYNTHETIC_MARK = b"ALLD SYNTHETIC"
 
@@ -53,30 +64,6 @@ _OPENERS: dict[str, Callable[[IO[bytes]], ImageFile.ImageFile]] = {
     "PNG": PngImageFile,
     "JPEG": JpegImageFile,
 }
-_SIGNATURES = (
-    (b"II*\0", "TIFF"),
-    (b"MM\0*", "TIFF"),
-    (b"BM", "BMP"),
-    (b"\x89PNG\r\n\x1a\n", "PNG"),
-    (b"\xff\xd8\xff", "JPEG"),
-)
-_STRANGERS = (
-    (b"II+\0", "BigTIFF"),
-    (b"MM\0+", "BigTIFF"),
-    (b"%!PS", "PostScript"),
-    (b"\xc5\xd0\xd3\xc6", "PostScript"),
-    (b"%PDF", "PDF"),
-    (b"GIF8", "GIF"),
-    (b"8BPS", "Photoshop"),
-    (b"<", "SVG, XML or a web page"),
-)
-_SUFFIXES = {
-    "TIFF": (".tif", ".tiff"),
-    "BMP": (".bmp", ".dib"),
-    "PNG": (".png",),
-    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
-}
-_PNG_END = b"IEND\xaeB`\x82"
 _COLOURS = {
     "1": "1-bit to RGB",
     "L": "grey to RGB",
@@ -100,7 +87,6 @@ _UPRIGHT: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
     8: lambda pixels: pixels[:, ::-1].transpose(1, 0, 2),
 }
 _EXIF_PARTS = {ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo, ExifTags.IFD.Interop}
-_HEADER_LOCK = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -122,6 +108,7 @@ def read_image_bytes(path: Path) -> bytes:
     try:
         status = path.stat()  # before open, which would wait for ever on a pipe
         if stat.S_ISDIR(status.st_mode):
+            os.scandir(path).close()  # a folder that may not be read says so
             raise refusal("is a folder, not a file", "name an image, or a folder with images")
         if not stat.S_ISREG(status.st_mode):
             raise refusal("is a pipe, socket or device, not a file", "name an image file")
@@ -159,17 +146,22 @@ def is_synthetic(data: bytes) -> bool:
 
 
 def _decode(data: bytes, name: str) -> Decoded:
-    kind = _format_of(data)
-    tags = check_tiff(data) if kind == "TIFF" else {}
     # A switch of the whole process: a library that turned it on would give us half pictures.
     ImageFile.LOAD_TRUNCATED_IMAGES = False
-    with _without_warnings():
+    kind = format_of(data)
+    tags = check_tiff(data) if kind == "TIFF" else {}
+    jpeg = check_jpeg(data) if kind == "JPEG" else None
+    if kind in ("PNG", "BMP"):
+        (check_png if kind == "PNG" else check_bmp)(data)
+    with without_warnings():
         image = _OPENERS[kind](BytesIO(data))
     bits = _bits_per_sample(data, kind, tags)
-    _check_header(image, data, bits)
+    _check_header(image, bits)
     orientation = _load(image)
+    if jpeg is not None:
+        check_bits(data, jpeg, image)
     pixels, conversions = _to_rgb(image, bits, white_is_zero=tags.get(PHOTOMETRIC) == (0,))
-    warnings = _contradiction(name, kind)
+    warnings = contradiction(name, kind)
     if bits == 16 and pixels.max() < 4096 >> 8:
         warnings.append("looks like 12-bit data in 16-bit samples: the picture will be dark")
     if orientation is None:
@@ -181,30 +173,6 @@ def _decode(data: bytes, name: str) -> Decoded:
     return Decoded(np.array(pixels, order="C"), kind, tuple(conversions), tuple(warnings))
 
 
-def _format_of(data: bytes) -> str:
-    """The format that the first bytes stand for; anything but the four is refused by its name."""
-    for start, kind in _SIGNATURES:
-        if data.startswith(start):
-            return kind
-    raise refusal(f"{_looks_like(data)}, not a TIFF, BMP, PNG or JPEG")
-
-
-def _looks_like(data: bytes) -> str:
-    if not data:
-        return "an empty file"
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "WebP"
-    if data[4:8] == b"ftyp":
-        return "HEIC, AVIF or a film"
-    start = data[:64].removeprefix(b"\xef\xbb\xbf").lstrip()
-    for signature, what in _STRANGERS:
-        if start.startswith(signature):
-            return what
-    if all(byte in b"\t\r\n" or 32 <= byte < 127 for byte in data[:64]):
-        return "text"
-    return f"unknown content (first bytes {data[:4].hex(' ')})"
-
-
 def _bits_per_sample(data: bytes, kind: str, tags: Tags) -> int:
     """Bits as stored; Pillow has dropped the lower byte of 16-bit colour without telling."""
     if kind == "PNG":
@@ -212,20 +180,15 @@ def _bits_per_sample(data: bytes, kind: str, tags: Tags) -> int:
     return max(tags.get(BITS, (8,)))
 
 
-def _check_header(image: ImageFile.ImageFile, data: bytes, bits: int) -> None:
+def _check_header(image: ImageFile.ImageFile, bits: int) -> None:
     """Refuse, before pixels are allocated, what is too large, of a strange mode, or several."""
-    width, height = image.size
-    if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
-        limits = f"over {MAX_PIXELS // 10**6} megapixels or {MAX_SIDE} px a side"
-        raise refusal(f"{width} x {height} px, {limits}", "crop it to one cell")
+    check_size(*image.size)
     if image.mode not in _COLOURS:
         raise refusal(f"{image.format} with samples of the kind {image.mode}")
     if getattr(image, "is_animated", False):
         raise refusal(
             "an animation of more than one frame", "save the frame you mean as its own file"
         )
-    if image.format == "PNG" and _PNG_END not in data:
-        raise refusal("the PNG ends before its end mark", "get the original file again")
     if "transparency" in image.info and image.mode != "P" and bits not in (1, 8):
         # Pillow compares the stored colour with samples that it has already rescaled.
         raise refusal(f"{bits}-bit PNG with one transparent colour")
@@ -243,7 +206,7 @@ def _load(image: ImageFile.ImageFile) -> int | None:
 
 def _orientation(image: ImageFile.ImageFile) -> int | None:
     """EXIF orientation: 1 to 8, 1 where nothing valid is said, None where EXIF is damaged."""
-    with _without_warnings():
+    with without_warnings():
         try:
             if "exif" in image.info:
                 Image.Exif().load(image.info["exif"])  # raises, where getexif may hide a failure
@@ -269,35 +232,30 @@ def _to_rgb(
         grey = (255 - samples if white_is_zero else samples).astype(np.uint8)
         return np.repeat(grey[:, :, None], 3, axis=2), changes
     if image.mode not in ("LA", "PA", "RGBA") and "transparency" not in image.info:
-        return np.asarray(image.convert("RGB")), changes
-    rgba = np.asarray(image.convert("RGBA"))
-    if rgba[:, :, 3].min() == 255:
-        return rgba[:, :, :3], [*changes, "opaque alpha dropped"]
-    return _over_white(rgba), [*changes, "alpha laid over white"]
+        return _rgb(image), changes
+    pixels, opaque = _over_white(image)
+    return pixels, [*changes, "opaque alpha dropped" if opaque else "alpha laid over white"]
 
 
-def _over_white(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(H, W, 4) to (H, W, 3), rounded to the nearest value."""
-    colour, alpha = rgba[:, :, :3].astype(np.uint16), rgba[:, :, 3:].astype(np.uint16)
-    # At most 255 * 255 + 127, which fits 16 bits.
-    return ((colour * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+def _rgb(image: Image.Image) -> NDArray[np.uint8]:
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    for rows, part in bands(image, "RGB"):
+        pixels[rows] = part
+    return pixels
 
 
-def _contradiction(name: str, kind: str) -> list[str]:
-    suffix = PurePath(name).suffix.lower()
-    named = next((other for other, known in _SUFFIXES.items() if suffix in known), kind)
-    return [] if named == kind else [f"named {suffix}, but the content is {kind}"]
-
-
-@contextmanager
-def _without_warnings() -> Iterator[None]:
-    """Silence Pillow's warnings; the lock is there as Python's filters belong to all threads."""
-    with _HEADER_LOCK, python_warnings.catch_warnings():
-        python_warnings.simplefilter("ignore")
-        yield
+def _over_white(image: Image.Image) -> tuple[NDArray[np.uint8], bool]:
+    """RGB (H, W, 3), rounded to the nearest value, and whether nothing was transparent."""
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    lowest = 255
+    for rows, rgba in bands(image, "RGBA"):
+        colour, alpha = rgba[:, :, :3].astype(np.uint16), rgba[:, :, 3:].astype(np.uint16)
+        # At most 255 * 255 + 127, which fits 16 bits.
+        pixels[rows] = (colour * alpha + 255 * (255 - alpha) + 127) // 255
+        lowest = min(lowest, int(alpha.min()))
+    return pixels, lowest == 255
 
 
 def _failure(place: object, reason: object) -> ImageError:
     """One line, whatever letters the file's name and the library's words are made of."""
-    text = f"{place}: {reason}"
-    return ImageError("".join(letter if letter.isprintable() else "\ufffd" for letter in text))
+    return ImageError(one_line(f"{plain_path(str(place))}: {reason}"))

@@ -9,6 +9,7 @@ from alld.data.cache import cache_file, read_cached, write_cached
 from alld.data.manifest import Manifest, Pictures, Progress
 from alld.data.relations import ALGORITHM_VERSION, Relation, find_relations, group_indices
 from alld.errors import DataError
+from alld.files import cell, plain_path
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def _from_file(manifest: Manifest, file: Path) -> Groups:
         raise DataError(f"--groups {file}: needs rows with the columns path,group; found {seen}")
     given: dict[str, str] = {}
     for row in rows:
-        path, group = row["path"], (row["group"] or "").strip()
+        path, group = plain_path(row["path"]), cell((row["group"] or "").strip())
         if not group or given.setdefault(path, group) != group:
             raise DataError(f"--groups {file}: {path} needs one group, found {group!r} there")
     unknown = sorted(given.keys() - {record.path for record in manifest})

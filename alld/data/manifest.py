@@ -66,18 +66,29 @@ class Manifest:
         """Where image number `index` lies."""
         return self.root / self.records[index].path
 
-    def decode(self, index: int) -> Decoded:
-        """Read image number `index`; refuse it when it is no longer what the manifest describes.
+    def check(self, index: int, sha256: str | None) -> None:
+        """Refuse image number `index` where what was read of it has another hash now.
 
         Raises:
-            ImageError: the file cannot be read as a picture.
             DataError: the file changed after its hash was taken.
         """
-        file = self.file(index)
-        data = read_image_bytes(file)
-        if sha256_hex(data) != self.records[index].sha256:
-            raise DataError(f"{file}: changed while ALLD was using it; start again")
-        return decode(data, str(file))
+        if sha256 != self.records[index].sha256:
+            raise DataError(f"{self.file(index)}: changed while ALLD was using it; start again")
+
+    def read(self, index: int) -> bytes:
+        """The bytes of image number `index`, the very ones that the manifest describes.
+
+        Raises:
+            ImageError: the file cannot be read.
+            DataError: the file changed after its hash was taken.
+        """
+        data = read_image_bytes(self.file(index))
+        self.check(index, sha256_hex(data))
+        return data
+
+    def decode(self, index: int) -> Decoded:
+        """The picture in `read`, which raises what it raises; ImageError if it is none."""
+        return decode(self.read(index), str(self.file(index)))
 
 
 class Pictures(Sequence[NDArray[np.uint8]]):

@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from importlib import resources
 from pathlib import Path, PurePosixPath
 
 from alld.config import DataConfig
@@ -20,8 +19,9 @@ from alld.data.manifest import (
     Progress,
     check_manifest,
 )
+from alld.data.original import deviation
 from alld.errors import DataError, ImageError
-from alld.files import sha256_hex
+from alld.files import cell, one_line, plain_path, sha256_hex, spelt
 
 IMAGE_SUFFIXES = frozenset({".tif", ".tiff", ".bmp", ".png", ".jpg", ".jpeg"})
 
@@ -125,9 +125,16 @@ def check_place(data: DataConfig) -> Path:
 
 
 def list_images(root: Path) -> list[Path]:
-    """All files below `root` with an image suffix, sorted; linked folders are not entered."""
-    found = []
-    for folder, inner, names in os.walk(root, followlinks=False):
+    """All files below `root` with an image suffix, sorted; linked folders are not entered.
+
+    A folder that cannot be read is listed too: whoever reads the images learns of it.
+    """
+    found: list[Path] = []
+
+    def unread(error: OSError) -> None:
+        found.append(Path(error.filename))
+
+    for folder, inner, names in os.walk(root, onerror=unread, followlinks=False):
         inner[:] = [name for name in inner if not name.startswith(".")]
         paths = (Path(folder, name) for name in names if not name.startswith("."))
         found += [path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES]
@@ -182,10 +189,10 @@ def _read_all_idb2(
         warnings.append(
             f"{others} other images below the data folder are not part of ALL-IDB2 and stay unused"
         )
-    deviation = "" if built.synthetic else _deviation_from_original(built.records)
-    if deviation:
-        warnings.append(f"{folders[0]}: not the original ALL-IDB2: {deviation}")
-    original = not built.synthetic and not deviation
+    other = "" if built.synthetic else deviation(built.records)
+    if other:
+        warnings.append(f"{folders[0]}: not the original ALL-IDB2: {other}")
+    original = not built.synthetic and not other
     return replace(built, original=original, warnings=tuple(warnings))
 
 
@@ -202,23 +209,6 @@ def _crop_label(path: Path) -> int:
     return int(label)
 
 
-def original_hashes() -> dict[str, str]:
-    """File name to SHA-256 of the 260 images that the authors of ALL-IDB2 give out."""
-    text = resources.files("alld.data").joinpath("all_idb2.sha256").read_text(encoding="ascii")
-    pairs = (line.split() for line in text.splitlines())
-    return {name: sha256 for sha256, name in pairs}
-
-
-def _deviation_from_original(records: Sequence[ImageRecord]) -> str:
-    known = original_hashes()
-    here = {record.path: record.sha256 for record in records}
-    missing = sorted(known.keys() - here.keys())
-    extra = sorted(here.keys() - known.keys())
-    changed = sorted(name for name in known.keys() & here.keys() if known[name] != here[name])
-    parts = ((missing, "missing"), (changed, "changed"), (extra, "unknown"))
-    return ", ".join(f"{len(names)} {what} (first: {names[0]})" for names, what in parts if names)
-
-
 def _folder_label(path: Path, root: Path, positive: str | None) -> int:
     """The label by the nearest folder between the image and `root` that names a class."""
     folders = [part.lower() for part in path.relative_to(root).parts[:-1]]
@@ -228,7 +218,7 @@ def _folder_label(path: Path, root: Path, positive: str | None) -> int:
         if name in _CLASS_FOLDERS:
             return _CLASS_FOLDERS[name]
     raise DataError(
-        f"{path}: its folder names no class; use folders blast/ and healthy/ "
+        f"{one_line(str(path))}: its folder names no class; use folders blast/ and healthy/ "
         f"(also {', '.join(sorted(_CLASS_FOLDERS))}), or --positive NAME for the one that is blast"
     )
 
@@ -253,7 +243,7 @@ def _read_table(
             if not path:
                 raise DataError(f"{place}: no path; name an image file")
             label = _table_label(row["label"], positive, place)
-            labelled.append((table.parent / path, label, owner))
+            labelled.append((table.parent / path, label, cell(owner)))
     built = _build(table.parent, "table", labelled, progress, problems)
     warnings = []
     unused = sorted(set(columns) - {"path", "label", "patient", "group"})
@@ -300,9 +290,24 @@ def _build(
     for done, (path, label, group) in enumerate(labelled, start=1):
         relative = PurePosixPath(os.path.relpath(path, root).replace(os.sep, "/"))
         with _noted(str(relative), problems):
+            name = _table_name(root, str(relative))
             data = read_image_bytes(path)
             synthetic = synthetic or is_synthetic(data)
-            records.append(ImageRecord(str(relative), label, sha256_hex(data), group))
+            records.append(ImageRecord(name, label, sha256_hex(data), group))
         if progress:
             progress(done, len(labelled))
     return Manifest(root=root, kind=kind, records=tuple(records), synthetic=synthetic)
+
+
+def _table_name(root: Path, name: str) -> str:
+    """The name as tables hold it; what breaks or turns a line, or is no UTF-8, cannot stand there.
+
+    Raises:
+        DataError: such a name.
+    """
+    if spelt(name) != name:
+        raise DataError(
+            f"{root}: the name {spelt(name)} holds a control character, a line break, a mark of "
+            "direction or bytes that are no UTF-8; rename the file"
+        )
+    return plain_path(name)

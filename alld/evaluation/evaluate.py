@@ -108,7 +108,9 @@ def evaluate(
 
 def _predict(test: _Test, step: Step) -> list[Prediction]:
     predictions: list[Prediction] = []
-    for prediction in test.predictor.iterate(test.manifest.file(i) for i in test.indices):
+    files = (test.manifest.file(index) for index in test.indices)
+    for index, prediction in zip(test.indices, test.predictor.iterate(files), strict=True):
+        test.manifest.check(index, prediction.sha256)
         if prediction.error:
             raise DataError(f"a test image cannot be read: {prediction.error}")
         predictions.append(prediction)

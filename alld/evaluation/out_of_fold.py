@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from alld.data.manifest import LABEL_NAMES
 from alld.errors import RunError
+from alld.files import plain_path
 from alld.stats.bootstrap import group_bootstrap
 from alld.stats.intervals import UndefinedMetric
 from alld.stats.metrics import Metric, all_metrics, brier, grouped_proportions
@@ -123,7 +124,7 @@ def _held_out(row: dict[str, str], groups: dict[str, str], repeat: int, fold: in
 
 def _tails(path: str) -> list[str]:
     parts = Path(path).parts
-    return ["/".join(parts[start:]) for start in range(len(parts))]
+    return [plain_path("/".join(parts[start:])) for start in range(len(parts))]
 
 
 def metrics_of_repeat(rows: Sequence[HeldOut], draws: int) -> dict[str, Metric]:

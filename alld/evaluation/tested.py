@@ -12,6 +12,7 @@ from typing import Any
 
 from alld.data.manifest import LABEL_NAMES
 from alld.errors import RunError
+from alld.files import plain_path
 
 Key = tuple[str, str]  # repeat, SHA-256 of the image file
 _NEEDED = ("path", "sha256", "probability", "threshold", "label")
@@ -113,7 +114,8 @@ def _groups(folder: Path, paths: Sequence[str]) -> dict[str, str]:
 
 def _below(root: Path, path: str) -> str | None:
     place = Path(path)
-    return place.relative_to(root).as_posix() if place.is_relative_to(root) else None
+    inside = place.is_relative_to(root)
+    return plain_path(place.relative_to(root).as_posix()) if inside else None
 
 
 def _facts(folder: Path) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What the user names on the command line, as a sorted list of files to predict."""
 
+import os
 from collections.abc import Iterable
 from glob import glob, has_magic
 from pathlib import Path
@@ -21,10 +22,11 @@ def expand(arguments: Iterable[str]) -> list[Path]:
 
 def _expand_one(argument: str) -> list[Path]:
     path = Path(argument)
-    if path.is_dir():
+    # Not Path.is_dir and Path.exists, which raise for a name that is too long.
+    if os.path.isdir(path):
         return list_images(path) or [path]
     # A file whose own name holds brackets or stars is that file.
-    if not path.exists() and has_magic(argument):
+    if not os.path.exists(path) and has_magic(argument):
         found = [Path(name) for name in glob(argument, recursive=True)]
-        return [file for file in found if not file.is_dir()] or [path]
+        return [file for file in found if not os.path.isdir(file)] or [path]
     return [path]

@@ -15,7 +15,7 @@ from alld.data.decode import decode, read_image_bytes
 from alld.data.manifest import BLAST, HEALTHY, LABEL_NAMES
 from alld.data.preprocess import normalise, to_square
 from alld.errors import BundleError, ImageError
-from alld.files import sha256_hex
+from alld.files import plain_path, sha256_hex, well_formed
 from alld.model.bundle import Bundle, BundleInfo, read_bundle
 from alld.model.device import keep_freed_memory, resolve_device, set_threads
 from alld.model.folding import fold_batch_norm
@@ -47,8 +47,12 @@ class Prediction:
     notes: tuple[str, ...] = ()
 
     def as_row(self) -> dict[str, str | float | None]:
-        """The columns that every table of predictions has, in their order."""
-        return {column: getattr(self, column) for column in COLUMNS}
+        """The columns that every table of predictions has, in their order.
+
+        A name that is no UTF-8 has its odd bytes spelt out: not every reader of JSON takes them.
+        """
+        row = {column: getattr(self, column) for column in COLUMNS}
+        return {**row, "path": well_formed(self.path)}
 
 
 @dataclass(frozen=True)
@@ -89,18 +93,24 @@ class Predictor:
 
     @classmethod
     def load(
-        cls, path: str | Path, device: str = "auto", *, tta: bool | None = None
+        cls,
+        path: str | Path,
+        device: str = "auto",
+        *,
+        tta: bool | None = None,
+        required: str | None = None,
     ) -> "Predictor":
         """Load a run folder or a bundle folder.
 
         Args:
             tta: judge each image in its eight orientations, or in one; by default as the model was
                 calibrated.
+            required: the identity that the model must have, 64 hexadecimal digits.
 
         Raises:
-            BundleError: no finished model there, or one that fails its hashes.
+            BundleError: no finished model there, another one, or one that fails its hashes.
         """
-        return cls(read_bundle(find_bundle(Path(path))), device, tta=tta)
+        return cls(read_bundle(find_bundle(Path(path)), required), device, tta=tta)
 
     @property
     def batch(self) -> int:
@@ -159,17 +169,18 @@ class Predictor:
         return [self._read(path) for path in batch]
 
     def _read(self, path: Path) -> _Ready:
+        name = plain_path(str(path))
         try:
             data = read_image_bytes(path)
         except ImageError as error:
-            return _Ready(str(path), error=str(error))
+            return _Ready(name, error=str(error))
         sha256 = sha256_hex(data)
         try:
-            decoded = decode(data, str(path))
+            decoded = decode(data, name)
         except ImageError as error:
-            return _Ready(str(path), sha256, error=str(error))
+            return _Ready(name, sha256, error=str(error))
         square = to_square(decoded.pixels, self.info.image_size)
-        return _Ready(str(path), sha256, square, notes=decoded.conversions + decoded.warnings)
+        return _Ready(name, sha256, square, notes=decoded.conversions + decoded.warnings)
 
     def _run(self, batch: Sequence[_Ready]) -> list[Prediction]:
         squares = [ready.square for ready in batch if ready.square is not None]

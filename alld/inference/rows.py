@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TextIO
 
-from alld.files import replacing
+from alld.files import cell, replacing
 from alld.inference.predictor import COLUMNS, Prediction
 
 
@@ -30,7 +30,7 @@ def _stream(predictions: Iterable[Prediction], table: str, file: TextIO) -> None
     for prediction in predictions:
         row = prediction.as_row()
         if table == "csv":
-            writer.writerow(row)
+            writer.writerow({name: cell(value) for name, value in row.items()})
         else:
             file.write(json.dumps(row) + "\n")
         file.flush()  # whoever reads along waits for no buffer to fill

@@ -26,6 +26,7 @@ from alld.files import new_folder, sha256_hex, write_bytes
 from alld.model.backbones import create_model
 
 WEIGHTS, INFO, SUMS = "model.safetensors", "alld.json", "SHA256SUMS"
+MAX_BYTES = {WEIGHTS: 8 * 2**30, INFO: 2**22, SUMS: 2**12}
 SCHEMA_VERSION = 2
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -74,7 +75,7 @@ class BundleInfo(_Strict):
     image_size: int = Field(ge=32, le=1024)
     resize: str = RESIZE_POLICY
     mean: tuple[float, ...] = Field(min_length=3, max_length=3)
-    std: tuple[float, ...] = Field(min_length=3, max_length=3)
+    std: tuple[Annotated[float, Field(gt=0)], ...] = Field(min_length=3, max_length=3)
     threshold: float = Field(ge=0, le=1)
     threshold_choice: ThresholdChoice
     temperature: float = Field(gt=0)
@@ -120,13 +121,18 @@ def write_bundle(path: Path, model: nn.Module, info: BundleInfo) -> str:
     return sha256_hex(sums.encode())
 
 
-def read_bundle(path: Path) -> Bundle:
+def read_bundle(path: Path, required: str | None = None) -> Bundle:
     """Verify a bundle and build its network.
 
+    Args:
+        path: the bundle's folder.
+        required: the identity that it must have, compared before anything else is read.
+
     Raises:
-        BundleError: files missing, altered or added, or facts this version does not understand.
+        BundleError: files missing, altered or added, facts this version does not understand, or
+            another model than the required one.
     """
-    contents, identity = _verified_contents(path)
+    contents, identity = _verified_contents(path, required)
     info = _parse_info(path, contents[INFO])
     try:
         model = create_model(info.arch, pretrained=False)
@@ -155,7 +161,7 @@ def library_versions() -> dict[str, str]:
     return {"python": python_version(), **{name: metadata.version(name) for name in names}}
 
 
-def _verified_contents(path: Path) -> tuple[dict[str, bytes], str]:
+def _verified_contents(path: Path, required: str | None) -> tuple[dict[str, bytes], str]:
     if not path.is_dir():
         raise BundleError(f"{path}: no model bundle there; give a run folder or its model.alld")
     present = {entry.name for entry in path.iterdir()}
@@ -165,12 +171,15 @@ def _verified_contents(path: Path) -> tuple[dict[str, bytes], str]:
         what = "is missing" if odd in expected else "does not belong there"
         raise BundleError(f"{path}: {odd} {what}; a bundle holds {', '.join(sorted(expected))}")
     sums_data = _read(path / SUMS)
+    identity = sha256_hex(sums_data)
+    if required is not None and identity != required:
+        raise BundleError(f"{path}: is model {identity}, not the required {required}")
     sums = _parse_sums(path, sums_data)
     contents = {name: _read(path / name) for name in (WEIGHTS, INFO)}
     for name, data in contents.items():
         if sha256_hex(data) != sums[name]:
             raise BundleError(_altered(path / name))
-    return contents, sha256_hex(sums_data)
+    return contents, identity
 
 
 def _altered(file: Path) -> str:
@@ -180,13 +189,19 @@ def _altered(file: Path) -> str:
 
 
 def _read(file: Path) -> bytes:
+    most = MAX_BYTES[file.name]
     try:
-        mode = file.lstat().st_mode
-        if not stat.S_ISREG(mode):
+        status = file.lstat()
+        if not stat.S_ISREG(status.st_mode):
             raise BundleError(f"{file}: not a regular file; a bundle holds no links")
-        return file.read_bytes()
-    except OSError as error:
-        raise BundleError(f"{file}: cannot be read: {error.strerror}") from error
+        with file.open("rb") as opened:
+            data = opened.read(most + 1) if status.st_size <= most else b""
+        if max(len(data), status.st_size) > most:
+            raise BundleError(f"{file}: larger than {most} bytes; copy the bundle anew")
+        return data
+    except (OSError, MemoryError) as error:
+        reason = getattr(error, "strerror", None) or "too large for the memory"
+        raise BundleError(f"{file}: cannot be read: {reason}") from error
 
 
 def _parse_sums(path: Path, data: bytes) -> dict[str, str]:
@@ -214,7 +229,7 @@ def _parse_info(path: Path, data: bytes) -> BundleInfo:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise BundleError(f"{path / INFO}: {place}: {first['msg']}") from error
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, RecursionError) as error:
         raise BundleError(f"{path / INFO}: not the JSON of a bundle") from error
 
 
@@ -225,6 +240,9 @@ def _load_weights(path: Path, model: nn.Module, data: bytes) -> None:
         if tensors.keys() != model.state_dict().keys():
             odd = sorted(tensors.keys() ^ model.state_dict().keys())[0]
             raise ValueError(f"tensor {odd} is missing or unknown")
+        for name, tensor in tensors.items():
+            if not torch.isfinite(tensor).all():
+                raise ValueError(f"tensor {name} is not finite")
         model.load_state_dict(tensors)
     except (SafetensorError, RuntimeError, ValueError) as error:
         first_line = str(error).splitlines()[0]

@@ -3,13 +3,11 @@
 Nothing here runs code from a file: pickles are read with `weights_only=True`.
 """
 
-import pickle
 import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
-from http.client import HTTPException
 from pathlib import Path
 from urllib.parse import urlparse
 
@@ -22,7 +20,7 @@ from safetensors import SafetensorError
 from timm.models import PretrainedCfg
 from torch import Tensor, nn
 
-from alld.errors import ConfigError
+from alld.errors import AlldError, ConfigError
 from alld.model.architectures import LITE0, arch_info, packaged_lite0, torch_checkpoints
 
 State = dict[str, Tensor]
@@ -205,7 +203,9 @@ def _fetching(arch: str, file: str, address: str, folder: str = "") -> Iterator[
         # torch.hub announces a download on stdout, which belongs to --json.
         with redirect_stdout(sys.stderr):
             yield
-    except (OSError, HTTPException, RuntimeError, pickle.UnpicklingError, SafetensorError) as error:
+    except AlldError:
+        raise
+    except Exception as error:  # a broken or hostile answer raises nearly anything
         reason = (str(error) or type(error).__name__).splitlines()[0]
         reason = reason.removeprefix("<urlopen error ").removesuffix(">")
         keep = f" or put it into {folder}" if folder else ""

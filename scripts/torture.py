@@ -1,0 +1,41 @@
+"""Kills, hostile files, changed models: all of what the tests try a part of, and a table at the end.
+
+    python3 scripts/torture.py
+    python3 scripts/torture.py --section fuzz
+
+Exit status 1 where anything ended otherwise than it must.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command itself does
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+
+from trials import bundle, files, fuzz, kills
+from trials.tally import Tally, markdown
+
+# Kills come first: they fork, and no thread may have been started in this process before.
+SECTIONS = {"kills": kills.run, "files": files.run, "fuzz": fuzz.run, "bundle": bundle.run}
+
+
+def main() -> int:
+    """Run the sections asked for; print each fault as it is found, and the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--section", choices=SECTIONS, action="append", help="default: all")
+    parser.add_argument("--quick", action="store_true", help="a sample of each, in a minute")
+    arguments = parser.parse_args()
+    tallies: list[Tally] = []
+    for name in SECTIONS:
+        if name in (arguments.section or SECTIONS):
+            with tempfile.TemporaryDirectory() as work:
+                tallies += SECTIONS[name](Path(work), arguments.quick)
+    print(f"\n{markdown(tallies)}")
+    return int(any(tally.faults for tally in tallies))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

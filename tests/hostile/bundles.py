@@ -1,0 +1,241 @@
+"""Model bundles that were changed, and lie; and what a pickle would do if anyone opened it."""
+
+import json
+import os
+import shutil
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from alld.files import sha256_hex
+from alld.model.bundle import INFO, SUMS, WEIGHTS
+
+MEMBERS = (WEIGHTS, INFO, SUMS)
+Damage = Callable[[Path], object]
+
+
+class Canary:
+    """Whoever unpickles it makes a file."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __reduce__(self) -> tuple[Callable[[str], object], tuple[str]]:
+        return os.mkdir, (str(self.file),)
+
+
+def resum(bundle: Path) -> None:
+    """Make SHA256SUMS right again after a change, as an attacker would."""
+    names = sorted((WEIGHTS, INFO))
+    lines = [f"{sha256_hex((bundle / name).read_bytes())}  {name}\n" for name in names]
+    (bundle / SUMS).write_text("".join(lines))
+
+
+def change_info(**facts: object) -> Damage:
+    """Other facts in alld.json, with right hashes."""
+
+    def change(bundle: Path) -> None:
+        info = json.loads((bundle / INFO).read_text())
+        (bundle / INFO).write_text(json.dumps({**info, **facts}))
+        resum(bundle)
+
+    return change
+
+
+def drop_fact(name: str) -> Damage:
+    """One fact less, with right hashes."""
+
+    def drop(bundle: Path) -> None:
+        info = json.loads((bundle / INFO).read_text())
+        del info[name]
+        (bundle / INFO).write_text(json.dumps(info))
+        resum(bundle)
+
+    return drop
+
+
+def write(name: str, content: bytes, summed: bool = True) -> Damage:
+    """Another content for a member, with right hashes or without."""
+
+    def change(bundle: Path) -> None:
+        (bundle / name).write_bytes(content)
+        if summed and name != SUMS:
+            resum(bundle)
+
+    return change
+
+
+def change_tensors(change: Callable[[dict[str, torch.Tensor]], object]) -> Damage:
+    """Other tensors, with right hashes."""
+
+    def rewrite(bundle: Path) -> None:
+        tensors = load_file(bundle / WEIGHTS)
+        change(tensors)
+        save_file(tensors, bundle / WEIGHTS)
+        resum(bundle)
+
+    return rewrite
+
+
+def _last(tensors: dict[str, torch.Tensor]) -> str:
+    return next(name for name in sorted(tensors, reverse=True) if name.endswith("weight"))
+
+
+def _three_classes(tensors: dict[str, torch.Tensor]) -> None:
+    name = next(name for name, tensor in tensors.items() if tensor.shape == (2, 512))
+    tensors[name] = torch.zeros(3, 512)
+
+
+def _one_nan(tensors: dict[str, torch.Tensor]) -> None:
+    tensors[_last(tensors)].view(-1)[0] = float("nan")
+
+
+def _linked(bundle: Path) -> None:
+    (bundle / WEIGHTS).rename(bundle.parent / "elsewhere")
+    (bundle / WEIGHTS).symlink_to(bundle.parent / "elsewhere")
+
+
+def _linked_sums(bundle: Path) -> None:
+    (bundle / SUMS).rename(bundle.parent / "elsewhere")
+    (bundle / SUMS).symlink_to("../elsewhere")
+
+
+def _pipe(bundle: Path) -> None:
+    (bundle / WEIGHTS).unlink()
+    os.mkfifo(bundle / WEIGHTS)
+
+
+def _folder(bundle: Path) -> None:
+    (bundle / INFO).unlink()
+    (bundle / INFO).mkdir()
+
+
+def _sums_above(bundle: Path) -> None:
+    lines = (bundle / SUMS).read_text()
+    shutil.move(bundle / WEIGHTS, bundle.parent / WEIGHTS)
+    (bundle / SUMS).write_text(lines.replace(WEIGHTS, f"../{WEIGHTS}"))
+
+
+def _pickle(bundle: Path) -> None:
+    torch.save({"x": Canary(bundle.parent / "canary")}, bundle / WEIGHTS)
+    resum(bundle)
+
+
+def _sparse(name: str) -> Damage:
+    """A member of 1 TB that takes no place on the disk."""
+
+    def grow(bundle: Path) -> None:
+        with (bundle / name).open("r+b") as file:
+            file.truncate(10**12)
+
+    return grow
+
+
+def _header(length: int, text: bytes = b"") -> bytes:
+    return struct.pack("<Q", length) + text
+
+
+# Name: what was done, and a word of the answer.
+LIES: dict[str, tuple[Damage, str]] = {
+    "unknown arch": (change_info(arch="resnet51"), "resnet51"),
+    "arch is code": (change_info(arch="os.system"), "os.system"),
+    "arch is a hub id": (change_info(arch="timm:hf-hub:someone/else"), "hf-hub"),
+    "arch is a folder": (change_info(arch="timm:local-dir:/tmp"), "local-dir"),
+    "arch is another": (change_info(arch="resnet18"), "does not fit"),
+    "arch is a number": (change_info(arch=5), "arch"),
+    "extra key": (change_info(surprise=1), "surprise"),
+    "missing key": (drop_fact("mean"), "mean"),
+    "NaN threshold": (change_info(threshold=float("nan")), "alld.json"),
+    "infinite threshold": (change_info(threshold=float("inf")), "alld.json"),
+    "threshold 1.5": (change_info(threshold=1.5), "threshold"),
+    "threshold as text": (change_info(threshold="0.5"), "threshold"),
+    "no temperature": (change_info(temperature=0), "temperature"),
+    "NaN mean": (change_info(mean=[float("nan")] * 3), "alld.json"),
+    "two means": (change_info(mean=[0.5, 0.5]), "mean"),
+    "std of zero": (change_info(std=[0.0, 0.5, 0.5]), "std"),
+    "one class": (change_info(classes=["blast"]), "classes"),
+    "three classes": (change_info(classes=["healthy", "blast", "other"]), "classes"),
+    "classes exchanged": (change_info(classes=["blast", "healthy"]), "classes"),
+    "image of 10^9 px": (change_info(image_size=10**9), "image_size"),
+    "newer schema": (change_info(schema_version=3), "schema version 3"),
+    "older schema": (change_info(schema_version=1), "schema version 1"),
+    "schema is a text": (change_info(schema_version="2\n\x1b[31m"), "schema version"),
+    "other resize": (change_info(resize="squash"), "resize"),
+    "facts are a list": (write(INFO, b"[]"), "not the JSON"),
+    "facts are empty": (write(INFO, b""), "not the JSON"),
+    "facts are no UTF-8": (write(INFO, b'{"arch": "\xff"}'), "not the JSON"),
+    "facts are deep": (write(INFO, b"[" * 200_000), "not the JSON"),
+    "facts are a long number": (write(INFO, b'{"schema_version": ' + b"9" * 9000 + b"}"), "JSON"),
+    "three outputs": (change_tensors(_three_classes), "does not fit"),
+    "a tensor less": (change_tensors(lambda t: t.pop(_last(t))), "does not fit"),
+    "a tensor more": (change_tensors(lambda t: t.update(more=torch.ones(1))), "does not fit"),
+    "a weight is NaN": (change_tensors(_one_nan), "not finite"),
+    "weights are a pickle": (_pickle, "does not fit"),
+    "weights are empty": (write(WEIGHTS, b""), "does not fit"),
+    "header beyond the file": (write(WEIGHTS, _header(10**15)), "does not fit"),
+    "header of 2^64 - 1": (write(WEIGHTS, b"\xff" * 8), "does not fit"),
+    "header is no JSON": (write(WEIGHTS, _header(4, b"\0\1\2\3")), "does not fit"),
+    "tensor beyond the file": (
+        write(
+            WEIGHTS,
+            _header(64, b'{"x":{"dtype":"F32","shape":[9],"data_offsets":[0,36]}}'.ljust(64)),
+        ),
+        "does not fit",
+    ),
+    "shape of 2^62": (
+        write(
+            WEIGHTS,
+            _header(
+                80,
+                b'{"x":{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,0]}}'.ljust(
+                    80
+                ),
+            ),
+        ),
+        "does not fit",
+    ),
+    "weights missing": (lambda b: (b / WEIGHTS).unlink(), "is missing"),
+    "sums missing": (lambda b: (b / SUMS).unlink(), "is missing"),
+    "a file more": (lambda b: (b / "extra.pkl").write_bytes(b"x"), "does not belong"),
+    "a hidden file more": (lambda b: (b / ".hidden").touch(), "does not belong"),
+    "weights linked": (_linked, "not a regular file"),
+    "sums linked": (_linked_sums, "not a regular file"),
+    "weights are a pipe": (_pipe, "not a regular file"),
+    "facts are a folder": (_folder, "not a regular file"),
+    "sums name a file above": (_sums_above, ""),
+    "sums name all twice": (lambda b: (b / SUMS).write_text((b / SUMS).read_text() * 2), "differs"),
+    "sums are empty": (write(SUMS, b""), "differs"),
+    "sums are binary": (write(SUMS, b"\xff\xfe\0"), "differs"),
+    "sums are in capitals": (
+        lambda b: (b / SUMS).write_text((b / SUMS).read_text().upper()),
+        "differs",
+    ),
+    "weights of 1 TB": (_sparse(WEIGHTS), "larger than"),
+    "facts of 1 TB": (_sparse(INFO), "larger than"),
+    "sums of 1 TB": (_sparse(SUMS), "larger than"),
+    "no bundle": (shutil.rmtree, "no model bundle there"),
+}
+
+
+def bit_places(bundle: Path, count: int, seed: int = 0) -> list[tuple[str, int]]:
+    """Members and the number of a bit in them; as many in each, the small files too."""
+    rng = np.random.default_rng(seed)
+    places = []
+    for number in range(count):
+        member = MEMBERS[number % len(MEMBERS)]
+        bits = 8 * (bundle / member).stat().st_size
+        places.append((member, int(rng.integers(bits))))
+    return places
+
+
+def flip(file: Path, bit: int) -> None:
+    """Turn one bit of a file; the same again turns it back."""
+    with file.open("r+b") as opened:
+        opened.seek(bit // 8)
+        byte = opened.read(1)[0] ^ 1 << bit % 8
+        opened.seek(bit // 8)
+        opened.write(bytes([byte]))

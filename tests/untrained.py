@@ -1,0 +1,47 @@
+"""A model bundle that no training made, in a second: for tests of what a file does to a command."""
+
+from pathlib import Path
+
+import torch
+
+from alld.model.backbones import create_model
+from alld.model.bundle import (
+    BundleInfo,
+    TemperatureFit,
+    ThresholdChoice,
+    TrainedOn,
+    write_bundle,
+)
+
+
+def write_untrained(folder: Path) -> Path:
+    """Random weights of efficientnet_lite0 at 32 px, called synthetic as they mean nothing."""
+    torch.manual_seed(0)
+    info = BundleInfo(
+        arch="efficientnet_lite0",
+        initial_weights="random",
+        image_size=32,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+        threshold=0.5,
+        threshold_choice=ThresholdChoice(how="fixed at 0.5", warning=None),
+        temperature=1.0,
+        temperature_fit=TemperatureFit(
+            ci_low=None, ci_high=None, n=0, method=None, reason="nothing was fitted"
+        ),
+        data=TrainedOn(
+            name="none",
+            fingerprint="0" * 64,
+            images=1,
+            synthetic=True,
+            split="none",
+            split_seed=0,
+            split_sha256="0" * 64,
+            groups="none",
+        ),
+        validation={},
+        validation_note="never trained",
+        versions={},
+    )
+    write_bundle(folder, create_model(info.arch, pretrained=False), info)
+    return folder
