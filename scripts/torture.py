@@ -1,4 +1,4 @@
-"""Kills, hostile files, changed models: all of what the tests try a part of, and a table at the end.
+"""Kills, hostile files, changed models: all that the tests try a part of, with a table at the end.
 
     python3 scripts/torture.py
     python3 scripts/torture.py --section fuzz
