@@ -13,7 +13,7 @@ from alld import NOTICE, display
 from alld.commands.options import DeviceOption, JsonOption, VerboseOption, newest_run, print_json
 from alld.commands.settings import TtaOption
 from alld.errors import ConfigError
-from alld.files import one_line
+from alld.files import one_line, well_formed
 
 
 class TableFormat(StrEnum):
@@ -115,7 +115,7 @@ def _table_format(table: TableFormat, out: Path | None, as_json: bool) -> TableF
 def _model_facts(predictor: Any) -> dict[str, Any]:
     info = predictor.info
     return {
-        "path": str(predictor.path),
+        "path": well_formed(str(predictor.path)),
         "identity": predictor.identity,
         "arch": info.arch,
         "initial_weights": info.initial_weights,

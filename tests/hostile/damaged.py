@@ -6,10 +6,22 @@ import zlib
 from collections.abc import Iterator
 
 import numpy as np
-from crafted import Pixels, bmp, bmp_rows, chunk, encode, exif, make_tiff, png, png_rows, tiled
+from crafted import (
+    Pixels,
+    bmp,
+    bmp_rows,
+    chunk,
+    encode,
+    exif,
+    make_tiff,
+    png,
+    png_rows,
+    tiled,
+    with_late_exif,
+)
 from crafted_jpeg import EOI, Jpeg, flat_blocks, segment
 
-from hostile.case import Case, shows, whole_or_refused
+from hostile.case import Case, refused, shows, whole_or_refused
 from hostile.honest_tiff import RGB, as_rgb
 
 RNG = np.random.default_rng(13)
@@ -106,6 +118,9 @@ def flips() -> Iterator[Case]:
         stop = len(data) if name.startswith("tiff") else 54
         for bit in sorted({*RNG.integers(8 * start, 8 * stop, 25).tolist()}):
             yield whole_or_refused(f"{name[:-4]}-flip-{bit}{name[-4:]}", flipped(data, bit), pixels)
+    late = with_late_exif(whole_files()["png-rgb.png"][0])
+    turn = late.rindex(b"\0\x02\0\0") + 1  # orientation 2 becomes 3: Pillow itself would turn it
+    yield refused("png-late-exif-flipped.png", flipped(late, 8 * turn), "checksum")
     for place in RNG.integers(0, RGB.size, 5).tolist():
         changed = RGB.copy()
         changed.ravel()[place] ^= 4
@@ -127,6 +142,8 @@ def lost_middles() -> Iterator[Case]:
         yield shows(f"jpeg-{restart}-intact.jpg", intact.whole(), SHOWN)
         for name, data in _mangled(intact):
             yield whole_or_refused(f"jpeg-{restart}-{name}.jpg", data, SHOWN)
+            inside = make_tiff((64, 48), [data], bits=(8,), photometric=1, tags={259: [7]})
+            yield whole_or_refused(f"tiff-jpeg-{restart}-{name}.tif", inside, SHOWN)
     data = encode(SHOWN, "JPEG", quality=95)
     pixels = SHOWN
     scan = data.index(b"\xff\xda") + 14
@@ -191,7 +208,7 @@ def patched() -> Iterator[Case]:
         data = png(32, 24, 8, 2, b"").replace(
             chunk(b"IDAT", zlib.compress(b"")), chunk(b"IDAT", packed)
         )
-        yield whole_or_refused(f"png-pixels-{name}.png", data, RGB)
+        yield refused(f"png-pixels-{name}.png", data)
     strip = RGB.tobytes()
     deflate = zlib.compress(strip)
     for name, packed in {
@@ -203,7 +220,7 @@ def patched() -> Iterator[Case]:
         "twice": zlib.compress(strip * 2),
     }.items():
         data = make_tiff((32, 24), [packed], tags={259: [8]})
-        yield whole_or_refused(f"tiff-deflate-{name}.tif", data, RGB)
+        yield refused(f"tiff-deflate-{name}.tif", data)
 
 
 def cases() -> list[Case]:
