@@ -19,6 +19,7 @@ from trainings import Stop, assert_same_weights, with_settings
 
 from alld.config import Config
 from alld.errors import Interrupted, RunError
+from alld.model.bundle import library_versions
 from alld.training import checkpoints
 from alld.training import describe as describing
 from alld.training import train as training
@@ -180,41 +181,35 @@ def test_a_live_run_is_left_alone(small_config: Config, tmp_path: Path) -> None:
     assert "already holds a run" in refused[1]
 
 
-def change_versions(_run: Path, patch: pytest.MonkeyPatch) -> None:
-    found = {**training.prepare_machine.__globals__["library_versions"](), "torch": "1.0"}
-    patch.setattr("alld.training.machine.library_versions", lambda: found)
-
-
 def change_setting(run: Path, old: str, new: str) -> None:
     config = run / "config.yaml"
     assert old in config.read_text()
     config.write_text(config.read_text().replace(old, new))
 
 
-CHANGES = {
-    "versions.torch: 2": change_versions,
-    "threads: 2 then, 1 now": lambda run, _: change_setting(run, "threads: 2", "threads: 1"),
-    "workers: ": lambda run, _: change_setting(run, "workers: null", "workers: 7"),
-    "train.max_lr: 0.001 then, 0.002 now": lambda run, _: change_setting(
-        run, "max_lr: 0.001", "max_lr: 0.002"
-    ),
-}
-
-
-@pytest.mark.parametrize("said", CHANGES)
 def test_a_resume_under_other_conditions_is_refused_unless_allowed(
-    stopped: Path, monkeypatch: pytest.MonkeyPatch, said: str
+    stopped: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The difference is named; with --allow-inexact the run goes on, and run.json keeps it."""
-    CHANGES[said](stopped, monkeypatch)
+    """Every difference is named; with --allow-inexact the run goes on, and run.json keeps it."""
+    versions = {**library_versions(), "torch": "1.0"}
+    monkeypatch.setattr("alld.training.machine.library_versions", lambda: versions)
+    change_setting(stopped, "threads: 2", "threads: 1")
+    change_setting(stopped, "workers: null", "workers: 7")
+    change_setting(stopped, "max_lr: 0.001", "max_lr: 0.002")
     with pytest.raises(RunError, match="--allow-inexact") as caught:
         resume(stopped)
-    assert said in str(caught.value)
     notes: list[str] = []
     resume(stopped, Listener(note=notes.append), allow_inexact=True)
-    [kept] = Run(stopped).info["inexact"]
-    assert kept.startswith(said)
-    assert any(kept in note for note in notes)
+    kept = Run(stopped).info["inexact"]
+    begun = (
+        "train.max_lr: 0.001 then, 0.002 now",
+        "threads: 2 then, 1 now",
+        "workers: ",
+        "versions.torch: ",
+    )
+    assert [line[: len(start)] for line, start in zip(kept, begun, strict=True)] == list(begun)
+    assert all(line in str(caught.value) for line in kept)
+    assert all(any(line in note for note in notes) for line in kept)
 
 
 def test_settings_without_effect_on_the_weights_may_change(stopped: Path, run_folder: Path) -> None:
@@ -241,26 +236,23 @@ def test_moved_images_are_taken_from_where_they_are(
     assert_same_weights(run_folder, folder)
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_while_the_model_is_saved_lets_it_finish(
     small_config: Config,
     run_folder: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    number: int,
-    status: int,
 ) -> None:
     """The bundle is whole, the run finished, and whoever called is told to stop."""
     original = describing.describe
 
     def interrupted(*given: Any) -> Any:
-        signal.raise_signal(number)
+        signal.raise_signal(signal.SIGTERM)
         return original(*given)
 
     monkeypatch.setattr("alld.training.train.describe", interrupted)
     with pytest.raises(Interrupted, match="had just been finished") as caught:
         train(small_config, tmp_path / "run")
-    assert caught.value.exit_status == status
+    assert caught.value.exit_status == 143
     assert Run(tmp_path / "run").state == "finished"
     assert_same_weights(run_folder, tmp_path / "run")
 
@@ -329,7 +321,7 @@ def test_a_full_disk_keeps_the_checkpoint_before(
     assert_same_weights(run_folder, folder)
 
 
-@pytest.mark.parametrize("epoch", [1, 2, 3])
+@pytest.mark.parametrize("epoch", [1, 3])
 def test_a_kill_between_best_and_checkpoint_loses_neither(
     best_run: Path, drawn_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epoch: int
 ) -> None:

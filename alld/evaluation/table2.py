@@ -41,7 +41,7 @@ from alld.training.train import Listener, resume, train
 PAPER = {"vgg16": 49 / 52, "vgg19": 51 / 52, "resnet34": 51 / 52, "resnet50": 51 / 52}
 FOLDS = 5
 PROBE = "linear probe"
-STEP_IMAGES = 4  # of the step that is timed
+STEP_IMAGES = 2  # of the step that is timed
 TRAINING_IMAGES = 180  # of ALL-IDB2: 166, and 42 of validation at a third of the cost
 
 

@@ -35,7 +35,7 @@ SMALL = {
     "runtime.device": "cpu",
     "runtime.threads": 1,
 }
-FULL, QUICK, SEED = 50, 4, 0
+FULL, QUICK, SEED = 50, 3, 0
 IN_A_ROW = 5  # times one run is killed before it may end
 FILE_LIMIT = 2**20  # bytes; a checkpoint of the small network is larger
 
