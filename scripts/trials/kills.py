@@ -26,8 +26,8 @@ from trials.tally import Tally
 SMALL = {
     "model.arch": "efficientnet_lite0",
     "data.image_size": 32,
-    "train.frozen_epochs": 2,
-    "train.epochs": 3,
+    "train.frozen_epochs": 1,
+    "train.epochs": 2,
     "train.batch_size": 8,
     "train.select": "best",
     "evaluate.bootstrap_draws": 100,
@@ -35,7 +35,7 @@ SMALL = {
     "runtime.device": "cpu",
     "runtime.threads": 1,
 }
-FULL, QUICK, SEED = 50, 3, 0
+FULL, QUICK, SEED = 50, 2, 0
 IN_A_ROW = 5  # times one run is killed before it may end
 FILE_LIMIT = 2**20  # bytes; a checkpoint of the small network is larger
 
