@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from alld.data.decode import decode, read_image_bytes
 from alld.data.manifest import BLAST
 from alld.errors import BundleError
+from alld.files import sha256_hex
 from alld.inference.batch import expand
 from alld.inference.predictor import CPU_BATCH, Predictor, blast_probability, find_bundle
 from alld.model.bundle import read_bundle
@@ -91,6 +93,14 @@ def test_every_input_is_a_row_in_its_place(predictor: Predictor, tmp_path: Path)
         assert row["model"] == predictor.identity
     assert len(str(rows[0]["sha256"])) == 64
     assert rows[3]["sha256"] is None
+
+
+def test_a_decoded_picture_has_the_row_of_its_file(predictor: Predictor, drawn_set: Path) -> None:
+    """What another process decoded is judged as if it had been read here."""
+    file = drawn_set / "Im001_1.tif"
+    data = read_image_bytes(file)
+    row = predictor.predict_decoded(str(file), sha256_hex(data), decode(data, file.name))
+    assert row == predictor.predict([file])[0]
 
 
 def test_rows_have_the_columns_of_the_design(predictor: Predictor, drawn_set: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from alld.data.decode import decode, read_image_bytes
+from alld.data.decode import Decoded, decode, read_image_bytes
 from alld.data.manifest import BLAST, HEALTHY, LABEL_NAMES
 from alld.data.preprocess import normalise, to_square
 from alld.errors import BundleError, ImageError
@@ -132,6 +132,10 @@ class Predictor:
         for rows in self._side_by_side(chain(first, batches)):
             yield from rows
 
+    def predict_decoded(self, name: str, sha256: str, decoded: Decoded) -> Prediction:
+        """The prediction for one picture that another process has read and decoded."""
+        return self._run([self._ready(name, sha256, decoded)])[0]
+
     def judge(self, pictures: Iterable[NDArray[np.uint8]]) -> NDArray[np.float64]:
         """Decoded pictures, RGB uint8 (H, W, 3) of any shapes, to (n,) P(blast).
 
@@ -179,6 +183,9 @@ class Predictor:
             decoded = decode(data, name)
         except ImageError as error:
             return _Ready(name, sha256, error=str(error))
+        return self._ready(name, sha256, decoded)
+
+    def _ready(self, name: str, sha256: str, decoded: Decoded) -> _Ready:
         square = to_square(decoded.pixels, self.info.image_size)
         return _Ready(name, sha256, square, notes=decoded.conversions + decoded.warnings)
 
