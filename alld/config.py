@@ -112,6 +112,14 @@ class CalibrateConfig(_Section):
     sensitivity: float = Field(0.95, gt=0, le=1)
 
 
+class AbstainConfig(_Section):
+    """When a model gives no verdict; from training and validation images alone."""
+
+    out_of_domain: bool = True
+    deviations: float = Field(2.5, gt=0, le=100)
+    uncertain: float | None = Field(0.2, gt=0, lt=0.5)
+
+
 class EvaluateConfig(_Section):
     """How the numbers of an evaluation are made."""
 
@@ -141,6 +149,7 @@ class Config(_Section):
     augment: AugmentConfig = AugmentConfig()
     train: TrainConfig = TrainConfig()
     calibrate: CalibrateConfig = CalibrateConfig()
+    abstain: AbstainConfig = AbstainConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     runtime: RuntimeConfig = RuntimeConfig()
 

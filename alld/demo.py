@@ -11,7 +11,8 @@ from alld.data.synthetic_plan import Recipe
 from alld.errors import RunError
 from alld.evaluation.evaluate import evaluate
 from alld.evaluation.result import Evaluation
-from alld.inference.predictor import Prediction, Predictor
+from alld.inference.prediction import Prediction
+from alld.inference.predictor import Predictor
 from alld.training.train import Listener, train
 
 IMAGES, RUN = "images", "run"

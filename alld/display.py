@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from alld.evaluation.crossval_result import CrossValidation
     from alld.evaluation.folds import Fold
     from alld.evaluation.result import Evaluation
-    from alld.inference.predictor import Prediction
+    from alld.inference.prediction import Prediction
     from alld.model.bundle import BundleInfo
     from alld.stats.metrics import Metric
     from alld.training.callbacks import Progress
@@ -284,15 +284,17 @@ def fold_result(metrics: "dict[str, Metric]") -> str:
 
 
 def prediction_line(prediction: "Prediction") -> str:
-    """`blast    P(blast) 0.997  cell.tif`, or the error."""
+    """`blast         P(blast) 0.997  cell.tif`, with the reason for no verdict, or the error."""
     if prediction.error is not None:
-        return f"error    {prediction.error}"
+        return f"{'error':<13} {prediction.error}"
     probability = prediction.probability or 0.0
-    return f"{prediction.verdict:<8} P(blast) {probability:.3f}  {one_line(prediction.path)}"
+    reason = f" ({prediction.reason})" if prediction.reason else ""
+    name = one_line(prediction.path)
+    return f"{prediction.verdict:<13} P(blast) {probability:.3f}  {name}{reason}"
 
 
 def summary(counts: dict[str, int]) -> str:
-    """`3 images: 2 blast, 1 healthy, 0 failed`."""
+    """`3 images: 2 blast, 1 healthy, 0 uncertain, 0 out of domain, 0 failed`."""
     parts = ", ".join(f"{count} {name}" for name, count in counts.items())
     return f"{images(sum(counts.values()))}: {parts}"
 

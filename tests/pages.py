@@ -18,6 +18,11 @@ IN_POINTS = ("ci_low", ".low", ".sd")
 CONSTANTS = re.compile("95\u00a0%|ALL-IDB[12]")
 
 
+def called_in(row: Mapping[str, str]) -> str:
+    """What a row of predictions.csv is called at its threshold, whatever its verdict."""
+    return "blast" if float(row["probability"]) >= float(row["threshold"]) else "healthy"
+
+
 @dataclass
 class Marked:
     """An element that says which fact it shows."""

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from pages import (
     Page,
+    called_in,
     check_marks,
     check_nothing_loose,
     check_numbers,
@@ -160,7 +161,7 @@ def test_the_numbers_follow_from_the_rows(written: Written) -> None:
     with (written.folder / "predictions.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     facts = written.facts
-    pairs = Counter((row["label"], row["verdict"]) for row in rows)
+    pairs = Counter((row["label"], called_in(row)) for row in rows)
     assert facts["confusion"] == {
         "true_positive": pairs["blast", "blast"],
         "false_negative": pairs["blast", "healthy"],
@@ -168,7 +169,7 @@ def test_the_numbers_follow_from_the_rows(written: Written) -> None:
         "false_positive": pairs["healthy", "blast"],
     }
     assert facts["data"]["predictions"] == len(rows)
-    wrong = Counter(row["path"] for row in rows if row["label"] != row["verdict"])
+    wrong = Counter(row["path"] for row in rows if row["label"] != called_in(row))
     assert facts["wrong"] == wrong.total()
     assert {one["path"]: one["times"] for one in facts["missed"]} == wrong
     assert facts["missed_images"] == len(wrong)
@@ -176,7 +177,7 @@ def test_the_numbers_follow_from_the_rows(written: Written) -> None:
         place = (str(fold["repeat"]), str(fold["fold"]))
         own = [row for row in rows if (row["repeat"], row["fold"]) == place]
         assert fold["accuracy"]["n"] == len(own)
-        assert fold["accuracy"]["k"] == sum(row["label"] == row["verdict"] for row in own)
+        assert fold["accuracy"]["k"] == sum(row["label"] == called_in(row) for row in own)
     assert sum(point["n"] for point in facts["reliability"]) == len(rows)
 
 

@@ -39,11 +39,11 @@ def overconfident(drawn_set: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     original = describing.describe
 
     def sharpened(
-        run: Run, manifest: object, split: object, learner: Learner, config: Config
+        run: Run, manifest: object, split: object, learner: Learner, *rest: object
     ) -> BundleInfo:
         with torch.no_grad():
             learner.model[1][-1].weight *= 3  # a linear layer without bias: all logits
-        return original(run, manifest, split, learner, config)
+        return original(run, manifest, split, learner, *rest)
 
     folder = tmp_path_factory.mktemp("sure") / "run"
     with pytest.MonkeyPatch.context() as patch:

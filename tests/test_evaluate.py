@@ -18,7 +18,8 @@ from alld.data.sources import load_manifest
 from alld.errors import AlldError, ConfigError, RunError
 from alld.evaluation.evaluate import evaluate
 from alld.evaluation.result import caveats, format_metric
-from alld.inference.predictor import COLUMNS, Predictor
+from alld.inference.prediction import COLUMNS
+from alld.inference.predictor import Predictor
 from alld.stats.metrics import Metric, brier
 from alld.stats.predictive import predictive_values
 from alld.stats.ranking import roc_auc

@@ -13,6 +13,7 @@ from alld.data.manifest import BLAST
 from alld.errors import BundleError
 from alld.files import sha256_hex
 from alld.inference.batch import expand
+from alld.inference.prediction import called
 from alld.inference.predictor import CPU_BATCH, Predictor, blast_probability, find_bundle
 from alld.model.bundle import read_bundle
 
@@ -30,10 +31,10 @@ def test_probability_is_the_softmax_at_the_temperature() -> None:
         np.testing.assert_allclose(blast_probability(logits, temperature), expected, atol=1e-12)
 
 
-def test_the_verdict_is_blast_at_the_threshold(predictor: Predictor) -> None:
+def test_an_image_is_called_blast_at_the_threshold() -> None:
     """At or above 0.5 is blast, the number just below is healthy."""
-    assert predictor.verdict(0.5) == "blast"
-    assert predictor.verdict(math.nextafter(0.5, 0)) == "healthy"
+    assert called(0.5, 0.5) == "blast"
+    assert called(math.nextafter(0.5, 0), 0.5) == "healthy"
 
 
 def test_an_images_probability_does_not_depend_on_its_company(

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from pages import (
     Page,
+    called_in,
     check_marks,
     check_nothing_loose,
     check_numbers,
@@ -28,7 +29,7 @@ from alld.evaluation import report
 from alld.evaluation.facts import as_html, as_markdown, as_text, look_up
 from alld.evaluation.report import render_card, render_page
 from alld.evaluation.result import run_material
-from alld.inference.predictor import Prediction
+from alld.inference.prediction import Prediction
 from alld.stats.metrics import Confusion, Metric, accuracy
 
 Facts = dict[str, Any]
@@ -68,7 +69,7 @@ def predictions(rows: Sequence[dict[str, Any]]) -> list[Prediction]:
 
 def all_wrong(facts: Facts, predictions: Sequence[Prediction]) -> tuple[Facts, list[int]]:
     """Facts and labels that contradict every verdict."""
-    labels = [0 if prediction.verdict == "blast" else 1 for prediction in predictions]
+    labels = [0 if prediction.call == "blast" else 1 for prediction in predictions]
     return {**facts, "wrong": len(labels)}, labels
 
 
@@ -220,9 +221,9 @@ def test_the_pictures_are_those_of_the_wrong_predictions(
 
 
 def test_the_evaluation_shows_its_own_mistakes(page: Page, run_folder: Path) -> None:
-    """The files in the gallery are the rows whose verdict is not the label."""
+    """The files in the gallery are the rows called what they are not."""
     with (run_folder / "evaluation" / "predictions.csv").open(newline="") as file:
-        wrong = {Path(r["path"]).name for r in csv.DictReader(file) if r["verdict"] != r["label"]}
+        wrong = {Path(r["path"]).name for r in csv.DictReader(file) if called_in(r) != r["label"]}
     assert set(page.files) == wrong
     assert len(page.files) == len(wrong)
 

@@ -7,6 +7,7 @@ import torch
 from alld.model.backbones import create_model
 from alld.model.bundle import (
     BundleInfo,
+    DomainLimits,
     TemperatureFit,
     ThresholdChoice,
     TrainedOn,
@@ -29,6 +30,8 @@ def write_untrained(folder: Path) -> Path:
         temperature_fit=TemperatureFit(
             ci_low=None, ci_high=None, n=0, method=None, reason="nothing was fitted"
         ),
+        limits=DomainLimits(limit=None, deviations=2.5, images=0, reason="never trained"),
+        uncertain=None,
         data=TrainedOn(
             name="none",
             fingerprint="0" * 64,

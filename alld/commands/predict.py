@@ -50,6 +50,7 @@ def predict(
     Example: [bold]alld predict cells/ --format csv --out rows.csv[/]
     """
     from alld.inference.batch import expand
+    from alld.inference.prediction import VERDICTS
     from alld.inference.predictor import Predictor
     from alld.inference.rows import write_rows
 
@@ -59,7 +60,7 @@ def predict(
     info = predictor.info
     drawn = " SYNTHETIC" if info.data.synthetic else ""
     display.say(f"model: {predictor.path}{drawn} ({info.arch}, {predictor.identity[:12]})")
-    counts = Counter({"blast": 0, "healthy": 0, "failed": 0})
+    counts = Counter(dict.fromkeys((*VERDICTS, "failed"), 0))
     notes: Counter[str] = Counter()
 
     def watched() -> Iterator[Any]:

@@ -14,7 +14,6 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import (
-    binary_opening,
     distance_transform_edt,
     gaussian_filter,
     gaussian_gradient_magnitude,
@@ -23,6 +22,7 @@ from scipy.ndimage import (
 from alld.config import SplitConfig
 from alld.data.cache import cache_file, read_cached, write_cached
 from alld.data.manifest import LABEL_NAMES, Manifest, Progress
+from alld.data.nuclei import nuclear_mask
 from alld.data.places import Image
 from alld.data.splits import make_folds
 from alld.errors import DataError
@@ -38,7 +38,6 @@ MIN_PIXELS = 1000  # else the image has no background to speak of
 MAX_COMPARED_SIDE = 1500  # px; a larger picture is no single cell, and would slow everything
 MOST_IMAGES = 2000  # read for this number alone: two minutes
 VERSION = 1  # of the features; cached ones of another version are not read
-NUCLEUS = (0.25, 0.6)  # least and most difference of green and blue density that marks a nucleus
 SCALES = (1.0, 2.0, 4.0)  # px, of the texture
 FOLDS = 5
 PENALTY = 0.1  # inverse strength of the regression's ridge, on standardised features
@@ -99,34 +98,10 @@ def background_mask(pixels: Image) -> Mask:
     side = max(height, width)
     rows, columns = np.ogrid[:height, :width]
     away = np.hypot(rows - (height - 1) / 2, columns - (width - 1) / 2) > CENTRE * side
-    nuclei = _nuclei(pixels)
+    nuclei = nuclear_mask(pixels)
     if nuclei.any():
         away &= distance_transform_edt(~nuclei) > MARGIN * side
     return np.asarray(away, bool)
-
-
-def _nuclei(pixels: Image) -> Mask:
-    """Where the stain of nuclei lies: it takes away green light and lets blue light through."""
-    light = gaussian_filter(pixels.astype(np.float32), (1.5, 1.5, 0))
-    bright = np.percentile(light, 90, axis=(0, 1))  # the unstained smear
-    density = -np.log((light + 1) / (bright + 1))
-    stain = density[:, :, 1] - density[:, :, 2]  # red cells take away both alike
-    threshold = np.clip(_two_classes(stain), *NUCLEUS)
-    return np.asarray(binary_opening(stain > threshold, iterations=2), bool)
-
-
-def _two_classes(values: NDArray[np.float32]) -> float:
-    """The threshold that parts values into two classes of least variance (Otsu 1979)."""
-    counts, edges = np.histogram(values, bins=128)
-    middle = (edges[:-1] + edges[1:]) / 2
-    below, total = np.cumsum(counts), counts.sum()
-    sums = np.cumsum(counts * middle)
-    above = total - below
-    inner = (below > 0) & (above > 0)
-    between = np.zeros(len(counts))
-    gap = sums[inner] / below[inner] - (sums[-1] - sums[inner]) / above[inner]
-    between[inner] = below[inner] * above[inner] * gap**2
-    return float(edges[1 + int(between.argmax())])
 
 
 def background_features(pixels: Image) -> Features | None:

@@ -151,6 +151,31 @@ def reliability_chart(points: Sequence[Mapping[str, Any]]) -> Chart:
     )
 
 
+def risk_chart(points: Sequence[Mapping[str, Any]], kept: float | None) -> Chart:
+    """Share of wrong verdicts over the share of images that keep theirs; see RiskPoint.
+
+    `kept` is the share that has a verdict, marked by a line; None where nothing is marked.
+    """
+    highest = max(point["risk"] for point in points) or 0.05
+    top = min(1.0, 1.1 * highest)
+    y_axis = _axis(0, top, BOTTOM, TOP)
+    lines = [_line("curve", [(p["coverage"], p["risk"]) for p in points], _x, y_axis)]
+    legend = [("curve", "the surest of the images")]
+    if kept is not None:
+        lines.insert(0, _line("rule", [(kept, 0), (kept, top)], _x, y_axis))
+        legend.append(("rule", "as many as have a verdict"))
+    return Chart(
+        "risk",
+        "Risk and coverage",
+        "share of images judged",
+        "share of them judged wrongly",
+        x_ticks=_ticks(0, 1, _x),
+        y_ticks=_ticks(0, top, y_axis),
+        lines=tuple(lines),
+        legend=tuple(legend),
+    )
+
+
 def loss_chart(histories: Sequence[History]) -> Chart:
     """Training and validation loss of each run over its epochs."""
     title = "Loss while training"

@@ -40,8 +40,10 @@ class CrossValidation:
     folds: tuple[dict[str, Any], ...]
     reliability: tuple[ReliabilityPoint, ...]
     background: dict[str, Any]
+    abstention: dict[str, Any]
     missed: tuple[Missed, ...]
     rows: tuple[HeldOut, ...]
+    verdicts: tuple[str, ...]  # one for each row, see `abstention.cross_fitted`
     histories: tuple[History, ...]
     provenance: dict[str, Any]
 
@@ -94,6 +96,7 @@ class CrossValidation:
             "missed": [asdict(image) for image in self.missed],
             "reliability": [asdict(point) for point in self.reliability],
             "background": self.background,
+            "abstention": self.abstention,
             "provenance": self.provenance,
         }
 
@@ -106,7 +109,7 @@ def write_crossval(result: CrossValidation) -> None:
     material = crossval_material(facts, result.rows, result.root, result.histories)
     with new_folder(result.folder) as folder:
         write_json(folder / "metrics.json", facts)
-        write_csv(folder / "predictions.csv", ROWS, _prediction_rows(result.rows))
+        write_csv(folder / "predictions.csv", ROWS, _prediction_rows(result))
         write_csv(folder / "table.csv", TABLE, _table_rows(result))
         write_text(folder / "table.md", markdown(result))
         draw_plots(folder, material)
@@ -239,10 +242,10 @@ def _table_rows(result: CrossValidation) -> list[dict[str, Any]]:
     ]
 
 
-def _prediction_rows(rows: Sequence[HeldOut]) -> Iterator[dict[str, Any]]:
-    for row in rows:
-        names = {"label": LABEL_NAMES[row.label], "verdict": LABEL_NAMES[row.verdict]}
-        yield {**asdict(row), **names}
+def _prediction_rows(result: CrossValidation) -> Iterator[dict[str, Any]]:
+    for row, verdict in zip(result.rows, result.verdicts, strict=True):
+        fields = {name: value for name, value in asdict(row).items() if name in ROWS}
+        yield {**fields, "label": LABEL_NAMES[row.label], "verdict": verdict}
 
 
 def _as_dicts(metrics: dict[str, Metric]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ count images; confusion, bins and wrong verdicts count predictions, and every se
 
 from collections.abc import Callable
 
+from alld.evaluation.abstention_words import CAPTION, explained, outcome, silent
 from alld.evaluation.facts import look_up
 from alld.evaluation.guidelines import apart, calibrated, kept, measured, shaken, themes
 from alld.evaluation.verdict import (
@@ -39,6 +40,8 @@ def words(facts: Facts) -> Words:
         says="the model of its fold says" + (f" ({_ALL})" if repeated else ""),
         bins=f"{_counted(facts).capitalize()} by P(blast); each bin holds its lower end.",
         mistakes=_mistakes(facts),
+        abstaining=explained(facts),
+        bought=outcome(facts),
         rule=f"Called blast is what reaches {thresholds}.{judged(facts)}",
         stamp="{title} · {data.name}",
     )
@@ -60,6 +63,7 @@ def limits(facts: Facts) -> list[str]:
         _torn,
         _doubtful_thresholds,
         origin,
+        silent,
         telling_background,
         random_weights,
         one_source,
@@ -220,6 +224,7 @@ def _captions(facts: Facts) -> dict[str, str]:
         "reliability": f"Calibration error (ECE), {error}: {estimate(facts, 'metrics.ece')}. "
         "Whiskers are 95\u00a0% intervals (Wilson) that count each group of a bin once; a larger "
         f"dot holds more {_counted(facts)}.",
+        "risk": CAPTION,
         "loss": "Two lines for each of {plan.runs} trainings; none of them saw the images that "
         "its model was tested on.",
     }

@@ -13,6 +13,7 @@ from alld.data.background import background_auc
 from alld.data.manifest import LABEL_NAMES, Manifest, Pictures, class_counts
 from alld.data.splits import Split
 from alld.errors import ConfigError, DataError, RunError
+from alld.evaluation.abstention import abstention
 from alld.evaluation.plots import draw_plots
 from alld.evaluation.provenance import provenance
 from alld.evaluation.report import write_report
@@ -26,7 +27,8 @@ from alld.evaluation.result import (
 )
 from alld.evaluation.robustness import Shaken, robustness
 from alld.files import new_folder, write_csv, write_json, write_text
-from alld.inference.predictor import COLUMNS, Prediction, Predictor
+from alld.inference.prediction import COLUMNS, Prediction
+from alld.inference.predictor import Predictor
 from alld.stats.metrics import Metric, all_metrics, confusion, grouped_proportions
 from alld.stats.predictive import predictive_values
 from alld.stats.reliability import reliability_curve
@@ -154,6 +156,17 @@ def _measure(
         confusion=confusion(y_true, (y_prob >= threshold).astype(int)),
         reliability=reliability_curve(y_true, y_prob),
         background=background,
+        abstention={
+            **abstention(
+                [LABEL_NAMES[label] for label in test.labels],
+                y_prob.tolist(),
+                [threshold] * len(predictions),
+                [str(prediction.verdict) for prediction in predictions],
+                test.groups,
+                draws,
+            ),
+            **_abstention_rules(test.predictor),
+        },
         robustness=shaken,
         predictions=tuple(predictions),
         labels=tuple(test.labels),
@@ -164,6 +177,11 @@ def _measure(
             seconds=time.monotonic() - began,
         ),
     )
+
+
+def _abstention_rules(predictor: Predictor) -> dict[str, Any]:
+    limits, band = predictor.info.limits, predictor.info.uncertain
+    return {"limits": limits.model_dump(), "band": band and band.model_dump()}
 
 
 def _assuming(evaluation: Evaluation, prevalence: float) -> Evaluation:

@@ -85,6 +85,7 @@ def read_judged(cell: Fold, fingerprint: str) -> JudgedFold:
         facts = json.loads((cell.folder / "evaluation" / "metrics.json").read_bytes())
         _ = facts["model"]["initial_weights"], facts["model"]["threshold_warning"]
         _ = facts["background"]["value"], facts["metrics"]["roc_auc"]
+        _ = facts["abstention"]["limits"]["reason"]
         _ = facts["provenance"]["training"], facts["provenance"]["evaluation"]
         return JudgedFold(cell, rows, run.info, facts, run.history())
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from alld.data.manifest import LABEL_NAMES
 from alld.errors import RunError
 from alld.files import plain_path
+from alld.inference.prediction import VERDICTS
 from alld.stats.bootstrap import group_bootstrap
 from alld.stats.intervals import UndefinedMetric
 from alld.stats.metrics import Metric, all_metrics, brier, grouped_proportions
@@ -26,7 +27,10 @@ from alld.stats.reliability import expected_calibration_error
 
 @dataclass(frozen=True)
 class HeldOut:
-    """One image as the fold that held it out judged it; label 0 healthy, 1 blast."""
+    """One image as the fold that held it out judged it; label 0 healthy, 1 blast.
+
+    `said` is the verdict of that fold's model in words, see VERDICTS; None where it has none.
+    """
 
     repeat: int
     fold: int
@@ -36,10 +40,11 @@ class HeldOut:
     label: int
     probability: float
     threshold: float
+    said: str | None = None
 
     @property
     def verdict(self) -> int:
-        """1 blast, 0 healthy."""
+        """1 blast, 0 healthy: what P(blast) is called at the threshold."""
         return int(self.probability >= self.threshold)
 
 
@@ -119,6 +124,7 @@ def _held_out(row: dict[str, str], groups: dict[str, str], repeat: int, fold: in
         label=LABEL_NAMES.index(row["label"]),
         probability=float(row["probability"]),
         threshold=float(row["threshold"]),
+        said=VERDICTS[VERDICTS.index(row["verdict"])],
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from alld.config import Config
 from alld.data.manifest import LABEL_NAMES, class_counts
+from alld.evaluation.abstention import abstention, band_of, cross_fitted
 from alld.evaluation.crossval_result import CrossValidation
 from alld.evaluation.folds import Fold, JudgedFold, read_judged
 from alld.evaluation.out_of_fold import (
@@ -33,6 +34,7 @@ def pool(
     """
     judged = [read_judged(cell, plan["fingerprint"]) for cell in cells]
     rows = [row for fold in judged for row in fold.rows]
+    verdicts = cross_fitted(rows, config.abstain.uncertain)
     numbers = range(1, plan["repeats"] + 1)
     repeats = [[row for row in rows if row.repeat == number] for number in numbers]
     draws = config.evaluate.bootstrap_draws
@@ -54,13 +56,35 @@ def pool(
         ),
         # All folds have the same set and the same groups, and so the same background.
         background=judged[0].facts["background"],
+        abstention=_abstention(rows, verdicts, config, judged[0]),
         missed=missed_images(rows),
         rows=tuple(rows),
+        verdicts=tuple(verdicts),
         histories=tuple(fold.history for fold in judged),
         provenance=provenance_of_folds(
             plan["config"], [fold.facts["provenance"] for fold in judged]
         ),
     )
+
+
+def _abstention(
+    rows: Sequence[HeldOut], verdicts: Sequence[str], config: Config, first: JudgedFold
+) -> dict[str, Any]:
+    """As of a run, and the band that all out-of-fold predictions show together."""
+    error, band = config.abstain.uncertain, None
+    if error is not None:
+        found = band_of(rows, error)
+        low, high = found.ends(0.5)
+        band = {"low": low, "high": high, "how": found.how}
+    facts = abstention(
+        [LABEL_NAMES[row.label] for row in rows],
+        [row.probability for row in rows],
+        [row.threshold for row in rows],
+        list(verdicts),
+        [row.group for row in rows],
+        config.evaluate.bootstrap_draws,
+    )
+    return {**facts, "band": band, "limits": first.facts["abstention"]["limits"]}
 
 
 def _plan_facts(plan: Mapping[str, Any], config: Config, first: JudgedFold) -> dict[str, Any]:

@@ -12,7 +12,14 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from alld import NOTICE
-from alld.evaluation.charts import SHEET, loss_chart, pr_chart, reliability_chart, roc_chart
+from alld.evaluation.charts import (
+    SHEET,
+    loss_chart,
+    pr_chart,
+    reliability_chart,
+    risk_chart,
+    roc_chart,
+)
 from alld.evaluation.facts import as_html, as_markdown, look_up, marked
 from alld.evaluation.guidelines import SOURCES
 from alld.evaluation.material import Material
@@ -51,6 +58,7 @@ def render_page(material: Material) -> str:
             reliability_chart(facts["reliability"]),
             loss_chart(material.histories),
         ),
+        risk=risk_chart(facts["abstention"]["curve"], facts["abstention"]["kept"]["value"]),
         mistakes=shown,
         more_mistakes=len(shown) < len(material.misjudged),
         **_provenance(facts["provenance"]),

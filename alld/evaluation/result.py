@@ -15,7 +15,7 @@ from alld.stats.reliability import ReliabilityPoint
 
 if TYPE_CHECKING:  # reading numbers back, as `compare` does, needs no torch
     from alld.evaluation.robustness import Shaken
-    from alld.inference.predictor import Prediction
+    from alld.inference.prediction import Prediction
 
 TITLES = {
     "accuracy": "Accuracy",
@@ -45,6 +45,7 @@ class Evaluation:
     confusion: Confusion
     reliability: tuple[ReliabilityPoint, ...]
     background: Metric  # ROC AUC of what surrounds the cells, over the whole set
+    abstention: dict[str, Any]
     robustness: tuple["Shaken", ...] | None  # None where it was not asked for
     predictions: tuple["Prediction", ...]
     labels: tuple[int, ...]
@@ -67,7 +68,7 @@ class Evaluation:
         return bool(self.data["synthetic"])
 
     def errors(self) -> list[tuple["Prediction", str]]:
-        """The images whose verdict is not their label, with that label; the surest errors first."""
+        """The images called what they are not, with their label; the surest errors first."""
         rows = wrong_rows(self.predictions, self.labels)
         return [(self.predictions[row], LABEL_NAMES[self.labels[row]]) for row in rows]
 
@@ -87,6 +88,7 @@ class Evaluation:
             "wrong": len(wrong_rows(self.predictions, self.labels)),
             "reliability": [asdict(point) for point in self.reliability],
             "background": self.background.as_dict(),
+            "abstention": self.abstention,
             "robustness": self.robustness and [shaken.as_dict() for shaken in self.robustness],
             "provenance": self.provenance,
         }
@@ -107,7 +109,7 @@ def run_material(
         history: the rows of history.csv.
     """
     names = short_names([prediction.path for prediction in predictions])
-    verdicts = [LABEL_NAMES.index(str(prediction.verdict)) for prediction in predictions]
+    verdicts = [LABEL_NAMES.index(str(prediction.call)) for prediction in predictions]
     probabilities = [float(prediction.probability or 0) for prediction in predictions]
     return Material(
         layout="run",
@@ -141,9 +143,9 @@ def title_of(name: str) -> str:
 
 
 def wrong_rows(predictions: Sequence["Prediction"], labels: Sequence[int]) -> list[int]:
-    """The numbers of the predictions whose verdict is not the label; the surest errors first."""
+    """The numbers of the predictions called what they are not; the surest errors first."""
     pairs = enumerate(zip(predictions, labels, strict=True))
-    wrong = [row for row, (one, label) in pairs if one.verdict != LABEL_NAMES[label]]
+    wrong = [row for row, (one, label) in pairs if one.call != LABEL_NAMES[label]]
     return sorted(wrong, key=lambda row: -_sureness(predictions[row]))
 
 

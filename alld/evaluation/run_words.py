@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from alld.evaluation.abstention_words import CAPTION, explained, outcome, silent
 from alld.evaluation.guidelines import apart, calibrated, kept, measured, shaken, themes
 from alld.evaluation.verdict import (
     blind_background,
@@ -32,6 +33,8 @@ def words(facts: Facts) -> Words:
         says="the model says",
         bins="Images by P(blast); each bin holds its lower end.",
         mistakes=wrong_verdicts(facts),
+        abstaining=explained(facts),
+        bought=outcome(facts),
         rule=f"P(blast) of {{model.threshold:plain}} or more is called blast.{judged(facts)}",
         stamp="{model.arch} · {data.name}, {data.split} split, seed {data.split_seed} · "
         "model {model.identity:short}",
@@ -53,6 +56,7 @@ def limits(facts: Facts) -> list[str]:
         _doubtful_threshold,
         _calibrated_otherwise,
         origin,
+        silent,
         telling_background,
         _fragile,
         random_weights,
@@ -161,6 +165,7 @@ def _captions(facts: Facts) -> dict[str, str]:
         "blasts.",
         "reliability": f"Calibration error (ECE) {estimate(facts, 'metrics.ece')}. Whiskers are "
         "95\u00a0% intervals (Wilson); a larger dot holds more images.",
+        "risk": CAPTION,
         "loss": "None of these images is a test image.",
     }
 

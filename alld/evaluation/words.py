@@ -39,6 +39,8 @@ class Words:
     bins: str  # above the table of the bins
     mistakes: str  # above the wrong verdicts; what follows the full stop is the rule
     rule: str  # what is called blast
+    abstaining: list[str]  # where the limits of verdicts come from
+    bought: str  # what abstaining is worth
     stamp: str  # the last line of a picture
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
 
@@ -12,58 +12,33 @@ import torch
 from numpy.typing import NDArray
 
 from alld.data.decode import Decoded, decode, read_image_bytes
-from alld.data.manifest import BLAST, HEALTHY, LABEL_NAMES
+from alld.data.manifest import BLAST, HEALTHY
+from alld.data.picture_facts import picture_facts
 from alld.data.preprocess import normalise, to_square
 from alld.errors import BundleError, ImageError
-from alld.files import plain_path, sha256_hex, well_formed
+from alld.files import plain_path, sha256_hex
+from alld.inference.prediction import OUT_OF_DOMAIN, UNCERTAIN, Prediction, called
+from alld.model.abstain import refusal
 from alld.model.bundle import Bundle, BundleInfo, read_bundle
 from alld.model.device import keep_freed_memory, resolve_device, set_threads
 from alld.model.folding import fold_batch_norm
-from alld.model.orientations import mean_logits
+from alld.model.orientations import features_and_logits
 from alld.threads import map_ahead, usable_cores
 
 # Images a batch. On a CPU each thread has its own; larger ones cost memory and are no faster.
 CPU_BATCH, GPU_BATCH = 16, 128
-COLUMNS = ("path", "sha256", "verdict", "probability", "threshold", "model", "reason", "error")
 
 
 @dataclass(frozen=True)
-class Prediction:
-    """What a model says of one image file.
-
-    `probability` is P(blast) after temperature, 0 to 1; `verdict` is blast when it is at or above
-    `threshold`. Either `error` says why there is none, or both are set. `model` is the identity of
-    the bundle. `notes` are what decoding converted or found odd.
-    """
+class _Picture:
+    """A decoded file on its way into the network."""
 
     path: str
-    sha256: str | None
-    verdict: str | None
-    probability: float | None
-    threshold: float
-    model: str
-    reason: str | None = None
-    error: str | None = None
-    notes: tuple[str, ...] = ()
-
-    def as_row(self) -> dict[str, str | float | None]:
-        """The columns that every table of predictions has, in their order.
-
-        A name that is no UTF-8 has its odd bytes spelt out: not every reader of JSON takes them.
-        """
-        row = {column: getattr(self, column) for column in COLUMNS}
-        return {**row, "path": well_formed(self.path)}
-
-
-@dataclass(frozen=True)
-class _Ready:
-    """A file on its way: its picture as a square, or the reason why there is none."""
-
-    path: str
-    sha256: str | None = None
-    square: NDArray[np.uint8] | None = None  # (S, S, 3)
-    error: str | None = None
-    notes: tuple[str, ...] = ()
+    sha256: str
+    square: NDArray[np.uint8]  # (S, S, 3)
+    side: int  # the longer one of the picture, px
+    facts: NDArray[np.float64]  # of the picture; empty where the model has no limits
+    notes: tuple[str, ...]
 
 
 class Predictor:
@@ -88,6 +63,7 @@ class Predictor:
         self.identity = bundle.identity
         self.path = bundle.path
         self.tta = bundle.info.tta if tta is None else tta
+        self._limits = bundle.limits
         model = fold_batch_norm(bundle.model, bundle.info.image_size)
         self._model = model.to(self.device).to(memory_format=torch.channels_last)
 
@@ -134,7 +110,7 @@ class Predictor:
 
     def predict_decoded(self, name: str, sha256: str, decoded: Decoded) -> Prediction:
         """The prediction for one picture that another process has read and decoded."""
-        return self._run([self._ready(name, sha256, decoded)])[0]
+        return self._run([self._picture(name, sha256, decoded)])[0]
 
     def judge(self, pictures: Iterable[NDArray[np.uint8]]) -> NDArray[np.float64]:
         """Decoded pictures, RGB uint8 (H, W, 3) of any shapes, to (n,) P(blast).
@@ -144,19 +120,8 @@ class Predictor:
         squares = (to_square(pixels, self.info.image_size) for pixels in pictures)
         found: list[NDArray[np.float64]] = [np.zeros(0)]
         while batch := list(islice(squares, self.batch)):
-            found.append(self._judge(batch))
+            found.append(self._look(batch)[1])
         return np.concatenate(found)
-
-    def probabilities(self, images: NDArray[np.float32]) -> NDArray[np.float64]:
-        """(B, 3, S, S) normalised images to (B,) P(blast), each 0 to 1."""
-        batch = torch.from_numpy(images).to(self.device).to(memory_format=torch.channels_last)
-        with torch.inference_mode():
-            judged = mean_logits(self._model, batch) if self.tta else self._model(batch)
-        return blast_probability(judged.double().cpu().numpy(), self.info.temperature)
-
-    def verdict(self, probability: float) -> str:
-        """`blast` at or above the model's threshold, else `healthy`."""
-        return LABEL_NAMES[BLAST if probability >= self.info.threshold else HEALTHY]
 
     def _side_by_side(self, batches: Iterable[list[Path]]) -> Iterator[list[Prediction]]:
         ahead = self.threads + 2
@@ -169,48 +134,80 @@ class Predictor:
     def _predict_batch(self, batch: Sequence[Path]) -> list[Prediction]:
         return self._run(self._prepare(batch))
 
-    def _prepare(self, batch: Sequence[Path]) -> list[_Ready]:
+    def _prepare(self, batch: Sequence[Path]) -> list[_Picture | Prediction]:
         return [self._read(path) for path in batch]
 
-    def _read(self, path: Path) -> _Ready:
+    def _read(self, path: Path) -> _Picture | Prediction:
+        """The picture in a file, or the row that says why there is none."""
         name = plain_path(str(path))
+        failed = Prediction(name, None, None, None, self.info.threshold, self.identity)
         try:
             data = read_image_bytes(path)
         except ImageError as error:
-            return _Ready(name, error=str(error))
+            return replace(failed, error=str(error))
         sha256 = sha256_hex(data)
         try:
-            decoded = decode(data, name)
+            return self._picture(name, sha256, decode(data, name))
         except ImageError as error:
-            return _Ready(name, sha256, error=str(error))
-        return self._ready(name, sha256, decoded)
+            return replace(failed, sha256=sha256, error=str(error))
 
-    def _ready(self, name: str, sha256: str, decoded: Decoded) -> _Ready:
+    def _picture(self, name: str, sha256: str, decoded: Decoded) -> _Picture:
         square = to_square(decoded.pixels, self.info.image_size)
-        return _Ready(name, sha256, square, notes=decoded.conversions + decoded.warnings)
+        side = max(decoded.pixels.shape[:2])
+        facts = np.zeros(0) if self._limits is None else picture_facts(square, side)
+        return _Picture(name, sha256, square, side, facts, decoded.conversions + decoded.warnings)
 
-    def _run(self, batch: Sequence[_Ready]) -> list[Prediction]:
-        squares = [ready.square for ready in batch if ready.square is not None]
-        found: Iterator[float] = iter(())
-        if squares:
-            found = iter(self._judge(squares).tolist())
-        return [self._row(ready, None if ready.square is None else next(found)) for ready in batch]
+    def _run(self, batch: Sequence[_Picture | Prediction]) -> list[Prediction]:
+        judged = iter(self._judge_all([one for one in batch if isinstance(one, _Picture)]))
+        return [one if isinstance(one, Prediction) else next(judged) for one in batch]
 
-    def _judge(self, squares: Sequence[NDArray[np.uint8]]) -> NDArray[np.float64]:
-        images = normalise(np.stack(squares), self.info.mean, self.info.std)  # (B, 3, S, S)
-        return self.probabilities(images)
+    def _judge_all(self, pictures: Sequence[_Picture]) -> list[Prediction]:
+        if not pictures:
+            return []
+        features, probabilities = self._look([picture.square for picture in pictures])
+        scores = np.full(len(pictures), -np.inf)
+        if self._limits is not None:
+            scores = self._limits.scores(features, np.stack([one.facts for one in pictures]))
+        return list(map(self._row, pictures, probabilities.tolist(), scores.tolist()))
 
-    def _row(self, ready: _Ready, probability: float | None) -> Prediction:
+    def _row(self, picture: _Picture, probability: float, score: float) -> Prediction:
+        verdict, reason = self._verdict(picture, probability, score)
         return Prediction(
-            path=ready.path,
-            sha256=ready.sha256,
-            verdict=None if probability is None else self.verdict(probability),
+            path=picture.path,
+            sha256=picture.sha256,
+            verdict=verdict,
             probability=probability,
             threshold=self.info.threshold,
             model=self.identity,
-            error=ready.error,
-            notes=ready.notes,
+            reason=reason,
+            notes=picture.notes,
         )
+
+    def _verdict(
+        self, picture: _Picture, probability: float, score: float
+    ) -> tuple[str, str | None]:
+        """One of VERDICTS, and the reason for the last two."""
+        limits, band = self._limits, self.info.uncertain
+        if limits is not None and score > limits.limit:
+            return OUT_OF_DOMAIN, refusal(limits, picture.facts, picture.side)
+        if band is not None and band.low < probability < band.high:
+            return UNCERTAIN, f"P(blast) between {band.low:.2g} and {band.high:.2g}, {band.how}"
+        return called(probability, self.info.threshold), None
+
+    def _look(
+        self, squares: Sequence[NDArray[np.uint8]]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+        return self._forward(normalise(np.stack(squares), self.info.mean, self.info.std))
+
+    def _forward(
+        self, images: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+        """(B, 3, S, S) to pooled features (B, F) and P(blast) (B,)."""
+        batch = torch.from_numpy(images).to(self.device).to(memory_format=torch.channels_last)
+        with torch.inference_mode():
+            features, logits = features_and_logits(self._model, batch, tta=self.tta)
+        probabilities = blast_probability(logits.double().cpu().numpy(), self.info.temperature)
+        return features.float().cpu().numpy(), probabilities
 
 
 def _batches(paths: Iterable[str | Path], size: int) -> Iterator[list[Path]]:

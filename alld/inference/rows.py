@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TextIO
 
 from alld.files import cell, replacing
-from alld.inference.predictor import COLUMNS, Prediction
+from alld.inference.prediction import COLUMNS, Prediction
 
 
 def write_rows(predictions: Iterable[Prediction], table: str, out: Path | None) -> None:

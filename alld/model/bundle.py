@@ -1,4 +1,4 @@
-"""The trained model on disk: `model.safetensors`, `alld.json` and the `SHA256SUMS` over both.
+"""The trained model on disk: weights, limits, `alld.json`, and the `SHA256SUMS` over them.
 
 Nothing is parsed before its hash was verified, nothing is unpickled, and a bundle never changes
 once it is written. Its identity is the SHA-256 of `SHA256SUMS`.
@@ -15,6 +15,8 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from safetensors import SafetensorError
+from safetensors.numpy import load as load_arrays
+from safetensors.numpy import save as save_arrays
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import nn
@@ -23,11 +25,13 @@ from alld import NOTICE
 from alld.data.preprocess import RESIZE_POLICY
 from alld.errors import BundleError, ConfigError
 from alld.files import new_folder, sha256_hex, write_bytes
-from alld.model.backbones import create_model
+from alld.model.abstain import Limits
+from alld.model.backbones import Body, create_model
 
 WEIGHTS, INFO, SUMS = "model.safetensors", "alld.json", "SHA256SUMS"
-MAX_BYTES = {WEIGHTS: 8 * 2**30, INFO: 2**22, SUMS: 2**12}
-SCHEMA_VERSION = 2
+LIMITS = "limits.safetensors"  # only in the bundle of a model that has limits
+MAX_BYTES = {WEIGHTS: 8 * 2**30, LIMITS: 2**28, INFO: 2**22, SUMS: 2**12}
+SCHEMA_VERSION = 3
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -65,10 +69,31 @@ class ThresholdChoice(_Strict):
     warning: str | None
 
 
+class UncertainBand(_Strict):
+    """P(blast) between the two ends is no verdict; `how` says where they are from."""
+
+    low: float = Field(ge=0, le=1)
+    high: float = Field(ge=0, le=1)
+    how: str
+
+
+class DomainLimits(_Strict):
+    """A picture that scores above `limit` is out of domain; see `model.abstain` for the score.
+
+    The limit lies `deviations` robust standard deviations above the median of `images` validation
+    images. Without one there is the reason.
+    """
+
+    limit: float | None
+    deviations: float = Field(gt=0)
+    images: int = Field(ge=0)
+    reason: str | None
+
+
 class BundleInfo(_Strict):
     """Everything about a model but its tensors; the content of `alld.json`."""
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     arch: str
     initial_weights: str
     classes: tuple[Literal["healthy"], Literal["blast"]] = ("healthy", "blast")
@@ -81,7 +106,8 @@ class BundleInfo(_Strict):
     temperature: float = Field(gt=0)
     temperature_fit: TemperatureFit
     tta: bool = False
-    limits: None = None
+    limits: DomainLimits
+    uncertain: UncertainBand | None
     data: TrainedOn
     validation: dict[str, dict[str, Any]]
     validation_note: str
@@ -104,9 +130,12 @@ class Bundle:
     info: BundleInfo
     model: nn.Sequential
     identity: str
+    limits: Limits | None = None
 
 
-def write_bundle(path: Path, model: nn.Module, info: BundleInfo) -> str:
+def write_bundle(
+    path: Path, model: nn.Module, info: BundleInfo, limits: Limits | None = None
+) -> str:
     """Write a bundle folder in one step and return its identity."""
     # safetensors refuses channels_last tensors.
     tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
@@ -114,6 +143,8 @@ def write_bundle(path: Path, model: nn.Module, info: BundleInfo) -> str:
         WEIGHTS: save_tensors(tensors),
         INFO: (info.model_dump_json(indent=2) + "\n").encode(),
     }
+    if limits is not None:
+        contents[LIMITS] = save_arrays(limits.arrays())
     sums = "".join(f"{sha256_hex(data)}  {name}\n" for name, data in sorted(contents.items()))
     with new_folder(path) as folder:
         for name, data in {**contents, SUMS: sums.encode()}.items():
@@ -139,7 +170,8 @@ def read_bundle(path: Path, required: str | None = None) -> Bundle:
     except ConfigError as error:
         raise BundleError(f"{path / INFO}: {error}") from error
     _load_weights(path, model, contents[WEIGHTS])
-    return Bundle(path, info, model.eval(), identity)
+    limits = _load_limits(path, info, contents.get(LIMITS), model)
+    return Bundle(path, info, model.eval(), identity, limits)
 
 
 def bundle_identity(path: Path) -> str:
@@ -166,8 +198,8 @@ def _verified_contents(path: Path, required: str | None) -> tuple[dict[str, byte
         raise BundleError(f"{path}: no model bundle there; give a run folder or its model.alld")
     present = {entry.name for entry in path.iterdir()}
     expected = {WEIGHTS, INFO, SUMS}
-    if present != expected:
-        odd = sorted(present ^ expected)[0]
+    if present - {LIMITS} != expected:
+        odd = sorted((present - {LIMITS}) ^ expected)[0]
         what = "is missing" if odd in expected else "does not belong there"
         raise BundleError(f"{path}: {odd} {what}; a bundle holds {', '.join(sorted(expected))}")
     sums_data = _read(path / SUMS)
@@ -175,7 +207,10 @@ def _verified_contents(path: Path, required: str | None) -> tuple[dict[str, byte
     if required is not None and identity != required:
         raise BundleError(f"{path}: is model {identity}, not the required {required}")
     sums = _parse_sums(path, sums_data)
-    contents = {name: _read(path / name) for name in (WEIGHTS, INFO)}
+    if sums.keys() != present - {SUMS}:
+        odd = sorted(sums.keys() ^ (present - {SUMS}))[0]
+        raise BundleError(f"{path}: {odd} is not as {SUMS} says; copy the bundle anew")
+    contents = {name: _read(path / name) for name in sums}
     for name, data in contents.items():
         if sha256_hex(data) != sums[name]:
             raise BundleError(_altered(path / name))
@@ -210,7 +245,7 @@ def _parse_sums(path: Path, data: bytes) -> dict[str, str]:
         sums = {name: sha256 for sha256, name in pairs}
     except ValueError as error:
         raise BundleError(_altered(path / SUMS)) from error
-    if set(sums) != {WEIGHTS, INFO} or len(pairs) != len(sums):
+    if set(sums) - {LIMITS} != {WEIGHTS, INFO} or len(pairs) != len(sums):
         raise BundleError(_altered(path / SUMS))
     return sums
 
@@ -247,3 +282,24 @@ def _load_weights(path: Path, model: nn.Module, data: bytes) -> None:
     except (SafetensorError, RuntimeError, ValueError) as error:
         first_line = str(error).splitlines()[0]
         raise BundleError(f"{path / WEIGHTS}: does not fit the model: {first_line}") from error
+
+
+def _load_limits(
+    path: Path, info: BundleInfo, data: bytes | None, model: nn.Sequential
+) -> Limits | None:
+    limit = info.limits.limit
+    if (data is None) != (limit is None):
+        raise BundleError(f"{path}: {LIMITS} and the limit in {INFO} do not go together")
+    if data is None or limit is None:
+        return None
+    try:
+        limits = Limits.from_arrays(load_arrays(data), limit)
+        body = model[0]
+        assert isinstance(body, Body)
+        features = 2 * body.channels  # maximum and mean of each
+        if limits.reference.shape[1] != features:
+            raise ValueError(f"reference has {limits.reference.shape[1]} features, not {features}")
+    except (SafetensorError, KeyError, ValueError) as error:
+        first_line = str(error).splitlines()[0]
+        raise BundleError(f"{path / LIMITS}: does not fit the model: {first_line}") from error
+    return limits

@@ -1,25 +1,41 @@
-"""A blood cell has no up and no left: one image, judged in all orientations of a square."""
+"""A blood cell has no up and no left: one image, judged as it is or in all its orientations."""
 
 import torch
 from torch import Tensor, nn
 
 ORIENTATIONS = 8
+_POOLED = 2  # layers of the head that only pool: see `create_head`
 
 
-def mean_logits(model: nn.Module, images: Tensor) -> Tensor:
-    """The mean of the logits over four quarter turns, each plain and mirrored (the dihedral group).
+def features_and_logits(
+    model: nn.Sequential, images: Tensor, *, tta: bool = False
+) -> tuple[Tensor, Tensor]:
+    """What the network sees in images, and what it says of them.
 
-    Logits, not probabilities: the temperature divides them afterwards as it does those of one.
+    With `tta` the logits are the means over four quarter turns, each plain and mirrored (the
+    dihedral group), at eight times the cost. Logits, not probabilities: the temperature divides
+    them afterwards as it does those of one. The features are of the upright image.
 
     Args:
+        model: Sequential(body, head) of `create_model`.
         images: (B, 3, S, S), normalised.
 
     Returns:
-        (B, 2), at eight times the cost.
+        (B, 2 * channels) pooled features, (B, 2) logits.
     """
-    total = torch.zeros((), device=images.device)
+    features, total = _look(model, images)
+    if not tta:
+        return features, total
     for quarters in range(4):
         turned = torch.rot90(images, quarters, dims=(2, 3))
-        for view in (turned, turned.flip(3)):
-            total = total + model(view.contiguous(memory_format=torch.channels_last))  # (B, 2)
-    return total / ORIENTATIONS
+        for view in (turned, turned.flip(3))[quarters == 0 :]:  # the upright one is there already
+            total = total + _look(model, view.contiguous(memory_format=torch.channels_last))[1]
+    return features, total / ORIENTATIONS
+
+
+def _look(model: nn.Sequential, images: Tensor) -> tuple[Tensor, Tensor]:
+    body, head = model
+    assert isinstance(head, nn.Sequential)
+    features: Tensor = head[:_POOLED](body(images))
+    logits: Tensor = head[_POOLED:](features)
+    return features, logits

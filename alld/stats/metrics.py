@@ -164,17 +164,17 @@ def confusion(y_true: ArrayLike, y_pred: ArrayLike) -> Confusion:
 
 def accuracy(c: Confusion) -> Metric:
     """Return (TP + TN) / n, 0..1, with Wilson's interval; undefined without images."""
-    return _proportion(c.true_positive + c.true_negative, c.n, "there is no image")
+    return proportion(c.true_positive + c.true_negative, c.n, "there is no image")
 
 
 def sensitivity(c: Confusion) -> Metric:
     """Return TP / (TP + FN), 0..1, the share of blasts found; undefined without blasts."""
-    return _proportion(c.true_positive, c.blast, f"none of the {c.n} images is a blast")
+    return proportion(c.true_positive, c.blast, f"none of the {c.n} images is a blast")
 
 
 def specificity(c: Confusion) -> Metric:
     """Return TN / (TN + FP), 0..1, the share of healthy cells passed; undefined without any."""
-    return _proportion(c.true_negative, c.healthy, f"none of the {c.n} images is a healthy cell")
+    return proportion(c.true_negative, c.healthy, f"none of the {c.n} images is a healthy cell")
 
 
 def brier(y_true: ArrayLike, y_prob: ArrayLike) -> float:
@@ -223,7 +223,8 @@ def _verdicts(prob: Probabilities, threshold: ArrayLike) -> Labels:
     return (prob >= limits).astype(np.int64)
 
 
-def _proportion(k: int, n: int, reason: str) -> Metric:
+def proportion(k: int, n: int, reason: str) -> Metric:
+    """Return k/n with Wilson's interval; undefined, for that reason, where n is 0."""
     if n == 0:
         return Metric(None, None, 0, None, None, None, reason)
     interval = wilson(k, n)

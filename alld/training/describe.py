@@ -1,7 +1,5 @@
 """What a trained model's bundle says of it: calibration, validation, data, origin."""
 
-from functools import partial
-
 import numpy as np
 import torch
 from fastai.learner import Learner
@@ -13,8 +11,15 @@ from alld.data.splits import Split
 from alld.errors import RunError
 from alld.inference.predictor import blast_probability
 from alld.model.backbones import normalisation
-from alld.model.bundle import BundleInfo, TemperatureFit, ThresholdChoice, TrainedOn
-from alld.model.orientations import mean_logits
+from alld.model.bundle import (
+    BundleInfo,
+    DomainLimits,
+    TemperatureFit,
+    ThresholdChoice,
+    TrainedOn,
+    UncertainBand,
+)
+from alld.model.orientations import features_and_logits
 from alld.stats.calibration import (
     WARMEST,
     Temperature,
@@ -23,6 +28,7 @@ from alld.stats.calibration import (
     fit_temperature,
 )
 from alld.stats.metrics import all_metrics
+from alld.stats.selective import uncertain_band
 from alld.training.run import Run
 
 
@@ -37,8 +43,10 @@ def validation_logits(learner: Learner, *, tta: bool = False) -> NDArray[np.floa
     """
     learner.model.eval()
     with torch.inference_mode():
-        judge = partial(mean_logits, learner.model) if tta else learner.model
-        batches = [judge(images) for images, _ in learner.dls.valid]
+        batches = [
+            features_and_logits(learner.model, images, tta=tta)[1]
+            for images, _ in learner.dls.valid
+        ]
     logits: NDArray[np.float64] = torch.cat(batches).double().cpu().numpy()
     if not np.isfinite(logits).all():
         raise RunError("the trained network's answers are not numbers; lower train.max_lr")
@@ -63,7 +71,12 @@ def calibrate(
 
 
 def describe(
-    run: Run, manifest: Manifest, split: Split, learner: Learner, config: Config
+    run: Run,
+    manifest: Manifest,
+    split: Split,
+    learner: Learner,
+    config: Config,
+    limits: DomainLimits,
 ) -> BundleInfo:
     """The facts of the bundle; calibration and metrics come from the validation images alone."""
     valid = split.indices("valid")
@@ -72,9 +85,10 @@ def describe(
     truth = np.array([manifest.records[index].label for index in valid])
     logits = validation_logits(learner, tta=config.model.tta)
     temperature, threshold = calibrate(truth, logits, config.calibrate)
+    prob = blast_probability(logits, temperature.value)
     validation = all_metrics(
         truth,
-        blast_probability(logits, temperature.value),
+        prob,
         threshold=threshold.value,
         groups=[split.groups[index] for index in valid],
         draws=config.evaluate.bootstrap_draws,
@@ -96,6 +110,8 @@ def describe(
             method=temperature.method,
             reason=temperature.reason,
         ),
+        limits=limits,
+        uncertain=_uncertain(truth, prob, threshold.value, config),
         data=TrainedOn(
             name=manifest.kind,
             fingerprint=manifest.fingerprint,
@@ -110,6 +126,16 @@ def describe(
         validation_note=_validation_note(config, len(valid)),
         versions=facts["versions"],
     )
+
+
+def _uncertain(
+    truth: NDArray[np.int64], prob: NDArray[np.float64], threshold: float, config: Config
+) -> UncertainBand | None:
+    if config.abstain.uncertain is None:
+        return None
+    band = uncertain_band(truth, prob, threshold, error=config.abstain.uncertain)
+    low, high = band.ends(threshold)
+    return UncertainBand(low=low, high=high, how=band.how)
 
 
 def calibration_warnings(info: BundleInfo) -> list[str]:

@@ -32,6 +32,7 @@ from alld.training.callbacks import (
 from alld.training.checkpoints import Checkpoint, EpochRecord, load_best_weights, load_newest
 from alld.training.describe import calibration_warnings, describe
 from alld.training.ending import ending, interrupted
+from alld.training.limits import learn_limits
 from alld.training.live import live
 from alld.training.loaders import make_loaders
 from alld.training.machine import differences, origin, precision, prepare_machine
@@ -208,10 +209,13 @@ def _fit_and_save(training: _Training, listener: Listener) -> Run:
         _fit(run, learner, config, training.checkpoint, stop, listener)
         if config.train.select == "best":
             learner.model.load_state_dict(load_best_weights(run.checkpoints))
-        info = describe(run, training.manifest, training.split, learner, config)
+        images = (training.manifest, training.split)
+        looking = partial(listener.step, "learning the limits")
+        limits, their_facts = learn_limits(*images, learner.model, config, looking)
+        info = describe(run, *images, learner, config, their_facts)
         for warning in calibration_warnings(info):
             listener.note(warning)
-        write_bundle(run.bundle, learner.model, info)
+        write_bundle(run.bundle, learner.model, info, limits)
     if stop.signal_number is not None:  # while the model was saved: whoever called must stop too
         done = f"stopped by {stop.name_of_signal}; the run had just been finished"
         raise Interrupted(f"{done}; next: alld evaluate {run.folder}", stop.exit_status)
