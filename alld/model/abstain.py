@@ -30,7 +30,7 @@ from alld.data.picture_facts import (
 NEIGHBOURS = 5
 FEWEST = 20  # validation images; the median and spread of fewer are no limit
 MOST_REFERENCES = 1000  # training images; more cost memory and change little
-FAR = 3.0  # standard deviations of the training images: a fact that is worth a word
+FAR = 2.5  # standard deviations of the training images: a fact that is worth a word
 _ROBUST = 1.4826  # median absolute deviation of a normal distribution to its standard deviation
 
 Rows = NDArray[np.float64]

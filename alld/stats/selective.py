@@ -14,6 +14,7 @@ from alld.stats.intervals import UndefinedMetric
 from alld.stats.metrics import Metric
 
 _FEWEST = 20  # images; a band is not widened by the errors of fewer
+_TIE = 1e-9  # log odds; 0.01 and 0.99 differ in their last bit
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def risk_coverage(y_true: ArrayLike, y_prob: ArrayLike, threshold: ArrayLike) ->
     away = distance(prob, limits)
     order = np.argsort(-away, kind="stable")
     wrong = np.cumsum(((prob >= limits) != truth)[order])
-    last_of_tie = np.append(np.diff(away[order]) != 0, True)
+    last_of_tie = np.append(np.abs(np.diff(away[order])) > _TIE, True)
     kept = np.flatnonzero(last_of_tie) + 1
     points = [RiskPoint(k / truth.size, float(wrong[k - 1] / k), int(k)) for k in kept]
     return points[::-1]

@@ -1,0 +1,241 @@
+"""What a model cannot judge: limits, their storage, and the words of a refusal."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import SMALL
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.ndimage import gaussian_filter
+from untrained import write_untrained
+
+from alld.config import load_config
+from alld.data.decode import decode
+from alld.data.picture_facts import COUNT, SHARPNESS, has_nucleus, nucleus_width, picture_facts
+from alld.data.preprocess import to_square
+from alld.data.synthetic import draw_set
+from alld.data.synthetic_plan import Recipe
+from alld.errors import BundleError
+from alld.inference.prediction import OUT_OF_DOMAIN, UNCERTAIN
+from alld.inference.predictor import Predictor
+from alld.model.abstain import FEWEST, Limits, fit_limits, refusal, spread_out
+from alld.model.bundle import LIMITS, read_bundle, read_info
+from alld.training.run import Run
+from alld.training.train import train
+
+Picture = NDArray[np.uint8]
+
+
+@pytest.fixture(scope="module")
+def judging(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Run]:
+    """A drawn set with 21 validation images, and a run of one epoch on it, so with limits."""
+    folder = tmp_path_factory.mktemp("judging")
+    draw_set(folder / "set", Recipe(n=130, seed=3))
+    options = {**SMALL, "data.root": folder / "set", "train.epochs": 0, "data.image_size": 64}
+    return folder / "set", train(load_config(options=options), folder / "run")
+
+
+@pytest.fixture(scope="module")
+def predictor(judging: tuple[Path, Run]) -> Predictor:
+    return Predictor.load(judging[1].folder, "cpu")
+
+
+@pytest.fixture(scope="module")
+def cell(drawn_set: Path) -> Picture:
+    return decode((drawn_set / "Im001_1.tif").read_bytes(), "cell").pixels
+
+
+def facts_of(picture: Picture) -> NDArray[np.float64]:
+    return picture_facts(to_square(picture, 224), max(picture.shape[:2]))
+
+
+def said(predictor: Predictor, picture: Picture, folder: Path) -> tuple[str | None, str]:
+    Image.fromarray(picture).save(folder / "picture.png")
+    row = predictor.predict([folder / "picture.png"])[0]
+    return row.verdict, row.reason or ""
+
+
+def normal(n: int, features: int = 6, seed: int = 0) -> tuple[NDArray[np.float32], np.ndarray]:
+    """Features in one direction and facts that are standard normal."""
+    rng = np.random.default_rng(seed)
+    seen = rng.normal(0, 0.1, (n, features)) + np.eye(features)[0]
+    return seen.astype(np.float32), rng.normal(size=(n, COUNT))
+
+
+def test_blur_lowers_the_sharpness_and_nothing_else_much(cell: Picture) -> None:
+    """Width and colours of the nucleus stay, the energy of the gradient goes."""
+    blurred = gaussian_filter(cell, (2, 2, 0))
+    sharp, soft = facts_of(cell), facts_of(blurred)
+    assert soft[SHARPNESS] < sharp[SHARPNESS] - 0.08
+    side = max(cell.shape[:2])
+    assert nucleus_width(soft, side) == pytest.approx(nucleus_width(sharp, side), rel=0.1)
+
+
+def test_the_width_of_the_nucleus_is_counted_in_pixels_of_the_picture() -> None:
+    """A purple disc of 40 px radius: square root of its area, at any resolution of the square."""
+    rows, columns = np.ogrid[:257, :257]
+    picture = np.full((257, 257, 3), (220, 200, 210), np.uint8)
+    picture[np.hypot(rows - 128, columns - 128) < 40] = (90, 40, 140)
+    assert nucleus_width(facts_of(picture), 257) == pytest.approx(40 * np.pi**0.5, rel=0.08)
+    assert nucleus_width(picture_facts(to_square(picture, 64), 257), 257) == pytest.approx(
+        40 * np.pi**0.5, rel=0.08
+    )
+
+
+def test_a_picture_without_a_nucleus_has_none(cell: Picture) -> None:
+    """Grey pictures and blanks have finite facts, and no width."""
+    for picture in (np.full((90, 60, 3), 200, np.uint8), np.zeros((5, 5, 3), np.uint8)):
+        assert np.isfinite(facts_of(picture)).all()
+        assert not has_nucleus(facts_of(picture), max(picture.shape[:2]))
+    assert has_nucleus(facts_of(cell), max(cell.shape[:2]))
+
+
+def test_the_limit_lies_above_the_validation_images() -> None:
+    """Median 0 by construction; at 2.5 deviations few of the same kind are beyond it."""
+    limits = fit_limits(normal(300), normal(200, seed=1), 2.5)
+    validation = limits.scores(*normal(200, seed=1))
+    assert np.median(validation) == pytest.approx(0, abs=0.3)
+    fresh = limits.scores(*normal(1000, seed=2))
+    assert np.mean(fresh > limits.limit) < 0.05
+
+
+def test_either_distance_alone_refuses() -> None:
+    """Other features with usual facts are out, and so are usual features with odd facts."""
+    limits = fit_limits(normal(300), normal(100, seed=1), 2.5)
+    features, facts = normal(50, seed=2)
+    assert (limits.scores(-features, facts) > limits.limit).all()
+    assert (limits.scores(features, facts + 6) > limits.limit).all()
+
+
+def test_a_strange_validation_image_does_not_move_the_limit() -> None:
+    """Medians: one picture of something else among forty leaves the limit nearly where it was."""
+    features, facts = normal(40, seed=1)
+    odd = facts.copy()
+    odd[0] += 50
+    clean = fit_limits(normal(300), (features, facts), 2.5).limit
+    assert fit_limits(normal(300), (features, odd), 2.5).limit == pytest.approx(clean, rel=0.25)
+
+
+def test_too_few_validation_images_are_no_limit() -> None:
+    """The median of nineteen is not trusted."""
+    with pytest.raises(ValueError, match=f"{FEWEST} at least"):
+        fit_limits(normal(100), normal(FEWEST - 1), 2.5)
+
+
+def test_many_training_images_are_thinned_evenly() -> None:
+    """A thousand of ten thousand, the first and the last among them; few stay as they are."""
+    chosen = spread_out(range(10_000))
+    assert (len(chosen), chosen[0], chosen[-1]) == (1000, 0, 9999)
+    assert max(np.diff(chosen)) <= 11
+    assert spread_out([5, 7, 9]) == [5, 7, 9]
+
+
+def test_limits_survive_their_storage() -> None:
+    """The arrays and the limit give the same scores."""
+    limits = fit_limits(normal(60), normal(30, seed=1), 2.5)
+    again = Limits.from_arrays(limits.arrays(), limits.limit)
+    np.testing.assert_array_equal(
+        again.scores(*normal(9, seed=3)), limits.scores(*normal(9, seed=3))
+    )
+
+
+def test_limits_that_lie_are_refused() -> None:
+    """A missing name, another shape, a NaN, a spread of 0."""
+    arrays = fit_limits(normal(60), normal(30, seed=1), 2.5).arrays()
+    lies = {
+        "missing": {k: v for k, v in arrays.items() if k != "reference"},
+        "shape": {**arrays, "fact_mean": np.zeros(3)},
+        "finite": {**arrays, "fact_spread": np.full(COUNT, np.nan)},
+        "above 0": {**arrays, "score_spread": np.zeros(2)},
+    }
+    for words, lie in lies.items():
+        with pytest.raises(ValueError, match=words):
+            Limits.from_arrays(lie, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda p: gaussian_filter(p, (8, 8, 0)), "blurred"),
+        (lambda p: np.ascontiguousarray(p[:, :, [1, 0, 2]]), "other stain or light"),
+        (lambda p: np.full_like(p, 215), "no stained cell"),
+        (lambda p: np.tile(p, (3, 4, 1)), "whole field"),
+        (lambda p: np.random.default_rng(0).integers(0, 256, p.shape).astype(np.uint8), "grain"),
+    ],
+    ids=["blurred", "stain", "blank", "field", "noise"],
+)
+def test_what_is_no_such_cell_is_refused_in_words(
+    predictor: Predictor, judging: tuple[Path, Run], tmp_path: Path, change: object, words: str
+) -> None:
+    """Out of domain, a reason that says what is odd, and still a probability."""
+    picture = decode((judging[0] / "Im001_1.tif").read_bytes(), "cell").pixels
+    verdict, reason = said(predictor, change(picture), tmp_path)
+    assert verdict == OUT_OF_DOMAIN
+    assert words in reason
+
+
+def test_most_cells_of_the_set_are_not_refused(
+    predictor: Predictor, judging: tuple[Path, Run]
+) -> None:
+    """Of 40 drawn cells at most four are out of domain."""
+    rows = predictor.predict(sorted(judging[0].glob("*.tif"))[:40])
+    assert sum(row.verdict == OUT_OF_DOMAIN for row in rows) <= 4
+    assert all(row.probability is not None for row in rows)
+
+
+def test_a_probability_near_the_threshold_is_uncertain(
+    judging: tuple[Path, Run], tmp_path: Path
+) -> None:
+    """Inside the bundle's band there is no verdict but the reason; outside it there is one."""
+    bundle = read_bundle(judging[1].bundle)
+    band = bundle.info.uncertain
+    assert band is not None
+    everything = bundle.info.model_copy(
+        update={"uncertain": band.model_copy(update={"low": 0.0, "high": 1.0})}
+    )
+    nothing = bundle.info.model_copy(update={"uncertain": None})
+    files = sorted(judging[0].glob("*.tif"))[:6]
+    quiet = Predictor(replace(bundle, info=everything, limits=None), "cpu").predict(files)
+    assert {row.verdict for row in quiet} == {UNCERTAIN}
+    assert all("P(blast) between 0 and 1" in str(row.reason) for row in quiet)
+    told = Predictor(replace(bundle, info=nothing, limits=None), "cpu").predict(files)
+    assert [row.verdict for row in told] == [row.call for row in told]
+    assert all(row.reason is None for row in told)
+
+
+def test_the_words_fall_back_to_unlike(predictor: Predictor) -> None:
+    """Facts as those of training, and yet refused by the network's features."""
+    limits = fit_limits(normal(60), normal(30, seed=1), 2.5)
+    facts = limits.fact_mean.copy()
+    assert refusal(limits, facts, side=1) == "unlike the training images"
+
+
+def test_a_run_with_few_validation_images_says_why_it_refuses_nothing(run_folder: Path) -> None:
+    """No limits file, a reason in the bundle."""
+    info = read_info(run_folder / "model.alld")
+    assert info.limits.limit is None
+    assert "too few for a limit" in str(info.limits.reason)
+    assert not (run_folder / "model.alld" / LIMITS).exists()
+
+
+def test_a_limit_without_its_file_is_refused(judging: tuple[Path, Run], tmp_path: Path) -> None:
+    """And a file without a limit; also with right hashes."""
+    bundle = shutil.copytree(judging[1].bundle, tmp_path / "model.alld")
+    shutil.copy(bundle / LIMITS, write_untrained(tmp_path / "other") / LIMITS)
+    (bundle / LIMITS).unlink()
+    for folder in (bundle, tmp_path / "other"):
+        with pytest.raises(BundleError, match=r"limits\.safetensors"):
+            read_bundle(folder)
+
+
+def test_abstaining_can_be_turned_off(judging: tuple[Path, Run], tmp_path: Path) -> None:
+    """`abstain.out_of_domain=false` and `abstain.uncertain=null`: always a verdict."""
+    options = {**SMALL, "data.root": judging[0], "train.epochs": 0}
+    off = {"abstain.out_of_domain": False, "abstain.uncertain": None}
+    run = train(load_config(options={**options, **off}), tmp_path / "run")
+    info = read_info(run.bundle)
+    assert (info.limits.limit, info.uncertain) == (None, None)
+    assert info.limits.reason == "abstain.out_of_domain is false"
