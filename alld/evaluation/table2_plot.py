@@ -27,8 +27,10 @@ def draw_table2(path: Path, table: Table2) -> None:
         axes.set_title(title(table), fontsize=11)
         axes.grid(axis="x", color=GREY, alpha=0.25)
         axes.tick_params(axis="y", length=0)
-        figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9.5)
-        figure.supxlabel("research use only", fontsize=7.5, color=GREY)
+        if any(row.paper is not None for row in table.rows):  # once, whichever row has a value
+            axes.plot([], [], "D", color=ORANGE, markersize=9, label="the paper's one test")
+        notice = {"title": "research use only", "title_fontsize": 7.5}
+        figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9.5, **notice)
         figure.savefig(path, metadata={"Software": None})
 
 
@@ -50,5 +52,3 @@ def _draw_row(axes: Axes, row: Row, height: int, *, labelled: bool) -> None:
               label=label("grouped 5-fold, 95 % interval"))  # fmt: skip
     if row.paper is not None:
         axes.plot(row.paper * 100, height, "D", color=ORANGE, markersize=9, zorder=4)
-    if labelled:  # drawn once for the legend, whichever row has a value of the paper's
-        axes.plot([], [], "D", color=ORANGE, markersize=9, label="the paper's one test")
