@@ -95,7 +95,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="alld-benchmark-") as folder:
         bench = Bench(options, Path(folder), Path(folder, "drawn"))
         call(*ALLD, "synth", bench.drawn, "--n", 40 if options.quick else 260)
-        for section in (startup, prediction, memory, training):
+        for section in (startup, prediction, abstention, memory, training):
             if section.__name__ in options.sections:
                 section(bench)
                 report(bench)
@@ -171,6 +171,22 @@ def prediction(bench: Bench) -> None:
         Ratio("alld predict / learn.get_preds", rows.rate / get_preds.rate, "at least 2"),
         Ratio("alld predict, first to last row / floor", rows.rate / floor.rate, "at least 0.85"),
     ]
+
+
+def abstention(bench: Bench) -> None:
+    """Whether a picture can be judged at all, against judging it."""
+    batches = ["--batches", 2 if bench.options.quick else 20, "--image-size", bench.image_size]
+    forward, score = (Line(f"abstention: {name}") for name in ("forward pass", "facts and score"))
+    bench.lines += [forward, score]
+    for _ in range(bench.options.repeats):
+        done = call(sys.executable, SCRIPTS / "abstention_cost.py", *batches)
+        answer = json.loads(done.output.splitlines()[-1])
+        for line, name in ((forward, "forward"), (score, "score")):
+            line.add(Done(answer[name], done.peak_mb), answer["images"])
+        say(forward, score)
+    bench.ratios.append(
+        Ratio("facts and score / forward pass", score.median / forward.median, "under 0.1")
+    )
 
 
 def memory(bench: Bench) -> None:
@@ -310,7 +326,7 @@ def report(bench: Bench) -> None:
 
 
 def parse() -> argparse.Namespace:
-    sections = ("startup", "prediction", "memory", "training")
+    sections = ("startup", "prediction", "abstention", "memory", "training")
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help="set to train on (default: the drawn one)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or mps (default: cpu)")
