@@ -43,7 +43,7 @@ def main() -> None:
     images = torch.from_numpy(normalise(squares, *normalisation(options.arch)))
     forward = score = 0.0
     limits = None
-    for number in range(options.batches + 1):
+    for _ in range(options.batches + 1):
         began = time.perf_counter()
         with torch.inference_mode():
             features = features_and_logits(model, images)[0].numpy()
