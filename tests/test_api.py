@@ -6,6 +6,7 @@ import pytest
 
 import alld
 from alld.errors import RunError
+from alld.inference.prediction import VERDICTS
 
 
 def test_the_example_of_the_package_works(small_config: alld.Config, tmp_path: Path) -> None:
@@ -17,7 +18,7 @@ def test_the_example_of_the_package_works(small_config: alld.Config, tmp_path: P
     assert evaluation.metrics["accuracy"].n == 8
     cell = evaluation.predictions[0]
     [prediction] = alld.load(run).predict([cell.path])
-    assert prediction.verdict in ("blast", "healthy")
+    assert prediction.verdict in VERDICTS
     assert prediction.probability == pytest.approx(cell.probability, abs=1e-5)
     assert alld.load(str(run.folder)).identity == prediction.model
 
