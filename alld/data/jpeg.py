@@ -30,7 +30,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from alld.data.bands import bands
 from alld.data.quiet import without_warnings
-from alld.data.refusals import FETCH, check_size, refusal
+from alld.data.refusals import FETCH, check_size, check_words, refusal
 
 MAX_SCANS = 64  # encoders write 1 to 14; each costs as much time as decoding the whole picture
 # 25 megapixels of a photograph are 10 to 20 MB; time goes with the bytes, and the scans double it.
@@ -63,9 +63,11 @@ def check_jpeg(data: bytes) -> Jpeg:
     """Read the markers up to the end of the picture; ImageError where they do not fit."""
     if len(data) > MAX_BYTES:
         raise refusal(f"a JPEG of over {MAX_BYTES >> 20} MiB")
-    jpeg, interval, place = None, 0, 2
+    jpeg, interval, words, place = None, 0, 0, 2
     for _ in range(MAX_SEGMENTS):
         marker, body, place = _segment(data, place)
+        words += len(body)
+        check_words(words)
         if marker == 0xD9:
             return _whole(jpeg)
         if marker in _FRAMES or marker in _OTHER_FRAMES:
