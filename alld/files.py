@@ -16,6 +16,8 @@ from uuid import uuid4
 _PART = ".part"
 # What a spreadsheet takes for the beginning of a formula, also as East Asian keyboards write it.
 _FORMULA = tuple("=+-@\t\r\uff1d\uff0b\uff0d\uff20")
+# Where semicolons separate cells, as in much of Europe, one may begin behind any of them.
+_INNER_FORMULA = re.compile(f";(?=[{re.escape(''.join(_FORMULA))}])")
 # Control characters, ends of lines, marks of direction, and bytes of a name that are no UTF-8.
 _HIDDEN = re.compile(
     "[\0-\x1f\x7f-\x9f\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
@@ -52,7 +54,8 @@ def cell(value: Any) -> Any:
     """What may stand in a CSV table: texts are `spelt`, and begin no formula (after OWASP)."""
     if not isinstance(value, str):
         return value
-    return spelt(f"'{value}" if value.startswith(_FORMULA) else value)
+    text = f"'{value}" if value.startswith(_FORMULA) else value
+    return spelt(_INNER_FORMULA.sub(";'", text))
 
 
 def write_bytes(path: Path, data: bytes) -> None:

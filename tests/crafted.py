@@ -1,6 +1,7 @@
 """Image files made byte by byte, where Pillow cannot write them, or must not be asked."""
 
 import io
+import re
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
@@ -48,6 +49,22 @@ def make_tiff(
         struct.pack(order + "H", len(fields)) + entries + struct.pack(order + "I", next_page)
     )
     return magic + struct.pack(order + "I", 8 + len(body)) + body + directory
+
+
+def retagged(data: bytes, tag: int, kind: int, values: Sequence[int], form: str) -> bytes:
+    """A little-endian TIFF of `make_tiff` with other values, of another type, for one of its tags.
+
+    `form` is how `struct` writes one value; where they need more room they go behind the file.
+    """
+    entry = next(
+        match.start()
+        for match in re.finditer(re.escape(struct.pack("<HH", tag, 4)), data)
+        if match.start() >= struct.unpack_from("<I", data, 4)[0]
+    )
+    packed = struct.pack(f"<{len(values)}{form}", *values)
+    field = packed.ljust(4, b"\0") if len(packed) <= 4 else struct.pack("<I", len(data))
+    head = data[:entry] + struct.pack("<HHI", tag, kind, len(values)) + field
+    return head + data[entry + 12 :] + packed * (len(packed) > 4)
 
 
 def grey_tiff(samples: NDArray[np.generic], **options: Any) -> bytes:

@@ -308,7 +308,7 @@ def strip(bits: int, samples: int = 1) -> list[bytes]:
         (make_tiff((2, 2), strip(16), bits=(16,), photometric=1, tags={339: [2]}), "signed"),
         (make_tiff((2, 2), strip(8), bits=(8,), photometric=1, tags={339: [2]}), "signed"),
         (make_tiff((2, 2), strip(8, 3), photometric=8), "LAB"),
-        (make_tiff((2, 2), strip(8, 3), photometric=6), "subsampled"),
+        (make_tiff((2, 2), strip(8, 3), photometric=6), "YCbCr"),
         (make_tiff((2, 2), strip(8, 3), tags={259: [34712]}), "compression 34712"),
         (make_tiff((2, 2), strip(8, 9), bits=(8,) * 9), "9 samples"),
         (make_tiff((2, 2), strip(8, 3), tags={284: [3]}), "planar configuration 3"),

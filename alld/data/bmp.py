@@ -3,7 +3,7 @@
 A BMP has no checksum. What can be noticed is a header that declares another size, depth or place
 of the pixels than the file has: the pixels must lie behind header and palette and end where the
 file ends. Run lengths are refused: no microscope writes them, and Pillow unpacks them pixel by
-pixel: 24 MB of them took 7 s.
+pixel: 24 MB of them took 7 s. So are palettes and masks that Pillow takes for something else.
 
 Refusals are `ImageError` without the file's name, which `decode` puts in front.
 """
@@ -17,8 +17,12 @@ _RAW, _MASKS = 0, (3, 6)
 _PADDING = 3  # bytes that may follow the pixels; some writers round a file up
 
 
-def check_bmp(data: bytes) -> None:
-    """Refuse a BMP whose pixels are packed, cut, or not where and what its header says."""
+def check_bmp(data: bytes) -> int:
+    """Return the number of palette colours, 0 for none.
+
+    Raises:
+        ImageError: pixels that are packed, cut, or not where and what the header says.
+    """
     if len(data) < 26:
         raise refusal("the BMP ends within its header", FETCH)
     start, size = struct.unpack_from("<II", data, 10)
@@ -36,6 +40,31 @@ def check_bmp(data: bytes) -> None:
     check_size(width, abs(height))
     needed = (width * bits + 31) // 32 * 4 * abs(height)
     _check_place(data, start, 14 + size + _palette_bytes(data, size, bits, compression), needed)
+    if compression != _RAW:
+        _check_masks(data[54:70] if size >= 56 else data[54:66] + bytes(4), bits)
+    return _check_palette(data, size, bits) if bits <= 8 else 0
+
+
+def _check_masks(masks: bytes, bits: int) -> None:
+    red, green, blue, alpha = struct.unpack("<4I", masks)
+    if not red | green | blue or (bits == 16 and alpha):
+        # Pillow sees alpha in the first, and none in the second.
+        raise refusal(f"a BMP of {bits} bits with masks for its alpha alone, or with alpha")
+
+
+def _check_palette(data: bytes, size: int, bits: int) -> int:
+    step = 3 if size == 12 else 4  # bytes a colour
+    colours = _palette_bytes(data, size, bits, _RAW) // step
+    if not 2 <= colours <= 2**bits:
+        raise refusal(f"a BMP palette of {colours} colours for {bits} bits a pixel")
+    ramp = (0, 255) if colours == 2 else range(colours)
+    first = 14 + size
+    palette = data[first : first + step * colours]
+    greys = (palette[step * number :][:3] == bytes([grey] * 3) for number, grey in enumerate(ramp))
+    if bits != (1 if colours == 2 else 8) and all(greys):
+        # Pillow leaves such a palette out and reads 1-bit or 8-bit grey, whatever the depth.
+        raise refusal(f"a BMP of {bits} bits a pixel whose palette is a ramp of {colours} greys")
+    return colours
 
 
 def _palette_bytes(data: bytes, size: int, bits: int, compression: int) -> int:

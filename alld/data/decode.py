@@ -3,10 +3,10 @@
 **Accepted** are TIFF, BMP, PNG and JPEG, told by content and never by name. A name that contradicts
 the content is a warning. Of an MPO JPEG the first picture is used.
 
-**Changed, and said so in `conversions`**: 1-bit, grey, palette, CMYK and YCbCr become RGB. 16-bit
-samples keep their high byte and 12-bit samples their upper 8 bits, never clipped; 16-bit grey that
-stores white as 0 is inverted. Alpha is laid over white. EXIF orientation is applied exactly once.
-ICC profiles and gamma are not applied: training saw plain sample values.
+**Changed, and said so in `conversions`**: 1-bit, grey, palette and CMYK become RGB. 16-bit samples
+keep their high byte and 12-bit samples their upper 8 bits, never clipped; 16-bit grey that stores
+white as 0 is inverted. Alpha is laid over white. EXIF orientation is applied exactly once, that of
+XMP never. ICC profiles and gamma are not applied: training saw plain sample values.
 
 **Warned of**: 16-bit samples that all lie below 4096, for they look like 12-bit data and will be
 dark; nothing is guessed. EXIF that cannot be read: the picture is taken as upright.
@@ -14,9 +14,10 @@ dark; nothing is guessed. EXIF that cannot be read: the picture is taken as upri
 **Refused, with the reason**: floating-point, signed and 32-bit samples, LAB, run-length BMPs, more
 than one page or frame, over 25 megapixels or 10,000 px a side, files over 256 MiB (JPEGs over 64),
 over 16 MiB of text and other facts beside the picture, and any file that ends too early, or holds
-more or fewer pixels than its header declares: no picture is ever filled up with grey. All limits
-are read from the header, before pixels exist. `tiff`, `png`, `bmp` and `jpeg` beside this file say
-what is checked in each format.
+more or fewer pixels than its header declares: no picture is ever filled up with grey. Also what can
+be taken for two different pictures, as a palette that is too short or a fourth sample that nothing
+explains. All limits are read from the header, before pixels exist. `tiff`, `png`, `bmp` and `jpeg`
+beside this file say what is checked in each format.
 
 **Not noticed**, as nothing in the file contradicts it: a changed sample in a raw, LZW or PackBits
 picture, and a flipped bit in a JPEG that leaves every block in its place. For a damaged TIFF
@@ -35,19 +36,20 @@ from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageFile
+from PIL import Image, ImageFile
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
-from alld.data.bands import bands
 from alld.data.bmp import check_bmp
 from alld.data.formats import contradiction, format_of
 from alld.data.jpeg import check_bits, check_jpeg
+from alld.data.orientation import load, upright
 from alld.data.png import check_png
 from alld.data.quiet import without_warnings
-from alld.data.refusals import RESAVE, check_size, refusal
+from alld.data.refusals import FETCH, RESAVE, check_size, refusal
+from alld.data.rgb import COLOURS, to_rgb
 from alld.data.tiff import check_tiff
 from alld.data.tiff_tags import BITS, PHOTOMETRIC, Tags
 from alld.errors import ImageError
@@ -64,29 +66,6 @@ _OPENERS: dict[str, Callable[[IO[bytes]], ImageFile.ImageFile]] = {
     "PNG": PngImageFile,
     "JPEG": JpegImageFile,
 }
-_COLOURS = {
-    "1": "1-bit to RGB",
-    "L": "grey to RGB",
-    "LA": "grey to RGB",
-    "I;16": "grey to RGB",
-    "I;16B": "grey to RGB",
-    "P": "palette to RGB",
-    "PA": "palette to RGB",
-    "CMYK": "CMYK to RGB",
-    "YCbCr": "YCbCr to RGB",
-    "RGB": "",
-    "RGBA": "",
-}
-_UPRIGHT: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
-    2: lambda pixels: pixels[:, ::-1],
-    3: lambda pixels: pixels[::-1, ::-1],
-    4: lambda pixels: pixels[::-1],
-    5: lambda pixels: pixels.transpose(1, 0, 2),
-    6: lambda pixels: pixels[::-1].transpose(1, 0, 2),
-    7: lambda pixels: pixels[::-1, ::-1].transpose(1, 0, 2),
-    8: lambda pixels: pixels[:, ::-1].transpose(1, 0, 2),
-}
-_EXIF_PARTS = {ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo, ExifTags.IFD.Interop}
 
 
 @dataclass(frozen=True)
@@ -151,25 +130,25 @@ def _decode(data: bytes, name: str) -> Decoded:
     kind = format_of(data)
     tags = check_tiff(data) if kind == "TIFF" else {}
     jpeg = check_jpeg(data) if kind == "JPEG" else None
-    if kind in ("PNG", "BMP"):
-        (check_png if kind == "PNG" else check_bmp)(data)
+    colours = check_png(data) if kind == "PNG" else check_bmp(data) if kind == "BMP" else 0
     with without_warnings():
         image = _OPENERS[kind](BytesIO(data))
     bits = _bits_per_sample(data, kind, tags)
     _check_header(image, bits)
-    orientation = _load(image)
+    orientation = load(image)
     if jpeg is not None:
         check_bits(data, jpeg, image)
-    pixels, conversions = _to_rgb(image, bits, white_is_zero=tags.get(PHOTOMETRIC) == (0,))
+    _check_indices(image, colours)
+    pixels, conversions = to_rgb(image, bits, white_is_zero=tags.get(PHOTOMETRIC) == (0,))
     warnings = contradiction(name, kind)
     if bits == 16 and pixels.max() < 4096 >> 8:
         warnings.append("looks like 12-bit data in 16-bit samples: the picture will be dark")
     if orientation is None:
         warnings.append("EXIF cannot be read: the picture is taken as upright")
-    elif orientation in _UPRIGHT:
+    elif orientation > 1:
         conversions.append(f"EXIF orientation {orientation} applied")
         # Pillow itself turns a TIFF while it loads.
-        pixels = pixels if kind == "TIFF" else _UPRIGHT[orientation](pixels)
+        pixels = pixels if kind == "TIFF" else upright(pixels, orientation)
     return Decoded(np.array(pixels, order="C"), kind, tuple(conversions), tuple(warnings))
 
 
@@ -181,79 +160,24 @@ def _bits_per_sample(data: bytes, kind: str, tags: Tags) -> int:
 
 
 def _check_header(image: ImageFile.ImageFile, bits: int) -> None:
-    """Refuse, before pixels are allocated, what is too large, of a strange mode, or several."""
+    """Refuse, before pixels are allocated, what is too large, or of a kind that is misread."""
     check_size(*image.size)
-    if image.mode not in _COLOURS:
+    if image.mode not in COLOURS:
         raise refusal(f"{image.format} with samples of the kind {image.mode}")
-    if getattr(image, "is_animated", False):
-        raise refusal(
-            "an animation of more than one frame", "save the frame you mean as its own file"
-        )
+    if image.format == "JPEG" and image.mode == "CMYK" and "adobe_transform" not in image.info:
+        raise refusal("a CMYK JPEG without Adobe's mark, which would tell ink from paper")
     if "transparency" in image.info and image.mode != "P" and bits not in (1, 8):
         # Pillow compares the stored colour with samples that it has already rescaled.
         raise refusal(f"{bits}-bit PNG with one transparent colour")
 
 
-def _load(image: ImageFile.ImageFile) -> int | None:
-    """Decode the pixels; return the EXIF orientation as `_orientation` does."""
-    if isinstance(image, TiffImageFile):  # loading turns the picture and forgets the tag
-        orientation = _orientation(image)
-        image.load()
-        return orientation
-    image.load()  # first, as a PNG may carry its EXIF behind the pixels
-    return _orientation(image)
-
-
-def _orientation(image: ImageFile.ImageFile) -> int | None:
-    """EXIF orientation: 1 to 8, 1 where nothing valid is said, None where EXIF is damaged."""
-    with without_warnings():
-        try:
-            if "exif" in image.info:
-                Image.Exif().load(image.info["exif"])  # raises, where getexif may hide a failure
-            exif = image.getexif()
-            for directory in _EXIF_PARTS & exif.keys():
-                exif.get_ifd(directory)  # kept: loading a TIFF reads them too, and may warn
-            value = exif.get(ExifTags.Base.Orientation, 1)
-        except Exception:  # as many kinds as in `decode`
-            return None
-    return value if value in _UPRIGHT else 1
-
-
-def _to_rgb(
-    image: Image.Image, bits: int, *, white_is_zero: bool
-) -> tuple[NDArray[np.uint8], list[str]]:
-    """RGB (H, W, 3) of a loaded picture, and what had to be changed for it."""
-    changes = [f"{bits}-bit samples scaled to 8"] if bits in (12, 16) else []
-    if _COLOURS[image.mode]:
-        changes.append(_COLOURS[image.mode])
-    if image.mode.startswith("I;16"):
-        samples = np.asarray(image) >> (bits - 8)
-        # Pillow inverts 8-bit grey that stores white as 0, and leaves 16-bit grey as it is.
-        grey = (255 - samples if white_is_zero else samples).astype(np.uint8)
-        return np.repeat(grey[:, :, None], 3, axis=2), changes
-    if image.mode not in ("LA", "PA", "RGBA") and "transparency" not in image.info:
-        return _rgb(image), changes
-    pixels, opaque = _over_white(image)
-    return pixels, [*changes, "opaque alpha dropped" if opaque else "alpha laid over white"]
-
-
-def _rgb(image: Image.Image) -> NDArray[np.uint8]:
-    pixels = np.empty((image.height, image.width, 3), np.uint8)
-    for rows, part in bands(image, "RGB"):
-        pixels[rows] = part
-    return pixels
-
-
-def _over_white(image: Image.Image) -> tuple[NDArray[np.uint8], bool]:
-    """RGB (H, W, 3), rounded to the nearest value, and whether nothing was transparent."""
-    pixels = np.empty((image.height, image.width, 3), np.uint8)
-    lowest = 255
-    for rows, rgba in bands(image, "RGBA"):
-        colour, alpha = rgba[:, :, :3].astype(np.uint16), rgba[:, :, 3:].astype(np.uint16)
-        # At most 255 * 255 + 127, which fits 16 bits.
-        pixels[rows] = (colour * alpha + 255 * (255 - alpha) + 127) // 255
-        lowest = min(lowest, int(alpha.min()))
-    return pixels, lowest == 255
+def _check_indices(image: Image.Image, colours: int) -> None:
+    """Refuse pixels that name a colour beyond the palette, for which Pillow takes black."""
+    if not colours or image.mode not in ("P", "L"):
+        return
+    highest = int(np.asarray(image).max())
+    if highest >= colours:
+        raise refusal(f"a pixel of colour {highest} in a palette of {colours} colours", FETCH)
 
 
 def _failure(place: object, reason: object) -> ImageError:

@@ -20,6 +20,7 @@ import re
 import struct
 from dataclasses import dataclass, field
 from io import BytesIO
+from itertools import islice
 from math import ceil
 
 import numpy as np
@@ -29,11 +30,13 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from alld.data.bands import bands
 from alld.data.quiet import without_warnings
-from alld.data.refusals import FETCH, check_size, refusal
+from alld.data.refusals import FETCH, check_size, check_words, refusal
 
 MAX_SCANS = 64  # encoders write 1 to 14; each costs as much time as decoding the whole picture
-MAX_BYTES = 2**26  # 25 megapixels of a photograph are 10 to 20 MB; time goes with the bytes
+# 25 megapixels of a photograph are 10 to 20 MB; time goes with the bytes, and the scans double it.
+MAX_BYTES, MAX_PROGRESSIVE_BYTES = 2**26, 2**25
 MAX_SEGMENTS = 10_000  # a camera's file has 10 to 100
+MAX_RESTARTS = 2**20  # 25 megapixels with a marker behind every block have 390,625
 _FRAMES = {0xC0: False, 0xC1: False, 0xC2: True}  # baseline, sequential, progressive
 _OTHER_FRAMES = frozenset(range(0xC3, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _BITS_END = re.compile(rb"\xff+[\x01-\xcf\xd8-\xfe]")
@@ -53,27 +56,33 @@ class Jpeg:
     sampling: dict[int, tuple[int, int]]  # of each component, across and down
     lowest: dict[int, NDArray[np.int8]]  # (64,) lowest bit sent of each coefficient, -1 for none
     scans: list[tuple[int, int]] = field(default_factory=list)  # first and last place of the bits
+    restarts: int = 0  # markers in all scans
 
 
 def check_jpeg(data: bytes) -> Jpeg:
     """Read the markers up to the end of the picture; ImageError where they do not fit."""
     if len(data) > MAX_BYTES:
         raise refusal(f"a JPEG of over {MAX_BYTES >> 20} MiB")
-    jpeg, interval, place = None, 0, 2
+    jpeg, interval, words, place = None, 0, 0, 2
     for _ in range(MAX_SEGMENTS):
         marker, body, place = _segment(data, place)
+        words += len(body)
+        check_words(words)
         if marker == 0xD9:
             return _whole(jpeg)
         if marker in _FRAMES or marker in _OTHER_FRAMES:
             if jpeg is not None or marker in _OTHER_FRAMES:
                 raise refusal("a JPEG that is neither baseline nor progressive, or two in one")
             jpeg = _frame(_FRAMES[marker], body, place)
+            if jpeg.progressive and len(data) > MAX_PROGRESSIVE_BYTES:
+                raise refusal(f"a progressive JPEG of over {MAX_PROGRESSIVE_BYTES >> 20} MiB")
         elif marker == 0xDD:
             interval = int.from_bytes(body, "big")
         elif marker == 0xDA and jpeg is not None:
             end = _BITS_END.search(data, place)
             stop = end.start() if end else len(data)
-            _check_restarts(data[place:stop], interval, _take_scan(jpeg, body))
+            groups = _take_scan(jpeg, body)
+            _check_restarts(jpeg, data[place:stop], ceil(groups / interval) - 1 if interval else 0)
             jpeg.scans.append((place, stop))
             place = stop
     raise refusal(f"a JPEG of over {MAX_SEGMENTS} segments")
@@ -149,9 +158,11 @@ def _groups(jpeg: Jpeg, components: list[int]) -> int:
     return columns * ceil(ceil(jpeg.height * own[1] / down) / 8)
 
 
-def _check_restarts(bits: bytes, interval: int, groups: int) -> None:
-    found = [match[1][0] for match in _RESTART.finditer(bits)]
-    needed = ceil(groups / interval) - 1 if interval else 0
+def _check_restarts(jpeg: Jpeg, bits: bytes, needed: int) -> None:
+    jpeg.restarts += needed
+    if jpeg.restarts > MAX_RESTARTS:
+        raise refusal(f"a JPEG of over {MAX_RESTARTS} restart markers")
+    found = [match[1][0] for match in islice(_RESTART.finditer(bits), needed + 1)]
     if found != [0xD0 + number % 8 for number in range(needed)]:
         raise refusal("the JPEG lacks a part of its picture, or its parts are in disorder", FETCH)
 

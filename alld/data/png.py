@@ -5,19 +5,27 @@ missing at the end of the stream as it found the memory. Every chunk's CRC is th
 here, and the pixels are unpacked once to be counted: they must be as many as the header declares,
 with the right checksum behind them. A flipped bit anywhere before the end mark is a refusal.
 
+Pillow takes a palette wherever it stands or stands again, and a text called `interlace` or `bbox`
+for a fact of its own; such files are refused.
+
 Refusals are `ImageError` without the file's name, which `decode` puts in front.
 """
 
 import struct
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from math import ceil
 
+from alld.data.inflate import inflated_bytes
 from alld.data.refusals import FETCH, check_size, check_words, refusal
 
 MAX_CHUNKS = 100_000  # 200 MB of pixels in chunks of 8 KiB, as libpng writes them, are 25,000
-_STEP = 2**20  # bytes unpacked at a time: a bomb never lies in memory
 _VITAL = (b"PLTE", b"IDAT")  # what a reader must understand: the names with a capital first
+_ONCE = (b"PLTE", b"tRNS", b"eXIf")
+_BEFORE_PIXELS = (b"PLTE", b"tRNS")
+_FRAMES = (b"acTL", b"fcTL", b"fdAT")
+_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+_NAMES_OF_PILLOW = (b"interlace", b"transparency", b"bbox", b"exif", b"default_image")
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 # Of the seven interlaced pictures: first column, first row, and the steps from there.
 _ADAM7 = (
@@ -31,30 +39,57 @@ _ADAM7 = (
 )
 
 
-def check_png(data: bytes) -> None:
-    """Refuse a PNG with a wrong checksum, too few pixels or too many; ImageError says which."""
+def check_png(data: bytes) -> int:
+    """Return the number of palette colours, 0 for none; ImageError for a bad file."""
     chunks = _chunks(data)
     name, header = next(chunks)
     if name != b"IHDR" or len(header) != 13:
         raise refusal("the PNG does not begin with its header", FETCH)
-    width, height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", header)
-    if colour not in _CHANNELS or depth not in (1, 2, 4, 8, 16) or interlaced > 1:
+    width, height, depth, colour, packing, filters, interlaced = struct.unpack(">IIBBBBB", header)
+    if colour not in _CHANNELS or depth not in (1, 2, 4, 8, 16):
         raise refusal(f"PNG with {depth} bits a sample of colour type {colour}")
+    if packing or filters or interlaced > 1:
+        raise refusal("PNG pixels packed in a way that the standard does not know")
     check_size(width, height)
     needed = _row_bytes(width, height, depth * _CHANNELS[colour], bool(interlaced))
     bodies: list[memoryview] = []
-    names, words = set(), 0
+    seen: dict[bytes, int] = {}  # bytes of the last chunk of each name
+    words = 0
     for name, body in chunks:
-        if name == b"IHDR" or (not name[0] & 32 and name not in _VITAL):
-            raise refusal(f"the PNG has an unknown or second chunk {name!r}")
-        names.add(name)
-        words += len(body) if name != b"IDAT" else 0
-        check_words(words)
+        _check_chunk(name, body, seen)
+        seen[name] = len(body)
         if name == b"IDAT":
             bodies.append(body)
-    if colour == 3 and b"PLTE" not in names:
-        raise refusal("the PNG lacks its palette", FETCH)
+        else:
+            words += len(body)
+            check_words(words)
     _check_pixels(bodies, needed)
+    return _palette_colours(seen, depth) if colour == 3 else 0
+
+
+def _check_chunk(name: bytes, body: memoryview, seen: Collection[bytes]) -> None:
+    if name == b"IHDR" or (not name[0] & 32 and name not in _VITAL):
+        raise refusal(f"the PNG has an unknown or second chunk {name!r}")
+    if name in _FRAMES:
+        raise refusal(
+            "an animated PNG, of more than one frame or of a part of one",
+            "save the frame you mean as its own file",
+        )
+    if name in _ONCE and name in seen:
+        raise refusal(f"the PNG has two chunks {name!r}")
+    if name in _BEFORE_PIXELS and b"IDAT" in seen:
+        raise refusal(f"the PNG has its chunk {name!r} behind its pixels")
+    if name in _TEXTS and bytes(body[:80]).partition(b"\0")[0] in _NAMES_OF_PILLOW:
+        raise refusal("a PNG with a text that Pillow would take for a fact of the picture")
+
+
+def _palette_colours(seen: Mapping[bytes, int], depth: int) -> int:
+    if b"PLTE" not in seen:
+        raise refusal("the PNG lacks its palette", FETCH)
+    colours, rest = divmod(seen[b"PLTE"], 3)
+    if rest or not 1 <= colours <= 2**depth:
+        raise refusal(f"a PNG palette of {seen[b'PLTE']} bytes for {depth} bits a pixel", FETCH)
+    return colours
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
@@ -87,16 +122,10 @@ def _row_bytes(width: int, height: int, bits: int, interlaced: bool) -> int:
 
 
 def _check_pixels(bodies: Iterable[memoryview], needed: int) -> None:
-    """Unpack the parts of the one stream and count, without keeping anything."""
-    stream, found = zlib.decompressobj(), 0
     try:
-        for body in bodies:
-            waiting: bytes | memoryview = body
-            while len(waiting) and not stream.eof and found <= needed:
-                found += len(stream.decompress(waiting, _STEP))
-                waiting = stream.unconsumed_tail
+        found, whole = inflated_bytes(bodies, needed)
     except zlib.error as error:
         raise refusal(f"the PNG's pixels are damaged ({error})", FETCH) from error
-    if found != needed or not stream.eof:
+    if found != needed or not whole:
         seen = "more" if found > needed else "fewer"
         raise refusal(f"the PNG holds {seen} pixels than its header declares", FETCH)

@@ -300,14 +300,14 @@ def _build(
 
 
 def _table_name(root: Path, name: str) -> str:
-    """The name as tables hold it; what breaks or turns a line, or is no UTF-8, cannot stand there.
+    """The name as tables hold it; what `cell` would have to change cannot stand there.
 
     Raises:
         DataError: such a name.
     """
-    if spelt(name) != name:
+    if cell(plain_path(name)) != plain_path(name):
         raise DataError(
             f"{root}: the name {spelt(name)} holds a control character, a line break, a mark of "
-            "direction or bytes that are no UTF-8; rename the file"
+            "direction, a formula behind a semicolon or bytes that are no UTF-8; rename the file"
         )
     return plain_path(name)

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Sequence
 from math import ceil, prod
 
+from alld.data.inflate import inflated_bytes
 from alld.data.jpeg import check_bits, check_jpeg, load
 from alld.data.refusals import FETCH, check_size, refusal
 from alld.data.tiff_packing import lzw_bytes, packbits_bytes
@@ -35,6 +36,8 @@ from alld.data.tiff_tags import (
 MAX_TILE_SIDE = 10_000  # px
 MAX_TILE_PIXELS = 4096 * 4096
 MAX_JPEG_PARTS = 2_000  # 25 megapixels in tiles of 256 x 256 are 400
+MAX_JPEG_BYTES = 2**25  # of all of them; each is decoded four times
+LEAST_PLANE = 1024  # bytes: smaller gaps are EXIF or padding
 MAX_COUNTED = 2**20  # bytes of a part that LZW or PackBits has packed; counting them takes 0.3 s
 
 _RAW, _LZW, _JPEG, _PACKBITS = 1, 5, 7, 32773
@@ -50,15 +53,17 @@ def check_parts(data: bytes, directory: Directory) -> None:
     places = _places(tags, part, len(data))
     _check_overlaps(places, directory.used)
     compression = tags[COMPRESSION][0]
+    rows = _rows(tags, part, len(places))
     if compression == _JPEG:
-        _check_jpegs(data, places, part, bytes(tags.get(JPEG_TABLES, ())))
+        _check_jpegs(data, places, part, rows, bytes(tags.get(JPEG_TABLES, ())))
         return
-    sizes = _sizes(tags, part, len(places))
+    sizes = _sizes(tags, part[0], rows)
     if compression == _RAW:
         _check_raw(places, sizes)
+        _check_rest([*places, *directory.used], sum(sizes), len(data))
     elif compression in _DEFLATE:
         for place, needed in zip(places, sizes, strict=True):
-            _check_deflate(data[slice(*place)], needed)
+            _check_deflate(memoryview(data)[slice(*place)], needed)
     else:
         count = lzw_bytes if compression == _LZW else packbits_bytes
         for number in {0, len(places) - 1}:
@@ -84,6 +89,8 @@ def _part_size(tags: Tags) -> tuple[int, int]:
     check_size(width, height)
     if tiled and (max(part) > MAX_TILE_SIDE or prod(part) > MAX_TILE_PIXELS):
         raise refusal(f"TIFF tiles of {part[0]} x {part[1]} px")
+    if tiled and (part[0] % 16 or part[1] % 16):  # Pillow misreads rows that end within a byte
+        raise refusal(f"TIFF tiles of {part[0]} x {part[1]} px, no multiples of 16")
     return part
 
 
@@ -115,16 +122,32 @@ def _check_overlaps(parts: Sequence[Place], used: Sequence[Place]) -> None:
         of_parts = max(of_parts, stop) if is_part else of_parts
 
 
-def _sizes(tags: Tags, part: tuple[int, int], count: int) -> list[int]:
-    """Bytes that each part unpacks to; the last strip may have fewer rows than the others."""
-    together = 1 if tags[PLANAR][0] == 2 else tags[SAMPLES][0]
-    row = ceil(part[0] * together * tags[BITS][0] / 8)
-    full = row * part[1]
+def _check_rest(used: Sequence[Place], picture: int, file_bytes: int) -> None:
+    """Refuse room for another picture: ImageJ, MetaMorph and others write stacks as one page."""
+    end = free = 0
+    for start, stop in sorted([*used, (file_bytes, file_bytes)]):
+        free, end = max(free, start - end), max(end, stop)
+    if free >= max(picture, LEAST_PLANE):
+        raise refusal(
+            f"{free} bytes of the TIFF belong to nothing, and one picture has {picture}: a stack?",
+            "save the picture you mean as a file of its own",
+        )
+
+
+def _rows(tags: Tags, part: tuple[int, int], count: int) -> list[int]:
+    """Rows of each part; the last strip may have fewer than the others, a tile never."""
     if TILE_OFFSETS in tags:
-        return [full] * count
+        return [part[1]] * count
     down = ceil(tags[HEIGHT][0] / part[1])
-    last = row * (tags[HEIGHT][0] - part[1] * (down - 1))
-    return [last if number % down == down - 1 else full for number in range(count)]
+    last = tags[HEIGHT][0] - part[1] * (down - 1)
+    return [last if number % down == down - 1 else part[1] for number in range(count)]
+
+
+def _sizes(tags: Tags, width: int, rows: Sequence[int]) -> list[int]:
+    """Bytes that each part unpacks to."""
+    together = 1 if tags[PLANAR][0] == 2 else tags[SAMPLES][0]
+    row = ceil(width * together * tags[BITS][0] / 8)
+    return [row * number for number in rows]
 
 
 def _check_raw(places: Sequence[Place], sizes: Sequence[int]) -> None:
@@ -141,29 +164,30 @@ def _check_size(found: int, needed: int) -> None:
         )
 
 
-def _check_deflate(packed: bytes, needed: int) -> None:
-    stream = zlib.decompressobj()
+def _check_deflate(packed: memoryview, needed: int) -> None:
     try:
-        found = len(stream.decompress(packed, needed + 1))
-        found += len(stream.decompress(stream.unconsumed_tail, 1))  # reads on to the checksum
+        found, whole = inflated_bytes([packed], needed)
     except zlib.error as error:
         raise refusal(f"a part of the TIFF is damaged ({error})", FETCH) from error
     _check_size(found, needed)
-    if not stream.eof:
+    if not whole:
         raise refusal("a part of the TIFF is cut short", FETCH)
 
 
 def _check_jpegs(
-    data: bytes, places: Sequence[Place], part: tuple[int, int], tables: bytes
+    data: bytes, places: Sequence[Place], part: tuple[int, int], rows: Sequence[int], tables: bytes
 ) -> None:
     """Each part is a JPEG of the part's size, which borrows the tables that all have in common."""
-    if len(places) > MAX_JPEG_PARTS:
-        raise refusal(f"a TIFF of {len(places)} JPEGs")
+    if len(places) > MAX_JPEG_PARTS or sum(stop - start for start, stop in places) > MAX_JPEG_BYTES:
+        raise refusal(
+            f"a TIFF of over {MAX_JPEG_PARTS} JPEGs, or over {MAX_JPEG_BYTES >> 20} MiB of them"
+        )
     common = tables[:-2] if tables.endswith(b"\xff\xd9") else tables
-    for start, stop in places:
+    for (start, stop), needed in zip(places, rows, strict=True):
         whole = common + data[start + 2 : stop] if common else data[start:stop]
         jpeg = check_jpeg(whole)
-        if jpeg.width != part[0] or jpeg.height > part[1]:
-            seen = f"{jpeg.width} x {jpeg.height} px in a part of {part[0]} x {part[1]}"
+        # libtiff leaves the rows that a shorter JPEG lacks as it found the memory.
+        if jpeg.width != part[0] or not needed <= jpeg.height <= part[1]:
+            seen = f"{jpeg.width} x {jpeg.height} px in a part of {part[0]} x {needed}"
             raise refusal(f"a JPEG of {seen} in a TIFF", FETCH)
         check_bits(whole, jpeg, load(whole))

@@ -10,29 +10,39 @@ from typing import NamedTuple
 
 from alld.data.refusals import check_words, refusal
 
+SUBFILE, OLD_SUBFILE = 254, 255
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 262
-STRIP_OFFSETS, SAMPLES, ROWS_PER_STRIP, STRIP_BYTES, PLANAR = 273, 277, 278, 279, 284
+FILL_ORDER, STRIP_OFFSETS, ORIENTATION, SAMPLES = 266, 273, 274, 277
+ROWS_PER_STRIP, STRIP_BYTES, PLANAR, COLOUR_MAP = 278, 279, 284, 320
 TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_BYTES = 322, 323, 324, 325
-SAMPLE_FORMAT, JPEG_TABLES, SUBSAMPLING = 339, 347, 530
+INK_SET, EXTRA_SAMPLES, SAMPLE_FORMAT, JPEG_TABLES = 332, 338, 339, 347
 
 MAX_TAGS = 500  # real files have 10 to 80
 MAX_PARTS = 200_000  # strips or tiles: 25 megapixels in tiles of 16 x 16 are 97,657
 
-_DEFAULTS = {
+_DEFAULTS: dict[int, tuple[int, ...]] = {
+    SUBFILE: (0,),
+    OLD_SUBFILE: (1,),
     BITS: (1,),
     COMPRESSION: (1,),
+    FILL_ORDER: (1,),
+    ORIENTATION: (1,),
     SAMPLES: (1,),
     ROWS_PER_STRIP: (2**32 - 1,),
     PLANAR: (1,),
+    COLOUR_MAP: (),
+    INK_SET: (1,),
+    EXTRA_SAMPLES: (),
     SAMPLE_FORMAT: (1,),
-    SUBSAMPLING: (2, 2),
 }
 _NEEDED = {WIDTH, HEIGHT, PHOTOMETRIC}
-_PARTS = {STRIP_OFFSETS, STRIP_BYTES, TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_BYTES}
-_READ = _NEEDED | _PARTS | {JPEG_TABLES} | set(_DEFAULTS)
+_PARTS = {STRIP_OFFSETS, STRIP_BYTES, TILE_OFFSETS, TILE_BYTES}
+_OF_MANY_VALUES = _PARTS | {BITS, COLOUR_MAP, EXTRA_SAMPLES, SAMPLE_FORMAT, JPEG_TABLES}
+_READ = _NEEDED | _OF_MANY_VALUES | {TILE_WIDTH, TILE_HEIGHT} | set(_DEFAULTS)
 
 _TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
-_INTEGERS = {1: "B", 3: "H", 4: "I"}
+# The standard has readers take bytes too: Pillow reads them as text, and libtiff as numbers.
+_INTEGERS = {3: "H", 4: "I"}
 
 Tags = dict[int, tuple[int, ...]]
 Place = tuple[int, int]  # first byte, and the one behind the last
@@ -94,7 +104,8 @@ def _entries(data: bytes, order: str, start: int) -> Iterator[_Entry]:
 
 def _integers(entry: _Entry, order: str) -> tuple[int, ...]:
     kinds = {7: "B"} if entry.tag == JPEG_TABLES else _INTEGERS
-    if entry.kind not in kinds or not 0 < entry.number <= MAX_PARTS:
+    most = MAX_PARTS if entry.tag in _OF_MANY_VALUES else 1
+    if entry.kind not in kinds or not 0 < entry.number <= most:
         raise refusal(f"TIFF tag {entry.tag} holds {entry.number} values of type {entry.kind}")
     form = f"{order}{entry.number}{kinds[entry.kind]}"
     return struct.unpack_from(form, entry.values)

@@ -88,6 +88,7 @@ def at_the_limit() -> Iterator[Case]:
         yield shows(f"jpeg-{shape}.jpg", partial(grey_jpeg, size), flat(size, 200), 1)
     yield shows("tiff-lzw-noise.tif", partial(_noise_tiff, 3000), _noise(3000))
     yield shows("jpeg-noise.jpg", _noise_jpeg, _noise(3900), tolerance=8)
+    yield shows("png-noise.png", _noise_png, flat(square, 255))
 
 
 def _noise(side: int) -> Pixels:
@@ -101,6 +102,18 @@ def _noise_tiff(side: int) -> bytes:
 def _noise_jpeg() -> bytes:
     """Each block costs the decoder as much as a block can."""
     return encode(_noise(3900), "JPEG", quality=100, subsampling=0)
+
+
+def _noise_png() -> bytes:
+    """200 MB that no packing makes smaller, of colours that are all transparent."""
+    row = np.random.default_rng(6).bytes(6 * SIDE)
+    clear = np.zeros((SIDE, 8), np.uint8)
+    clear[:, :6] = np.frombuffer(row, np.uint8).reshape(SIDE, 6)
+    packer = zlib.compressobj(0)
+    rows = [packer.compress(b"\0" + clear.tobytes()) for _ in range(SIDE)]
+    pixels = chunk(b"IDAT", b"".join([*rows, packer.flush()]))
+    empty = png(SIDE, SIDE, 16, 6, b"")
+    return empty.replace(chunk(b"IDAT", zlib.compress(b"")), pixels)
 
 
 def over_the_limit() -> Iterator[Case]:
@@ -160,7 +173,11 @@ def numerous() -> Iterator[Case]:
         made = partial(_many_segments, extra, count)
         yield refused(f"jpeg-{count}-{name}.jpg", made)
     made = partial(_many_segments, exif, 20)
+    notes = segment(0xED, b"Photoshop 3.0\0" + b"8BIM\x04\x04\0\0\0\0\0\0" * 5000)
+    yield refused("jpeg-900-notes.jpg", partial(_many_segments, notes, 900), "16 MiB")
+    yield shows("jpeg-270-notes.jpg", partial(_many_segments, notes, 270), flat((8, 8), 0))
     yield whole_or_refused("jpeg-20-exif.jpg", made, flat((8, 8), 0))
+    yield refused("jpeg-10-million-restarts.jpg", _many_restarts, "restart markers")
     yield shows("jpeg-64-scans.jpg", partial(_many_scans, 64), flat((SIDE, SIDE), 128))
     yield refused("jpeg-20000-scans.jpg", partial(_many_scans, 20_000), "scans")
     yield from _many_parts()
@@ -188,6 +205,11 @@ def _many_parts() -> Iterator[Case]:
         flat((1, 10_000), 0),
     )
     jpegs = [flat_blocks(np.zeros((2, 2), np.uint8)).whole()] * 10_000
+    noise = encode(_noise(1680), "JPEG", quality=95, subsampling=0)
+    yield refused(
+        "tiff-jpegs-of-80-MB.tif",
+        lambda: tiled((10_080, 1), 1680, [noise] * 12, tags={259: [7]}, photometric=6),
+    )
     yield refused(
         "tiff-many-jpegs.tif", lambda: tiled((1600, 1600), 16, jpegs, tags={259: [7]}, **grey)
     )
@@ -220,6 +242,21 @@ def _many_scans(count: int) -> bytes:
     return head + first + b"".join(scans) + EOI
 
 
+def _many_restarts() -> bytes:
+    """A restart marker behind every block of a progressive grey, in scan after scan."""
+    head = b"\xff\xd8" + segment(0xDB, b"\0" + bytes([8] * 64))
+    head += segment(0xC2, struct.pack(">BHHB", 8, SIDE, SIDE, 1) + b"\x01\x11\0")
+    for table in (b"\0", b"\x10"):  # one code of one bit: no difference, no coefficients
+        head += segment(0xC4, table + bytes([1] + [0] * 15) + b"\0")
+    head += segment(0xDD, b"\0\1")
+    blocks = (SIDE // 8) ** 2
+    marked = [b"\x7f" + bytes([0xFF, 0xD0 + number % 8]) for number in range(blocks)]
+    bits = b"".join(marked)[:-2]
+    sent = [(0, 0), *((place, place) for place in range(1, 26)), (26, 63)]
+    scans = [segment(0xDA, bytes([1, 1, 0, *band, 0])) + bits for band in sent]
+    return head + b"".join(scans) + EOI
+
+
 def _with_many_tags() -> bytes:
     data = make_tiff((2, 2), [bytes(12)], tags={34665: [10**6]})
     return data + bytes(10**6 - len(data)) + b"\xff\xff" + bytes(12 * 65_535 + 4)
@@ -231,6 +268,8 @@ def long_files() -> Iterator[Case]:
     one = np.zeros((1, 1), np.uint8)
     behind = partial(_behind, flat_blocks(one).whole())
     yield shows("jpeg-60-MB-behind-it.jpg", partial(behind, 60 * million), flat((8, 8), 0))
+    progressive = partial(_behind, grey_jpeg((8, 8), progressive=True), 34 * million)
+    yield refused("jpeg-34-MB-progressive.jpg", progressive, "32 MiB")
     yield refused("jpeg-200-MB-behind-it.jpg", partial(behind, 200 * million), "64 MiB")
     yield refused(
         "png-200-MB-text.png",

@@ -2,9 +2,10 @@
 
 import zlib
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
-from crafted import Pixels, encode, make_tiff, packed, tiled
+from crafted import Pixels, encode, make_tiff, packed, retagged, tiled
 from crafted_jpeg import flat_blocks
 from numpy.typing import NDArray
 
@@ -97,9 +98,9 @@ def colours() -> Iterator[Case]:
     """Palettes, ink, alpha and a fourth channel that means nothing."""
     for bits in (1, 2, 4, 8):
         indices, table = RNG.integers(0, 2**bits, (9, 14)), RNG.integers(0, 256, (3, 2**bits))
-        tags = {320: [int(value) * 257 for value in table.ravel()]}
-        data = make_tiff((14, 9), [packed(indices, bits)], bits=(bits,), photometric=3, tags=tags)
-        shorts = _colour_map_as_shorts(data, table)
+        options: dict[str, Any] = {"bits": (bits,), "photometric": 3, "tags": {320: [0]}}
+        data = make_tiff((14, 9), [packed(indices, bits)], **options)
+        shorts = retagged(data, 320, 3, [int(value) * 257 for value in table.ravel()], "H")
         shown = table.T[indices].astype(np.uint8)
         yield shows(f"tiff-palette-of-{2**bits}.tif", shorts, shown)
     ink = RNG.integers(0, 256, (9, 14, 4), dtype=np.uint8)
@@ -123,15 +124,6 @@ def colours() -> Iterator[Case]:
         part = stored(wide.reshape(9, -1), 16, order)
         data = make_tiff((14, 9), [part], bits=(16,) * 3, order=order)
         yield shows(f"tiff-16-bit-rgb-{ord(order)}.tif", data, (wide >> 8).astype(np.uint8))
-
-
-def _colour_map_as_shorts(data: bytes, table: NDArray[np.integer]) -> bytes:
-    """The standard wants 16-bit numbers there; `make_tiff` writes all of 32 bits."""
-    longs = np.asarray(table.ravel() * 257, "<u4").tobytes()
-    shorts = np.asarray(table.ravel() * 257, "<u2").tobytes()
-    entry = data.index(b"\x40\x01\x04\0")
-    kind = data[:entry] + b"\x40\x01\x03\0" + data[entry + 4 :]
-    return kind.replace(longs, shorts + bytes(len(longs) - len(shorts)))
 
 
 def cases() -> list[Case]:

@@ -38,6 +38,7 @@ NAMES = (
     b'"onerror=alert(1) x=".png',
     b"'; DROP TABLE cells; --.png",
     b'a,b;c"d.png',
+    b"semicolon;=1+1.png",
     b"[red]markup[.png",
     b":bomb:.png",
     b"{0}%s%n.png",
