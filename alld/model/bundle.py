@@ -195,7 +195,7 @@ def library_versions() -> dict[str, str]:
 
 def _verified_contents(path: Path, required: str | None) -> tuple[dict[str, bytes], str]:
     if not path.is_dir():
-        raise BundleError(f"{path}: no model bundle there; give a run folder or its model.alld")
+        raise no_bundle(path)
     present = {entry.name for entry in path.iterdir()}
     expected = {WEIGHTS, INFO, SUMS}
     if present - {LIMITS} != expected:
