@@ -1,5 +1,6 @@
 """What a request asks for: the parameters behind the question mark, each of them checked."""
 
+import re
 from dataclasses import dataclass
 
 from starlette.datastructures import QueryParams
@@ -38,11 +39,11 @@ def read_question(given: QueryParams) -> Asked:
 
 
 def _side(given: QueryParams) -> int:
-    text = given.get("preview", "")
-    if not text:
-        return 0
-    if text.isdecimal() and MIN_PREVIEW_SIDE <= int(text[:9]) <= MAX_PREVIEW_SIDE:
-        return int(text)
+    text = given.get("preview", "0")
+    if re.fullmatch("[0-9]{1,3}", text):
+        side = int(text)
+        if side == 0 or MIN_PREVIEW_SIDE <= side <= MAX_PREVIEW_SIDE:
+            return side
     raise Refused(400, f"preview: a side of {MIN_PREVIEW_SIDE} to {MAX_PREVIEW_SIDE} px")
 
 

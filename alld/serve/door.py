@@ -77,8 +77,10 @@ class Door:
 
 def _name(host: str) -> str:
     """The name in a Host header, without its port and brackets: tunnels change ports."""
-    name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
-    return name.lower().rstrip(".")
+    if host.startswith("["):
+        name, closed, _ = host[1:].partition("]")
+        return name.lower() if closed else ""
+    return host.partition(":")[0].lower().rstrip(".")
 
 
 def is_address(name: str) -> bool:

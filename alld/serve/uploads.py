@@ -20,12 +20,13 @@ class Uploads:
         self._held = 0
 
     @asynccontextmanager
-    async def body(self, request: Request, most: int = MOST_BYTES) -> AsyncIterator[bytes]:
-        """The body of a request, counted until the block ends.
+    async def body(self, request: Request, most: int | None = None) -> AsyncIterator[bytes]:
+        """The body of a request, counted until the block ends; by default as large as a file.
 
         Raises:
             Refused: larger than `most` bytes, too slow, broken off, or too much at the same time.
         """
+        most = MOST_BYTES if most is None else most
         chunks: list[bytes] = []
         counted = 0
         try:
