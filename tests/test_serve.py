@@ -14,7 +14,8 @@ from serving import Reply, Site, running
 import alld
 from alld.data.decode import decode
 from alld.data.preprocess import pad_to_square
-from alld.inference.predictor import COLUMNS, Predictor
+from alld.inference.prediction import COLUMNS
+from alld.inference.predictor import Predictor
 from alld.model.bundle import read_info
 
 PAGE = Path(alld.__file__).parent / "serve" / "page"

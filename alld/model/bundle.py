@@ -27,6 +27,7 @@ from alld.errors import BundleError, ConfigError
 from alld.files import new_folder, sha256_hex, write_bytes
 from alld.model.abstain import Limits
 from alld.model.backbones import Body, create_model
+from alld.model.place import no_bundle
 
 WEIGHTS, INFO, SUMS = "model.safetensors", "alld.json", "SHA256SUMS"
 LIMITS = "limits.safetensors"  # only in the bundle of a model that has limits

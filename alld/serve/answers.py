@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 from alld import NOTICE, __version__
 from alld.files import spelt, well_formed
+from alld.inference.prediction import Prediction
 
 if TYPE_CHECKING:
-    from alld.inference.predictor import Prediction, Predictor
+    from alld.inference.predictor import Predictor
 
 
 def model_facts(predictor: "Predictor") -> dict[str, Any]:
@@ -26,7 +27,7 @@ def model_facts(predictor: "Predictor") -> dict[str, Any]:
 
 
 def answer(
-    prediction: "Prediction", synthetic: bool, preview: bytes, heat_map: bytes
+    prediction: Prediction, synthetic: bool, preview: bytes, heat_map: bytes
 ) -> dict[str, Any]:
     """The row of a picture, what decoding did to it, and the PNGs that were asked for."""
     return {
@@ -41,8 +42,6 @@ def answer(
 
 def failed(predictor: "Predictor", name: str, sha256: str, error: str) -> dict[str, Any]:
     """The row of a file that is no picture, with the reason."""
-    from alld.inference.predictor import Prediction
-
     limits = (predictor.info.threshold, predictor.identity)
     row = Prediction(name, sha256, None, None, *limits, error=error)
     return answer(row, predictor.info.data.synthetic, b"", b"")

@@ -17,6 +17,7 @@ class Picture {
     this.thumb = null;
     this.preview = null;
     this.heat = null;
+    this.noHeat = null; // why there is none
   }
 
   get done() {
@@ -79,7 +80,7 @@ export class Batch {
 
   /** Ask for a large preview, and for a heat map where it is wanted; each is fetched once. */
   async look(picture, explain, limit) {
-    const known = picture.preview && (picture.heat || !explain);
+    const known = picture.preview && (picture.heat || picture.noHeat || !explain);
     if (known || picture.file === null || picture.row?.error) return;
     this.waiting = this.waiting.filter((other) => other !== picture);
     await this.judge(picture, { preview: PREVIEW, explain }, limit);
@@ -100,12 +101,13 @@ export class Batch {
   }
 
   keep(picture, said, wanted) {
-    const { preview, heat_map: heat, notes, ...row } = said;
+    const { preview, heat_map: heat, no_heat_map: noHeat, notes, ...row } = said;
     picture.row = row;
     picture.notes = notes ?? picture.notes;
     if (preview && wanted.preview === PREVIEW) picture.preview = preview;
     if (preview && wanted.preview === THUMB) picture.thumb = preview;
     picture.heat = heat ?? picture.heat;
+    picture.noHeat = noHeat ?? picture.noHeat;
   }
 
   freeName(name) {

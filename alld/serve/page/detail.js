@@ -3,6 +3,8 @@
 import { at, fillPairs, make, tell } from "./dom.js";
 import { probability, sentence, sign, trust, verdictWord } from "./words.js";
 
+const HEAT = "Orange speaks for blast, blue for healthy. Coarse, and no outline of anything.";
+const WITHOUT = "The picture as the model gets it.";
 const PLAIN = "Nothing: plain 8-bit RGB.";
 
 /** Show a picture with what is known of it by now. */
@@ -10,7 +12,7 @@ export function showDetail(picture, place, model) {
   at("name").textContent = picture.name;
   at("place").textContent = place;
   showPicture(picture);
-  showVerdict(picture.row);
+  showVerdict(picture.row, model?.uncertain);
   const known = model !== null && picture.row !== null && picture.row.error === null;
   at("trust").textContent = known ? trust(model) : "No verdict, nothing to trust.";
   const notes = picture.notes.length > 0 ? picture.notes : [PLAIN];
@@ -33,22 +35,24 @@ export function showHeat(picture, wanted, opacity) {
   const heat = at("heat");
   const shown = wanted && picture.heat !== null;
   heat.hidden = !shown;
+  at("stage").toggleAttribute("data-heat", shown); // in grey its colours are not taken for stain
   if (shown) heat.src = picture.heat;
-  heat.alt = shown ? "Heat map: where a change of the picture would move the verdict most" : "";
+  heat.alt = shown ? "Heat map: orange where the picture speaks for blast, blue for healthy" : "";
   heat.style.opacity = opacity / 100;
+  at("heat-words").textContent = shown ? HEAT : wanted ? (picture.noHeat ?? WITHOUT) : WITHOUT;
 }
 
-function showVerdict(row) {
+function showVerdict(row, band) {
   const waits = row === null;
   at("verdict").dataset.verdict = waits ? "waits" : (row.verdict ?? "none");
   at("verdict").firstElementChild.textContent = waits ? "…" : sign(row);
   at("verdict-word").textContent = waits ? "Waits for its verdict" : verdictWord(row);
   at("sentence").textContent = waits ? "" : sentence(row);
   tell(at("reason"), row?.reason ?? "");
-  showScale(row);
+  showScale(row, band);
 }
 
-function showScale(row) {
+function showScale(row, band) {
   const known = row !== null && row.probability !== null;
   at("scale").hidden = !known;
   if (!known) return;
@@ -58,6 +62,9 @@ function showScale(row) {
   at("scale").dataset.probability = row.probability;
   at("dot").style.left = `${100 * row.probability}%`;
   at("below").style.width = at("threshold").style.left = `${100 * row.threshold}%`;
+  at("unsure").hidden = !band;
+  at("unsure").style.left = `${100 * (band?.low ?? 0)}%`;
+  at("unsure").style.width = `${100 * ((band?.high ?? 0) - (band?.low ?? 0))}%`;
   at("threshold-label").textContent = `threshold ${limit}`;
   at("threshold-label").style.left = `${Math.max(28, Math.min(72, 100 * row.threshold))}%`;
 }

@@ -15,6 +15,8 @@ export function showModel(model) {
     ["Validation", ...validation(model), model.validation_note],
     ["Threshold", `${model.threshold}, ${choice(model.threshold_choice)}`],
     ["Temperature", temperature(model)],
+    ["Uncertain", uncertain(model.uncertain)],
+    ["Out of domain", domain(model.limits)],
     ["Orientations", model.tta ? "the mean over eight orientations of each image" : "one"],
     ["ALLD", model.alld],
   ]);
@@ -37,6 +39,18 @@ function validation(model) {
 function choice({ how, warning }) {
   return warning ? `${how}; ${warning}` : how;
 }
+
+function uncertain(band) {
+  return band ? `P(blast) between ${round(band.low)} and ${round(band.high)}, ${band.how}` : "never said";
+}
+
+function domain({ limit, deviations, images: count, reason }) {
+  if (limit === null) return `never said: ${reason}`;
+  const from = `${count} validation images`;
+  return `a picture more than ${deviations} robust standard deviations above the median of ${from}`;
+}
+
+const round = (value) => String(Number(value.toPrecision(2)));
 
 function temperature({ temperature: value, temperature_fit: fit }) {
   const number = value.toFixed(2);
