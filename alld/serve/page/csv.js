@@ -3,8 +3,7 @@
 const COLUMNS = ["path", "sha256", "verdict", "probability", "threshold", "model", "reason", "error"];
 // As in alld/files.py: how formulas begin, also as East Asian keyboards write it, and what hides.
 const FORMULA = /^[=+\-@\t\r\uff1d\uff0b\uff0d\uff20]/;
-const HIDDEN =
-  /[\u0000-\u001f\u007f-\u009f\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]/g;
+const HIDDEN = /[\u0000-\u001f\u007f-\u009f\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu;
 
 /** The rows as CSV, a header line first. */
 export function table(rows) {
