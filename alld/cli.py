@@ -19,6 +19,7 @@ from alld.commands import (
     evaluate,
     lists,
     predict,
+    serve,
     synth,
     train,
 )
@@ -41,6 +42,7 @@ for command in (
     evaluate.evaluate,
     crossval.crossval,
     predict.predict,
+    serve.serve,
     compare.compare,
     lists.runs,
     lists.models,

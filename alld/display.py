@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -18,8 +19,6 @@ from alld import NOTICE
 from alld.files import one_line
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from alld.data.audit import Audit
     from alld.evaluation.comparison import Comparison
     from alld.evaluation.crossval_result import CrossValidation
@@ -66,6 +65,16 @@ def warn(text: str) -> None:
 def fail(text: str) -> None:
     """The one line of an error that the user can mend."""
     errors.print(f"[bold red]error:[/] {_safe(text)}")
+
+
+def fault(error: BaseException) -> None:
+    """One line of a fault of ALLD's own; without its message, which may hold a file's name."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    code = "" if trace is None else trace.tb_frame.f_code.co_filename
+    place = "" if trace is None else f" at {Path(code).name}:{trace.tb_lineno}"
+    fail(f"a fault of ALLD's own, {type(error).__name__}{place}; please report it")
 
 
 def _safe(text: str) -> str:

@@ -21,6 +21,7 @@ ORDER = [
     "inference",
     "training",
     "evaluation",
+    "serve",
     "api",
     "demo",
     "display",
@@ -84,6 +85,8 @@ def test_only_training_imports_fastai() -> None:
         ("from alld.cli import run_command; run_command(['--help'])", HEAVY),
         ("import alld.inference.predictor", ("fastai", "sklearn", "matplotlib")),
         ("import alld.evaluation.compare", HEAVY),
+        ("import alld.serve.server", HEAVY),
+        ("import alld.serve.child", (*HEAVY, "starlette", "pydantic")),
         ("import alld", (*HEAVY, "pydantic", "typer", "numpy")),
     ],
 )

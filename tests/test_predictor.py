@@ -14,8 +14,9 @@ from alld.errors import BundleError
 from alld.files import sha256_hex
 from alld.inference.batch import expand
 from alld.inference.prediction import called
-from alld.inference.predictor import CPU_BATCH, Predictor, blast_probability, find_bundle
+from alld.inference.predictor import CPU_BATCH, Predictor, blast_probability
 from alld.model.bundle import read_bundle
+from alld.model.place import find_bundle
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,16 @@
 """The README does what it says: each of its commands is run here, in its order."""
 
+import json
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
 from conftest import REPOSITORY, SMALL
@@ -46,7 +51,12 @@ def alld_commands() -> list[list[str]]:
     return [shlex.split(line)[1:] for line in COMMANDS if line.startswith("alld ")]
 
 
-@pytest.mark.parametrize("words", alld_commands(), ids=" ".join)
+def finite_commands() -> list[list[str]]:
+    """Those that end by themselves."""
+    return [words for words in alld_commands() if words[0] != "serve"]
+
+
+@pytest.mark.parametrize("words", finite_commands(), ids=" ".join)
 def test_every_command_of_the_readme_runs(
     words: list[str], reader: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -72,6 +82,48 @@ def test_the_readme_names_every_command() -> None:
         "reproduce_table2.py --data ALL-IDB2 --dry-run",
         "benchmark.py --data ALL-IDB2",  # test_benchmark runs it with --quick
     ]
+
+
+@contextmanager
+def serving(words: list[str], reader: Path) -> Iterator[str]:
+    """A command of the README that serves, on a free port; its address as this machine sees it."""
+    command = [sys.executable, "-m", "alld", *words, "--port", "0"]
+    with subprocess.Popen(command, cwd=reader, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout
+            port = process.stdout.readline().rsplit(":", 1)[1].strip("/\n")
+            yield f"127.0.0.1:{port}"
+        finally:
+            process.kill()
+
+
+def test_the_server_answers_as_the_readme_says(reader: Path) -> None:
+    """`alld serve`, each curl command and the Python example, but for the port."""
+    curls = re.findall(r"^    (curl .*)$", README, flags=re.MULTILINE)
+    python = re.search(r"```python\nimport json\n(.*?)```", README, flags=re.DOTALL)
+    assert python
+    with serving(["serve"], reader) as host:
+        for line in curls if shutil.which("curl") else []:
+            words = shlex.split(line.replace("127.0.0.1:8000", host))
+            done = subprocess.run(words, cwd=reader, capture_output=True, text=True, check=True)
+            assert json.loads(done.stdout)["threshold"] == 0.5
+        example = "import json\n" + python[1].replace("127.0.0.1:8000", host)
+        command = [sys.executable, "-c", example]
+        done = subprocess.run(command, cwd=reader, capture_output=True, text=True, check=True)
+    assert re.match(r"(blast|healthy|uncertain|out of domain) [\d.e-]+ ", done.stdout)
+    assert len(curls) == 2
+
+
+def test_other_machines_reach_the_server_as_the_readme_says(reader: Path) -> None:
+    """With the token and not without."""
+    [words] = [words for words in alld_commands() if words[0] == "serve" and len(words) > 1]
+    with serving(words, reader) as host:
+        asked = Request(f"http://{host}/model")
+        with pytest.raises(HTTPError, match="401"):
+            urlopen(asked)
+        asked.add_header("Authorization", f"Bearer {words[-1]}")
+        with urlopen(asked) as answer:
+            assert json.load(answer)["notice"]
 
 
 def test_the_plan_of_table_2_is_printed_as_the_readme_says(reader: Path) -> None:

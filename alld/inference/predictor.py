@@ -15,7 +15,7 @@ from alld.data.decode import Decoded, decode, read_image_bytes
 from alld.data.manifest import BLAST, HEALTHY
 from alld.data.picture_facts import picture_facts
 from alld.data.preprocess import normalise, to_square
-from alld.errors import BundleError, ImageError
+from alld.errors import ImageError
 from alld.files import plain_path, sha256_hex
 from alld.inference.prediction import OUT_OF_DOMAIN, UNCERTAIN, Prediction, called
 from alld.model.abstain import refusal
@@ -23,6 +23,7 @@ from alld.model.bundle import Bundle, BundleInfo, read_bundle
 from alld.model.device import keep_freed_memory, resolve_device, set_threads
 from alld.model.folding import fold_batch_norm
 from alld.model.orientations import features_and_logits
+from alld.model.place import find_bundle
 from alld.threads import map_ahead, usable_cores
 
 # Images a batch. On a CPU each thread has its own; larger ones cost memory and are no faster.
@@ -234,16 +235,3 @@ def blast_probability(logits: NDArray[np.float64], temperature: float) -> NDArra
     # Both branches of the logistic function are written so that exp never overflows.
     small = np.exp(-np.abs(margin))
     return np.where(margin >= 0, 1 / (1 + small), small / (1 + small))
-
-
-def find_bundle(path: Path) -> Path:
-    """The bundle in a run folder, or the bundle itself.
-
-    Raises:
-        BundleError: neither; a run that has not finished has no bundle yet.
-    """
-    if (path / "model.alld").is_dir():
-        return path / "model.alld"
-    if (path / "run.json").is_file():
-        raise BundleError(f"{path}: no model yet; finish it with `alld train --resume {path}`")
-    return path

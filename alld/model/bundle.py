@@ -27,6 +27,7 @@ from alld.errors import BundleError, ConfigError
 from alld.files import new_folder, sha256_hex, write_bytes
 from alld.model.abstain import Limits
 from alld.model.backbones import Body, create_model
+from alld.model.place import no_bundle
 
 WEIGHTS, INFO, SUMS = "model.safetensors", "alld.json", "SHA256SUMS"
 LIMITS = "limits.safetensors"  # only in the bundle of a model that has limits
@@ -195,7 +196,7 @@ def library_versions() -> dict[str, str]:
 
 def _verified_contents(path: Path, required: str | None) -> tuple[dict[str, bytes], str]:
     if not path.is_dir():
-        raise BundleError(f"{path}: no model bundle there; give a run folder or its model.alld")
+        raise no_bundle(path)
     present = {entry.name for entry in path.iterdir()}
     expected = {WEIGHTS, INFO, SUMS}
     if present - {LIMITS} != expected:

@@ -1,0 +1,60 @@
+// What the page says of the model, below all images.
+
+import { at, fillPairs } from "./dom.js";
+import { images, measured } from "./words.js";
+
+/** Fill the section about the model, and show the banner where it learnt from drawings. */
+export function showModel(model) {
+  at("synthetic").hidden = !model.synthetic;
+  if (model.synthetic) document.title = `SYNTHETIC: ${document.title}`;
+  fillPairs(at("model"), [
+    ["Name", model.synthetic ? `${model.name} (SYNTHETIC)` : model.name],
+    ["Identity", model.identity],
+    ["Network", `${model.arch} at ${model.image_size} px, started from ${weights(model)}`],
+    ["Data", data(model)],
+    ["Validation", ...validation(model), model.validation_note],
+    ["Threshold", `${model.threshold}, ${choice(model.threshold_choice)}`],
+    ["Temperature", temperature(model)],
+    ["Uncertain", uncertain(model.uncertain)],
+    ["Out of domain", domain(model.limits)],
+    ["Orientations", model.tta ? "the mean over eight orientations of each image" : "one"],
+    ["ALLD", model.alld],
+  ]);
+}
+
+function weights(model) {
+  return model.initial_weights === "ImageNet" ? "ImageNet weights" : `${model.initial_weights} weights`;
+}
+
+function data({ data: set }) {
+  return `${set.name}, ${images(set.images)}; split: ${set.split}; fingerprint ${set.fingerprint.slice(0, 12)}`;
+}
+
+function validation(model) {
+  const names = ["accuracy", "sensitivity", "specificity"];
+  const known = names.filter((name) => model.validation[name]);
+  return known.map((name) => `${name} ${measured(model.validation[name])}`);
+}
+
+function choice({ how, warning }) {
+  return warning ? `${how}; ${warning}` : how;
+}
+
+function uncertain(band) {
+  return band ? `P(blast) between ${round(band.low)} and ${round(band.high)}, ${band.how}` : "never said";
+}
+
+function domain({ limit, deviations, images: count, reason }) {
+  if (limit === null) return `never said: ${reason}`;
+  const from = `${count} validation images`;
+  return `a picture more than ${deviations} robust standard deviations above the median of ${from}`;
+}
+
+const round = (value) => String(Number(value.toPrecision(2)));
+
+function temperature({ temperature: value, temperature_fit: fit }) {
+  const number = value.toFixed(2);
+  if (fit.ci_low === null) return `${number}: ${fit.reason}`;
+  const interval = `${fit.ci_low.toFixed(2)} to ${fit.ci_high.toFixed(2)}`;
+  return `${number} (${interval} on ${fit.n} validation images)`;
+}

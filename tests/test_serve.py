@@ -1,0 +1,179 @@
+"""`/health`, `/model` and `/predict`: what programs are told is what `alld predict` says."""
+
+import base64
+import re
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from serving import Reply, Site, running
+
+import alld
+from alld.data.decode import decode
+from alld.data.preprocess import pad_to_square
+from alld.inference.prediction import COLUMNS
+from alld.inference.predictor import Predictor
+from alld.model.bundle import read_info
+
+PAGE = Path(alld.__file__).parent / "serve" / "page"
+
+
+@pytest.fixture(scope="module")
+def site(run_folder: Path) -> Iterator[Site]:
+    """One server for all these tests; none of them may find a fault in it."""
+    with running(run_folder) as site:
+        yield site
+    assert site.faults == []
+
+
+def tiff(pixels: np.ndarray, mode: str | None = None) -> bytes:
+    file = BytesIO()
+    Image.fromarray(pixels, mode).save(file, "TIFF")
+    return file.getvalue()
+
+
+def picture_of(url: str) -> np.ndarray:
+    assert url.startswith("data:image/png;base64,")
+    return np.asarray(Image.open(BytesIO(base64.b64decode(url.partition(",")[2]))))
+
+
+def test_health_says_that_the_model_is_there(site: Site) -> None:
+    """With the version, the size of a file that is taken, and whether a token is wanted."""
+    assert site.ask("/health").json == {
+        "status": "ready",
+        "token_needed": False,
+        "version": alld.__version__,
+        "most_bytes": 32 * 2**20,
+    }
+
+
+def test_the_model_says_all_that_its_bundle_says(site: Site, run_folder: Path) -> None:
+    """Identity, data, validation with its note, SYNTHETIC, the notice; no path of this machine."""
+    facts = site.ask("/model").json
+    info = read_info(run_folder / "model.alld")
+    assert facts["identity"] == Predictor.load(run_folder, "cpu").identity
+    assert facts["name"] == run_folder.name
+    assert facts["synthetic"] is facts["data"]["synthetic"] is True
+    assert facts["validation"] == info.model_dump(mode="json")["validation"]
+    assert facts["validation_note"] == info.validation_note
+    assert facts["notice"] == alld.NOTICE
+    assert str(run_folder.parent) not in site.ask("/model").body.decode()
+
+
+def test_a_row_is_that_of_the_command(site: Site, run_folder: Path, drawn_set: Path) -> None:
+    """The columns of `alld predict`, the probability to 1e-5, for every drawn image."""
+    files = sorted(drawn_set.glob("*.tif"))
+    expected = Predictor.load(run_folder, "cpu").predict(files)
+    for file, wanted in zip(files, expected, strict=True):
+        row = site.predict(file.read_bytes(), str(file)).json
+        assert list(row)[: len(COLUMNS)] == list(COLUMNS)
+        assert row.pop("probability") == pytest.approx(wanted.probability, abs=1e-5)
+        expected_row = {**wanted.as_row(), "notes": [], "synthetic": True, "notice": alld.NOTICE}
+        del expected_row["probability"]
+        assert row == expected_row
+
+
+def test_what_decoding_converted_is_said(site: Site) -> None:
+    """16-bit grey under a wrong suffix: three notes."""
+    row = site.predict(tiff(np.full((40, 40), 50_000, np.uint16)), "x.png").json
+    assert row["verdict"]
+    assert row["notes"] == [
+        "16-bit samples scaled to 8",
+        "grey to RGB",
+        "named .png, but the content is TIFF",
+    ]
+
+
+def test_a_file_that_is_no_picture_is_a_row_with_a_reason(site: Site) -> None:
+    """Status 200, as for `predict`: no verdict, no probability, one line of words."""
+    reply = site.predict(b"no picture", "notes.tif")
+    assert reply.status == 200
+    row = reply.json
+    assert (row["verdict"], row["probability"]) == (None, None)
+    assert row["error"].startswith("notes.tif: text, not a TIFF")
+    assert len(row["sha256"]) == 64
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("=1+1.tif", "./=1+1.tif"),
+        ("", "image"),
+        ("line\nbreak.tif", "line\nbreak.tif"),
+        ("<b>.tif", "<b>.tif"),
+        ("細胞.tif", "細胞.tif"),
+    ],
+)
+def test_a_name_is_only_a_name(site: Site, drawn_set: Path, name: str, path: str) -> None:
+    """It stands in the row as `predict` would write it, and steers nothing."""
+    data = (drawn_set / "Im001_1.tif").read_bytes()
+    assert site.predict(data, name).json["path"] == path
+    error = site.predict(b"", name).json["error"]
+    assert error.isprintable()
+    assert error.endswith(
+        "an empty file, not a TIFF, BMP, PNG or JPEG; save it as 8-bit RGB TIFF or PNG"
+    )
+
+
+def test_the_preview_is_the_square_that_the_model_gets(site: Site) -> None:
+    """Decoded, padded by reflection, and not enlarged; a smaller side is as asked for."""
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    data = tiff(pixels)
+    shown = picture_of(site.predict(data, preview=512).json["preview"])
+    assert np.array_equal(shown, pad_to_square(decode(data, "x.tif").pixels))
+    assert picture_of(site.predict(data, preview=32).json["preview"]).shape == (32, 32, 3)
+    assert "preview" not in site.predict(data).json
+
+
+@pytest.mark.parametrize(
+    ("question", "word"),
+    [
+        ("nmae=x", "unknown parameter 'nmae'"),
+        ("preview=15", "16 to 512"),
+        ("preview=513", "16 to 512"),
+        ("preview=-1", "16 to 512"),
+        ("preview=" + "9" * 5000, "16 to 512"),
+        ("preview=%D9%A3%D9%A3", "16 to 512"),
+        ("explain=yes", "0 or 1"),
+        ("name=" + "x" * 1001, "1001 letters"),
+    ],
+)
+def test_a_question_that_is_not_understood_is_refused(site: Site, question: str, word: str) -> None:
+    """Nothing is guessed: status 400 and what would be right."""
+    reply = site.ask(f"/predict?{question}", "POST", b"", {"X-ALLD": "1"})
+    assert (reply.status, word in reply.json["error"]) == (400, True)
+
+
+def test_every_part_of_the_page_is_there(site: Site) -> None:
+    """With its media type; other paths and methods are refused in JSON."""
+    types = {
+        "html": "text/html",
+        "css": "text/css",
+        "js": "text/javascript",
+        "svg": "image/svg+xml",
+    }
+    for file in PAGE.iterdir():
+        reply = site.ask("/" if file.suffix == ".html" else f"/{file.name}")
+        assert reply.body == file.read_bytes()
+        assert reply.headers["content-type"].startswith(types[file.suffix[1:]])
+    assert [refused(site.ask(path)) for path in ("/x", "/../app.py", "/%2e%2e/app.py")] == [404] * 3
+    assert refused(site.ask("/predict")) == 405
+
+
+def refused(reply: Reply) -> int:
+    assert reply.json["error"]
+    return reply.status
+
+
+def test_the_page_bears_the_notice_and_loads_nothing_from_elsewhere() -> None:
+    """The notice word for word, above and below; no address of another host in any part."""
+    html = (PAGE / "page.html").read_text(encoding="utf-8")
+    assert html.count(f"<strong>{alld.NOTICE}</strong>") == 2
+    for file in PAGE.iterdir():
+        addresses = re.findall(r"(?:https?:)?//[\w.]+", file.read_text(encoding="utf-8"))
+        assert set(addresses) <= {"http://www.w3.org"}, file  # the name of SVG itself
+    assert not re.search(r"\son\w+=|style=|<script>|<style", html)
