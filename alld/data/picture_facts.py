@@ -103,7 +103,7 @@ def _sharpness(square: NDArray[np.uint8]) -> float:
     return float(np.log(_energy(green) + 0.1) - np.log(_energy(coarse / 4) + 0.1))
 
 
-def _energy(grey: NDArray[np.float32]) -> float:
+def _energy(grey: NDArray[np.floating]) -> float:
     """Mean square of the differences of neighbours, across plus down."""
     steps = (np.diff(grey, axis=1).ravel(), np.diff(grey, axis=0).ravel())
     return sum(float(np.dot(step, step)) / step.size for step in steps)

@@ -3,6 +3,8 @@
 const COLUMNS = ["path", "sha256", "verdict", "probability", "threshold", "model", "reason", "error"];
 // As in alld/files.py: how formulas begin, also as East Asian keyboards write it, and what hides.
 const FORMULA = /^[=+\-@\t\r\uff1d\uff0b\uff0d\uff20]/;
+// Where semicolons separate cells, one may begin behind any of them.
+const INNER = /;(?=[=+\-@\t\r\uff1d\uff0b\uff0d\uff20])/g;
 const HIDDEN = /[\u0000-\u001f\u007f-\u009f\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu;
 
 /** The rows as CSV, a header line first. */
@@ -20,7 +22,7 @@ function field(value) {
 /** A text that begins no formula and holds no letter that hides, breaks or turns a line. */
 export function cell(text) {
   const begun = FORMULA.test(text) ? `'${text}` : text;
-  return begun.toWellFormed().replace(HIDDEN, spelt);
+  return begun.replace(INNER, ";'").toWellFormed().replace(HIDDEN, spelt);
 }
 
 function spelt(letter) {

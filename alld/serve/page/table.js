@@ -54,7 +54,9 @@ export class Table {
     word.dataset.verdict = picture.row.verdict ?? "none";
     const why = picture.row.error === null ? "" : sentence(picture.row);
     verdict.replaceChildren(word);
-    file.replaceChildren(file.firstChild, ...(why ? [make("span", { className: "why" }, why)] : []));
+    // The button stays where it is: an element that is moved loses the keyboard.
+    file.querySelector(".why")?.remove();
+    if (why) file.append(make("span", { className: "why" }, why));
     number.textContent = probability(picture.row.probability);
   }
 
@@ -90,7 +92,9 @@ export class Table {
     const turn = this.up ? 1 : -1;
     const compare = (a, b) => turn * difference(key(a), key(b)) || a.number - b.number;
     this.order.sort(compare);
+    const focused = document.activeElement;
     at("rows").append(...this.order.map((picture) => this.rows.get(picture)));
+    if (at("rows").contains(focused)) focused.focus(); // moving its row took the keyboard from it
   }
 
   /** The picture so many rows away from another one, or the last one on the way. */
