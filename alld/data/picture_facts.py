@@ -100,7 +100,7 @@ def _sharpness(square: NDArray[np.uint8]) -> float:
     green = square[:, :, 1].astype(np.float32)
     even = green[: len(green) // 2 * 2, : len(green) // 2 * 2]
     coarse = even[::2, ::2] + even[1::2, ::2] + even[::2, 1::2] + even[1::2, 1::2]
-    return float(np.log(_energy(green) + 0.1) - np.log(_energy(coarse / 4) + 0.1))
+    return float(np.log(_energy(green) + 0.1) - np.log(_energy(coarse / np.float32(4)) + 0.1))
 
 
 def _energy(grey: NDArray[np.floating]) -> float:

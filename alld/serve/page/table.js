@@ -50,7 +50,7 @@ export class Table {
     const source = picture.thumb ?? picture.preview;
     if (source && !thumb.firstChild) thumb.append(make("img", { src: source, alt: "" }));
     if (!picture.row) return;
-    const word = make("span", { className: "word" }, `${sign(picture.row)} ${verdictWord(picture.row)}`);
+    const word = make("span", { className: "word" }, `${sign(picture.row)}\u00a0${verdictWord(picture.row)}`);
     word.dataset.verdict = picture.row.verdict ?? "none";
     const why = picture.row.error === null ? "" : sentence(picture.row);
     verdict.replaceChildren(word);
