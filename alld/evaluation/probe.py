@@ -69,7 +69,8 @@ def body_features(pictures: Sequence[Image], config: Config) -> NDArray[np.float
     mean, std = normalisation(config.model.arch)
 
     def read(indices: Sequence[int]) -> NDArray[np.float32]:
-        squares = [to_square(pictures[index], config.data.image_size) for index in indices]
+        size, unsharp = config.data.image_size, config.augment.unsharp
+        squares = [to_square(pictures[index], size, unsharp) for index in indices]
         return normalise(np.stack(squares), mean, std)  # (B, 3, S, S)
 
     batches = [range(i, min(i + BATCH, len(pictures))) for i in range(0, len(pictures), BATCH)]

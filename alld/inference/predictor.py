@@ -141,7 +141,7 @@ class Predictor:
 
         What `iterate` does behind the decoder: the same square, the same normalising.
         """
-        squares = (to_square(pixels, self.info.image_size) for pixels in pictures)
+        squares = (self._square(pixels) for pixels in pictures)
         found: list[NDArray[np.float64]] = [np.zeros(0)]
         while batch := list(islice(squares, self.batch)):
             found.append(self._judge(batch))
@@ -186,8 +186,11 @@ class Predictor:
         return self._ready(name, sha256, decoded)
 
     def _ready(self, name: str, sha256: str, decoded: Decoded) -> _Ready:
-        square = to_square(decoded.pixels, self.info.image_size)
+        square = self._square(decoded.pixels)
         return _Ready(name, sha256, square, notes=decoded.conversions + decoded.warnings)
+
+    def _square(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return to_square(pixels, self.info.image_size, self.info.unsharp)
 
     def _run(self, batch: Sequence[_Ready]) -> list[Prediction]:
         squares = [ready.square for ready in batch if ready.square is not None]

@@ -73,7 +73,7 @@ class Rival:
         """What the numbers of this rival depend on, beside the images and the split."""
         if not self.network:
             return f"{self.key} {self.version}"
-        used = config.model.model_dump_json(), config.data.image_size
+        used = config.model.model_dump_json(), config.data.image_size, config.augment.unsharp
         return f"{self.key} {self.version} {used}"
 
 
@@ -156,9 +156,11 @@ HALF = "mean of 10 repeats, half of the images tested, by image"
 def name_of_network(config: Config) -> tuple[str, Quote | None]:
     """What a network trained with these settings is called, and what its like is quoted with.
 
-    Row [6] is ALLD's recipe from weights of other cells or tissue.
+    Rows [7] and [6] are ALLD's recipe on sharpened images, or from weights of other cells.
     """
     network = f"{config.model.arch}{_origin(config)}"
+    if config.augment.unsharp != "none":
+        return f"[7] adaptive unsharpening, {network}", Quote(0.9684, HALF)
     if config.model.weights is not None:
         return f"[6] {network}", Quote(0.9792, HALF)
     others = "".join(f", {change}" for change in _changes(config))

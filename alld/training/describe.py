@@ -89,6 +89,7 @@ def describe(
         threshold_choice=ThresholdChoice(how=threshold.how, warning=threshold.warning),
         temperature=temperature.value,
         tta=config.model.tta,
+        unsharp=config.augment.unsharp,
         temperature_fit=TemperatureFit(
             ci_low=temperature.ci_low,
             ci_high=temperature.ci_high,
