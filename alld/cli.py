@@ -19,6 +19,7 @@ from alld.commands import (
     evaluate,
     lists,
     predict,
+    pretrain,
     synth,
     train,
 )
@@ -45,6 +46,7 @@ for command in (
     lists.runs,
     lists.models,
     audit.audit,
+    pretrain.pretrain,
     synth.synth,
 ):
     app.command()(command)

@@ -15,6 +15,7 @@ from alld.inference.predictor import blast_probability
 from alld.model.backbones import normalisation
 from alld.model.bundle import BundleInfo, TemperatureFit, ThresholdChoice, TrainedOn
 from alld.model.orientations import mean_logits
+from alld.model.weights import origin_of
 from alld.stats.calibration import (
     WARMEST,
     Temperature,
@@ -142,5 +143,5 @@ def _validation_note(config: Config, images: int) -> str:
 
 def _initial_weights(config: Config) -> str:
     if config.model.weights is not None:
-        return f"file {config.model.weights.name}"
+        return origin_of(config.model.weights)
     return "ImageNet" if config.model.pretrained else "random"
