@@ -3,6 +3,7 @@
     python scripts/reproduce_table1.py --data ALL-IDB2     # what needs no training: minutes
     python scripts/reproduce_table1.py --data ALL-IDB2 --arch efficientnet_lite0  # ALLD's, trained
     python scripts/reproduce_table1.py --data ALL-IDB2 --crossval runs/FOLDER    # or finished
+    python scripts/reproduce_table1.py --data ALL-IDB2 --rival unsharp            # hours
     python scripts/reproduce_table1.py --quick             # drawn images, shows that it runs
 
 Stop it whenever you like: the same command goes on, and nothing finished is computed twice. Needs
@@ -14,14 +15,15 @@ import sys
 from pathlib import Path
 
 from alld import display
-from alld.config import Config, load_config
+from alld.config import Config, load_config, parse_config
 from alld.data.synthetic import draw_set
 from alld.data.synthetic_plan import Recipe
-from alld.errors import AlldError, Interrupted
+from alld.errors import AlldError, ConfigError, Interrupted
 from alld.model.architectures import check_arch
 from alld.training.live import live
 
 FITTED = ("lbp", "swarm", "morphology")
+TRAINED = ("unsharp", "pretrained")  # networks: hours where the others take minutes
 QUICK = {
     "data.image_size": 32,
     "train.frozen_epochs": 1,
@@ -64,17 +66,19 @@ def reproduce(options: argparse.Namespace) -> int:
     for warning in manifest.warnings:
         display.warn(warning)
     bench = Bench(manifest, load_groups(manifest, config.split.groups), config)
-    fitted = [BACKGROUND, *(RIVALS[key] for key in options.rival), PROBE]
+    chosen = [RIVALS[key] for key in options.rival if key in FITTED]
     with live(options.out):
         systems = [
             judge_rival(rival, bench, options.out / "fitted", options.repeats, options.seeds,
                         display.say)
-            for rival in fitted
+            for rival in (BACKGROUND, *chosen, PROBE)
         ]  # fmt: skip
-        cells = plan_cells(options.out, options.arch, options.trained_seeds)
-        for cell in cells:
-            display.say(f"{cell.arch}: {cell.folder}")
-            compute_cell(cell, config, Listener(note=display.warn))
+        cells = []
+        for folder, arch, settings in trainings(options, config):
+            cells += plan_cells(folder, [arch], options.trained_seeds)
+            for cell in cells[-1 - options.trained_seeds :]:
+                display.say(str(cell.folder))
+                compute_cell(cell, settings, Listener(note=display.warn))
         trained = networks(cells, options.crossval, bench, config.runtime.device)
     own = [system.name for system in trained if system.quote is None]
     reference = own[0] if own else PROBE.name(config)
@@ -83,6 +87,26 @@ def reproduce(options: argparse.Namespace) -> int:
     print(markdown(table))
     display.say(f"written: {options.out / 'table'}")
     return 0
+
+
+def trainings(options: argparse.Namespace, config: Config) -> list[tuple[Path, str, Config]]:
+    """Folder, network and settings of each recipe that is to be trained."""
+    found = [(options.out, arch, config) for arch in options.arch]
+    for key in options.rival:
+        settings = config.model_dump(mode="json")
+        if key == "unsharp":
+            settings["augment"]["unsharp"] = "adaptive"
+        elif key == "pretrained":
+            if options.weights is None:
+                raise ConfigError(
+                    "--rival pretrained: needs --weights FILE; alld pretrain makes one"
+                )
+            settings["model"]["weights"] = str(options.weights.resolve())
+        else:
+            continue
+        own = parse_config(settings, f"--rival {key}")
+        found.append((options.out / key, options.backbone, own))
+    return found
 
 
 def configuration(options: argparse.Namespace) -> Config:
@@ -109,15 +133,16 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--data", type=Path, help="ALL-IDB2 (default: data/)")
     parser.add_argument("--out", type=Path, default=Path("runs/table1"))
-    parser.add_argument(
-        "--rival", action="append", choices=FITTED, help="repeatable (default: all)"
-    )
+    parser.add_argument("--rival", action="append", choices=FITTED + TRAINED,
+                        help=f"repeatable (default: {', '.join(FITTED)})")  # fmt: skip
     parser.add_argument("--arch", action="append", default=[],
                         help="train ALLD's recipe with this network; repeatable")  # fmt: skip
     parser.add_argument("--crossval", action="append", default=[], type=Path, metavar="FOLDER",
                         help="a finished grouped 5-fold cross-validation; repeatable")  # fmt: skip
     parser.add_argument("--backbone", default="efficientnet_lite0",
-                        help="network whose features [3] and the probe read")  # fmt: skip
+                        help="network of the rivals: [3] and the probe read its features, unsharp "
+                        "and pretrained train it (default: efficientnet_lite0)")  # fmt: skip
+    parser.add_argument("--weights", type=Path, help="of --rival pretrained: see alld pretrain")
     parser.add_argument("--repeats", type=int, default=None, help="of the folds (default: 3)")
     parser.add_argument("--seeds", type=int, default=None, help="paper-shaped tests (default: 10)")
     parser.add_argument("--trained-seeds", type=int, default=None,

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
 
 import matplotlib
 import numpy as np
@@ -12,6 +13,8 @@ from matplotlib.figure import Figure
 
 from alld.evaluation.plots import BLUE, GREY, INK, ORANGE, STYLE
 from alld.stats.metrics import Metric
+
+NAME_WIDTH = 32  # characters of a line of a name
 
 
 @dataclass(frozen=True)
@@ -32,15 +35,16 @@ def draw_dots(path: Path, title: str, lines: Sequence[Line], quoted: str) -> Non
         axes = figure.add_subplot()
         for height, line in enumerate(reversed(lines)):
             _draw_line(axes, line, height)
-        axes.set_yticks(range(len(lines)), [line.name for line in reversed(lines)])
+        names = [fill(line.name, NAME_WIDTH) for line in reversed(lines)]
+        axes.set_yticks(range(len(lines)), names, fontsize=10.5)
         axes.set_ylim(-0.6, len(lines) - 0.4)
         axes.set_xlabel("accuracy, % of cell images")
-        axes.set_title(title, fontsize=11)
+        figure.suptitle(title, fontsize=11, fontweight="bold", x=0.01, ha="left")
         axes.grid(axis="x", color=GREY, alpha=0.25)
         axes.tick_params(axis="y", length=0)
         _label(axes, quoted)
         figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9.5)
-        figure.supxlabel("research use only", fontsize=7.5, color=GREY)
+        figure.text(0.995, 0.008, "research use only", fontsize=7.5, color=GREY, ha="right")
         figure.savefig(path, metadata={"Software": None})
 
 
