@@ -19,6 +19,7 @@ from alld.commands import (
     evaluate,
     lists,
     predict,
+    pretrain,
     serve,
     synth,
     train,
@@ -47,6 +48,7 @@ for command in (
     lists.runs,
     lists.models,
     audit.audit,
+    pretrain.pretrain,
     synth.synth,
 ):
     app.command()(command)

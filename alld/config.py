@@ -18,6 +18,7 @@ from alld.errors import ConfigError
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 SplitKind = Literal["grouped", "random", "paper", "blocks"]
+Unsharp = Literal["none", "adaptive"]
 
 
 class _Section(BaseModel):
@@ -72,7 +73,8 @@ class ModelConfig(_Section):
 
 
 class AugmentConfig(_Section):
-    """The paper's random transforms; it names them and gives no range."""
+    """The paper's random transforms; it names them and gives no range. And one that is not random:
+    `unsharp` changes every image, those of validation and prediction too."""
 
     probability: Fraction = 0.75
     crop_min: float = Field(0.9, gt=0, le=1)
@@ -83,6 +85,7 @@ class AugmentConfig(_Section):
     shear: float = Field(10.0, ge=0, le=45)
     brightness: float = Field(0.2, ge=0, le=1)
     contrast: float = Field(0.2, ge=0, lt=1)
+    unsharp: Unsharp = "none"
 
 
 class TrainConfig(_Section):

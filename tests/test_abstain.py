@@ -49,7 +49,7 @@ def cell(drawn_set: Path) -> Picture:
 
 
 def facts_of(picture: Picture) -> NDArray[np.float64]:
-    return picture_facts(to_square(picture, 224), max(picture.shape[:2]))
+    return picture_facts(to_square(picture, 224, "none"), max(picture.shape[:2]))
 
 
 def said(predictor: Predictor, picture: Picture, folder: Path) -> tuple[str | None, str]:
@@ -80,7 +80,7 @@ def test_the_width_of_the_nucleus_is_counted_in_pixels_of_the_picture() -> None:
     picture = np.full((257, 257, 3), (220, 200, 210), np.uint8)
     picture[np.hypot(rows - 128, columns - 128) < 40] = (90, 40, 140)
     assert nucleus_width(facts_of(picture), 257) == pytest.approx(40 * np.pi**0.5, rel=0.08)
-    assert nucleus_width(picture_facts(to_square(picture, 64), 257), 257) == pytest.approx(
+    assert nucleus_width(picture_facts(to_square(picture, 64, "none"), 257), 257) == pytest.approx(
         40 * np.pi**0.5, rel=0.08
     )
 

@@ -42,9 +42,9 @@ def test_the_other_files_hold_only_what_differs(file: Path) -> None:
         assert all(defaults[section][key] != value for key, value in values.items())
 
 
-def test_the_papers_models_and_two_more_are_shipped() -> None:
-    """The four models of Table 2, the packaged one and the quick one have files."""
-    wanted = {"vgg16", "vgg19", "resnet34", "resnet50", "efficientnet_lite0", "quick"}
+def test_the_papers_models_and_three_more_are_shipped() -> None:
+    """The four models of Table 2, the packaged one, the quick one and pretraining have files."""
+    wanted = {"vgg16", "vgg19", "resnet34", "resnet50", "efficientnet_lite0", "quick", "pretrain"}
     assert set(shipped_configs()) == wanted
 
 

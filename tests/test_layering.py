@@ -21,6 +21,7 @@ ORDER = [
     "inference",
     "training",
     "evaluation",
+    "rivals",
     "serve",
     "api",
     "demo",
@@ -29,7 +30,7 @@ ORDER = [
     "cli",
     "__main__",
 ]
-HEAVY = ("torch", "fastai", "sklearn", "pandas", "matplotlib")
+HEAVY = ("torch", "fastai", "sklearn", "skimage", "pandas", "matplotlib")
 
 
 def imports_of(file: Path) -> set[str]:

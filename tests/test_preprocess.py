@@ -68,7 +68,9 @@ def test_a_round_cell_stays_round() -> None:
     """A disc of 79 px in a 257 x 196 px crop is as wide as high at 224 px: nothing is squashed."""
     y, x = np.mgrid[:257, :196]
     disc = (y - 128) ** 2 + (x - 98) ** 2 < 40**2
-    square = to_square(np.repeat(np.where(disc, 0, 255).astype(np.uint8)[:, :, None], 3, 2), 224)
+    square = to_square(
+        np.repeat(np.where(disc, 0, 255).astype(np.uint8)[:, :, None], 3, 2), 224, "none"
+    )
     dark = square[:, :, 0] < 128
     height, width = dark.any(axis=1).sum(), dark.any(axis=0).sum()
     assert abs(height - width) <= 1
@@ -79,7 +81,7 @@ def test_very_long_pictures_do_not_become_huge_squares() -> None:
     """A picture with a side over 4,096 px is averaged in blocks, here of 2 px, before padding."""
     pixels = picture(5000, 20)
     halved = np.asarray(Image.fromarray(pixels).reduce(2))
-    np.testing.assert_array_equal(to_square(pixels, 8), resize(pad_to_square(halved), 8))
+    np.testing.assert_array_equal(to_square(pixels, 8, "none"), resize(pad_to_square(halved), 8))
 
 
 def test_normalise_by_hand() -> None:
@@ -104,7 +106,7 @@ def test_a_batch_is_normalised_as_its_pictures_are() -> None:
 def test_preprocess_is_the_three_steps() -> None:
     """Any picture becomes (3, size, size): padded, resized, normalised, in this order."""
     pixels = picture(20, 33)
-    result = preprocess(pixels, 16, (0.5,) * 3, (0.5,) * 3)
+    result = preprocess(pixels, 16, (0.5,) * 3, (0.5,) * 3, "none")
     by_hand = resize(pad_to_square(pixels), 16).transpose(2, 0, 1) / 127.5 - 1
     assert result.shape == (3, 16, 16)
     np.testing.assert_allclose(result, by_hand, atol=1e-6)

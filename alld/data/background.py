@@ -10,6 +10,7 @@ tell nothing give an interval that covers 0.5 at 260 images (18 of 18 seeds), bu
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,9 @@ from alld.data.places import Image
 from alld.data.splits import make_folds
 from alld.errors import DataError
 from alld.stats.metrics import Metric, all_metrics
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
 
 # Lengths are fractions of the image's longer side: a crop cut at the border of its field keeps it.
 # Radius of the disc, 116 px of 257. 76 px would hide the cells themselves; but red cells lean
@@ -180,16 +184,20 @@ def _out_of_fold(
     matrix: Features, labels: NDArray[np.intp], folds: NDArray[np.intp]
 ) -> NDArray[np.float64]:
     """(N,) P(blast) of every image by a model that saw no image of its fold."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
     probabilities = np.zeros(len(labels))
     for fold in np.unique(folds):
         held_out = folds == fold
         if len(np.unique(labels[~held_out])) < 2:
             raise DataError(f"the groups leave one class only to train beside fold {fold}")
-        model = make_pipeline(StandardScaler(), LogisticRegression(C=PENALTY, max_iter=1000))
-        model.fit(matrix[~held_out], labels[~held_out])
+        model = background_model().fit(matrix[~held_out], labels[~held_out])
         probabilities[held_out] = model.predict_proba(matrix[held_out])[:, 1]
     return probabilities
+
+
+def background_model() -> "Pipeline":
+    """What reads background features: a logistic regression with a ridge, on standardised ones."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    return make_pipeline(StandardScaler(), LogisticRegression(C=PENALTY, max_iter=1000))

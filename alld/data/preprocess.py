@@ -18,25 +18,35 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from alld.config import Unsharp
+from alld.data.unsharp import sharpen
+
 RESIZE_POLICY = "pad to square by reflection, Pillow bilinear"
 MAX_PADDED_SIDE = 4096  # px; longer pictures are averaged first, or their square would fill memory
 
 
 def preprocess(
-    pixels: NDArray[np.uint8], size: int, mean: Sequence[float], std: Sequence[float]
+    pixels: NDArray[np.uint8],
+    size: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    unsharp: Unsharp,
 ) -> NDArray[np.float32]:
     """RGB uint8 (H, W, 3) of any shape to float32 (3, size, size), normalised by channel."""
-    return normalise(to_square(pixels, size), mean, std)
+    return normalise(to_square(pixels, size, unsharp), mean, std)
 
 
-def to_square(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """Pad, then resize: (H, W, 3) to (size, size, 3) in px.
+def to_square(pixels: NDArray[np.uint8], size: int, unsharp: Unsharp) -> NDArray[np.uint8]:
+    """Sharpen where wanted, pad, then resize: (H, W, 3) to (size, size, 3) in px.
 
-    A picture with a side over 4096 px is first averaged over blocks of k x k pixels.
+    `unsharp` has no default: a network sees what it was trained on, and its bundle says which. A
+    picture with a side over 4096 px is first averaged over blocks of k x k pixels.
     """
     block = ceil(max(pixels.shape[:2]) / MAX_PADDED_SIDE)
     if block > 1:
         pixels = np.asarray(Image.fromarray(pixels).reduce(block))
+    if unsharp == "adaptive":
+        pixels = sharpen(pixels)
     return resize(pad_to_square(pixels), size)
 
 

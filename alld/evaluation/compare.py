@@ -89,13 +89,29 @@ def _metrics(common: Common, run: int, draws: int) -> dict[str, Metric]:
     return {**proportions, "roc_auc": bootstrapped(roc_auc, truth, common.prob[run], groups, draws)}
 
 
+def planned_pairs(pairs: Sequence[tuple[Tested, Tested]], *, draws: int = 2000) -> tuple[Pair, ...]:
+    """Compare the pairs that were planned, each on all that its two have in common.
+
+    As in `compare`, with Holm's correction over these pairs.
+
+    Raises:
+        RunError: a pair without a common image, or whose labels disagree.
+    """
+    found = [common_images(pair) for pair in pairs]
+    return _tested([(common, 0, 1) for common in found], draws)
+
+
 def _pairs(common: Common, draws: int) -> tuple[Pair, ...]:
-    numbers = list(combinations(range(len(common.names)), 2))
-    tests = [_mcnemar(common, a, b) for a, b in numbers]
+    numbers = combinations(range(len(common.names)), 2)
+    return _tested([(common, a, b) for a, b in numbers], draws)
+
+
+def _tested(planned: Sequence[tuple[Common, int, int]], draws: int) -> tuple[Pair, ...]:
+    tests = [_mcnemar(common, a, b) for common, a, b in planned]
     adjusted = holm([test.p_value for test in tests])
     return tuple(
-        _pair(common, a, b, test, p_holm, draws)
-        for (a, b), test, p_holm in zip(numbers, tests, adjusted, strict=True)
+        _pair(common, (a, b), test, p_holm if len(planned) > 1 else None, draws)
+        for (common, a, b), test, p_holm in zip(planned, tests, adjusted, strict=True)
     )
 
 
@@ -106,18 +122,22 @@ def _mcnemar(common: Common, a: int, b: int) -> McNemar:
     return mcnemar_exact(ahead > 0, ahead < 0)
 
 
-def _pair(common: Common, a: int, b: int, test: McNemar, p_holm: float, draws: int) -> Pair:
+def _pair(
+    common: Common, runs: tuple[int, int], test: McNemar, p_holm: float | None, draws: int
+) -> Pair:
+    """`p_holm` is None where this pair is the only one."""
+    a, b = runs
     difference = partial(paired_group_bootstrap, groups=common.groups, draws=draws)
     differences = {
         "accuracy": difference(_share_right, common.y_true, common.verdicts[a], common.verdicts[b]),
         "roc_auc": difference(roc_auc, common.y_true, common.prob[a], common.prob[b]),
     }
-    better, verdict = _verdict(common, (a, b), test, p_holm, differences)
+    better, verdict = _verdict(common, runs, test, p_holm, differences)
     return Pair(
         a=common.names[a],
         b=common.names[b],
         test=test,
-        p_holm=p_holm,
+        p_holm=test.p_value if p_holm is None else p_holm,
         differences=differences,
         better=better,
         verdict=verdict,
@@ -133,7 +153,7 @@ def _verdict(
     common: Common,
     pair: tuple[int, int],
     test: McNemar,
-    p_holm: float,
+    p_holm: float | None,
     differences: Mapping[str, Metric],
 ) -> tuple[str | None, str]:
     """Which run is better, if any, and the sentence that says it or why not."""
@@ -141,11 +161,11 @@ def _verdict(
     how = "alone is right on" if common.repeats == 1 else "is right more often on"
     counts = f"{a} {how} {test.only_a} of {test.n} images, {b} on {test.only_b}"
     p = f"exact McNemar p = {test.p_value:.2g}"
-    if len(common.names) > 2:
+    if p_holm is not None:
         p += f", after Holm {p_holm:.2g}"
     same = f"{a} and {b} cannot be told apart: {counts}; {p}"
     ranking = _ranking(differences["roc_auc"])
-    if p_holm > ALPHA:
+    if (test.p_value if p_holm is None else p_holm) > ALPHA:
         return None, f"{same}.{ranking}"
     leads = 1 if test.only_a > test.only_b else -1
     if _side(differences["accuracy"]) != leads:

@@ -197,13 +197,14 @@ def _assuming(evaluation: Evaluation, prevalence: float) -> Evaluation:
 
 def _model_facts(predictor: Predictor) -> dict[str, Any]:
     info = predictor.info
-    named = ("arch", "initial_weights", "image_size", "resize", "threshold", "temperature")
+    named = ("arch", "initial_weights", "image_size", "threshold", "temperature")
     fit, choice = info.temperature_fit, info.threshold_choice
     return {
         "identity": predictor.identity,
         "tta": predictor.tta,
         "calibrated_with_tta": info.tta,
         **{name: getattr(info, name) for name in named},
+        "resize": info.preparation,
         "threshold_how": choice.how,
         "threshold_warning": choice.warning,
         "temperature_how": fit.reason or fit.method or "",

@@ -133,6 +133,11 @@ def _tails(path: str) -> list[str]:
     return [plain_path("/".join(parts[start:])) for start in range(len(parts))]
 
 
+def accuracy_of(rows: Sequence[HeldOut]) -> float:
+    """Share of right verdicts, 0 to 1."""
+    return fmean(not _wrong(row) for row in rows)
+
+
 def metrics_of_repeat(rows: Sequence[HeldOut], draws: int) -> dict[str, Metric]:
     """All metrics of one repeat, every interval over groups."""
     y_true, y_prob = _column(rows, "label"), _column(rows, "probability")

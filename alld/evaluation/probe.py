@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from alld.config import Config
-from alld.data.manifest import Manifest
+from alld.data.manifest import Manifest, Pictures
+from alld.data.places import Image
 from alld.data.preprocess import normalise, to_square
 from alld.data.splits import Split
-from alld.evaluation.out_of_fold import HeldOut
 from alld.model.backbones import create_model, normalisation
 from alld.model.device import keep_freed_memory, resolve_device, set_threads
 from alld.threads import map_ahead
@@ -30,37 +30,28 @@ BATCH = 32
 class Probe:
     """The features of every image of a set, by one untouched body."""
 
-    manifest: Manifest
+    labels: NDArray[np.int_]  # (N,)
     features: NDArray[np.float32]  # (N, 2 * channels): the head's maxima and means
 
-    def test(self, split: Split, repeat: int = 1, fold: int = 1) -> list[HeldOut]:
-        """Fit on the training images alone and judge the test images.
-
-        Standardised features, L2 with C = 1: nothing is chosen, so validation is not needed.
-        """
+    def judge(self, split: Split) -> NDArray[np.float64]:
+        """P(blast) of the test images, in their order, after a fit on the training images alone."""
         training, test = split.indices("train"), split.indices("test")
-        labels = np.array(self.manifest.labels)
-        reader = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
-        reader.fit(self.features[training], labels[training])
-        found = reader.predict_proba(self.features[test])[:, 1]
-        return [self._row(i, p, split, repeat, fold) for i, p in zip(test, found, strict=True)]
+        reader = probe_model().fit(self.features[training], self.labels[training])
+        return np.asarray(reader.predict_proba(self.features[test])[:, 1])
 
-    def _row(self, index: int, probability: float, split: Split, repeat: int, fold: int) -> HeldOut:
-        record = self.manifest.records[index]
-        return HeldOut(
-            repeat=repeat,
-            fold=fold,
-            path=record.path,
-            sha256=record.sha256,
-            group=split.groups[index],
-            label=record.label,
-            probability=float(probability),
-            threshold=0.5,
-        )
+
+def probe_model() -> Pipeline:
+    """Standardised features, L2 with C = 1: nothing is chosen, so validation is not needed."""
+    return make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
 
 
 def make_probe(manifest: Manifest, config: Config) -> Probe:
-    """Run every image of the set through the body once, without augmentation.
+    """The probe of a whole set; it raises what `body_features` and decoding raise."""
+    return Probe(np.array(manifest.labels), body_features(Pictures(manifest), config))
+
+
+def body_features(pictures: Sequence[Image], config: Config) -> NDArray[np.float32]:
+    """Run pictures, RGB uint8 (H, W, 3), through the body once: (N, 2 * channels).
 
     Raises:
         ConfigError: the first weights cannot be had.
@@ -78,13 +69,13 @@ def make_probe(manifest: Manifest, config: Config) -> Probe:
     mean, std = normalisation(config.model.arch)
 
     def read(indices: Sequence[int]) -> NDArray[np.float32]:
-        pixels = (manifest.decode(index).pixels for index in indices)
-        squares = [to_square(picture, config.data.image_size) for picture in pixels]
+        size, unsharp = config.data.image_size, config.augment.unsharp
+        squares = [to_square(pictures[index], size, unsharp) for index in indices]
         return normalise(np.stack(squares), mean, std)  # (B, 3, S, S)
 
-    batches = [range(i, min(i + BATCH, len(manifest))) for i in range(0, len(manifest), BATCH)]
+    batches = [range(i, min(i + BATCH, len(pictures))) for i in range(0, len(pictures), BATCH)]
     found = []
     with ThreadPoolExecutor(threads) as pool, torch.inference_mode():
         for images in map_ahead(pool, read, batches, threads + 1):
             found.append(extract(torch.from_numpy(images).to(device)).float().cpu().numpy())
-    return Probe(manifest, np.concatenate(found))
+    return np.concatenate(found)

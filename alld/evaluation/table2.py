@@ -20,15 +20,15 @@ import numpy as np
 import torch
 
 from alld.config import Config, parse_config
-from alld.data.groups import Groups, load_groups
+from alld.data.groups import load_groups
 from alld.data.manifest import Manifest
 from alld.data.sources import load_manifest
-from alld.data.splits import make_split
 from alld.errors import RunError
+from alld.evaluation.bench import FOLDS, Bench, grouped_config, paper_config
 from alld.evaluation.crossval import CrossvalListener, crossval, resume_crossval
 from alld.evaluation.evaluate import evaluate
 from alld.evaluation.folds import read_rows
-from alld.evaluation.out_of_fold import HeldOut, metrics_of_repeat, read_fold
+from alld.evaluation.out_of_fold import HeldOut, accuracy_of, metrics_of_repeat, read_fold
 from alld.evaluation.probe import make_probe
 from alld.model.backbones import create_model
 from alld.model.device import keep_freed_memory, resolve_device, set_threads
@@ -39,7 +39,6 @@ from alld.training.train import Listener, resume, train
 
 # Accuracy of the paper's Table 2, of 52 test images: 49 and three times 51.
 PAPER = {"vgg16": 49 / 52, "vgg19": 51 / 52, "resnet34": 51 / 52, "resnet50": 51 / 52}
-FOLDS = 5
 PROBE = "linear probe"
 STEP_IMAGES = 2  # of the step that is timed
 TRAINING_IMAGES = 180  # of ALL-IDB2: 166, and 42 of validation at a third of the cost
@@ -177,13 +176,13 @@ def collect(
     """
     archs = list(dict.fromkeys(cell.arch for cell in cells))
     manifest = load_manifest(config.data)
-    groups = load_groups(manifest, config.split.groups)
+    bench = Bench(manifest, load_groups(manifest, config.split.groups), config)
     rows = []
     for arch in archs:
         own = [cell for cell in cells if cell.arch == arch]
         rows.append(_network_row(arch, own, manifest, config))
         note(f"features of {arch} for the linear probe")
-        rows.append(_probe_row(own, manifest, groups, config))
+        rows.append(_probe_row(own, bench))
     ranked = _rank(rows)
     return Table2(
         synthetic=manifest.synthetic,
@@ -199,7 +198,7 @@ def _network_row(arch: str, cells: Sequence[Cell], manifest: Manifest, config: C
     for cell in cells:
         if cell.seed is not None:
             _check(cell.folder, manifest)
-            accuracies.append(_accuracy(read_fold(cell.folder, 1, 1)))
+            accuracies.append(accuracy_of(read_fold(cell.folder, 1, 1)))
     grouped = next(cell for cell in cells if cell.seed is None)
     _check(grouped.folder / "repeat-1" / "fold-1", manifest)
     tested = read_rows(grouped.folder)
@@ -213,24 +212,21 @@ def _network_row(arch: str, cells: Sequence[Cell], manifest: Manifest, config: C
     )
 
 
-def _probe_row(cells: Sequence[Cell], manifest: Manifest, groups: Groups, config: Config) -> Row:
-    probe = make_probe(manifest, _cell_config(cells[0], config))
-    accuracies, tested = [], []
-    for cell in cells:
-        own = _cell_config(cell, config)
-        for fold in range(1, FOLDS + 1) if cell.seed is None else (None,):
-            folds = {"folds": FOLDS, "fold": fold} if fold else {}
-            chosen = own.split.model_copy(update=folds)
-            split = make_split(manifest, groups.of_image, groups.source, chosen, own.split_seed)
-            rows = probe.test(split, 1, fold or 1)
-            tested += rows if fold else []
-            accuracies += [] if fold else [_accuracy(rows)]
+def _probe_row(cells: Sequence[Cell], bench: Bench) -> Row:
+    probe = make_probe(bench.manifest, _cell_config(cells[0], bench.config))
+    seeds = [cell.seed for cell in cells if cell.seed is not None]
+    tested = [
+        row
+        for fold, split in enumerate(bench.folds(repeat=1), start=1)
+        for row in bench.judged(split, probe.judge(split), 1, fold)
+    ]
+    splits = map(bench.paper_shaped, seeds)
     return Row(
         name=f"{PROBE}, {cells[0].arch}",
         initial_weights=_initial_weights(cells[-1]),
         paper=None,
-        accuracies=tuple(accuracies),
-        grouped=metrics_of_repeat(tested, config.evaluate.bootstrap_draws),
+        accuracies=tuple(accuracy_of(bench.judged(split, probe.judge(split))) for split in splits),
+        grouped=metrics_of_repeat(tested, bench.config.evaluate.bootstrap_draws),
         tested=tuple(tested),
     )
 
@@ -259,20 +255,13 @@ def _pairs(rows: Sequence[Row]) -> list[Pair]:
 def _cell_config(cell: Cell, config: Config) -> Config:
     settings = config.model_dump(mode="json")
     settings["model"]["arch"] = cell.arch
-    settings["split"] |= {"kind": "grouped", "seed": None, "folds": None, "fold": None}
-    if cell.seed is not None:
-        settings["split"]["kind"] = "paper"
-        settings["seed"] = config.seed + cell.seed
-    return parse_config(settings, str(cell.folder))
+    own = parse_config(settings, str(cell.folder))
+    return grouped_config(own) if cell.seed is None else paper_config(own, cell.seed)
 
 
 def _check(folder: Path, manifest: Manifest) -> None:
     if Run(folder).info["data"]["fingerprint"] != manifest.fingerprint:
         raise RunError(f"{folder}: made from other images than {manifest.root}; use another --out")
-
-
-def _accuracy(rows: Sequence[HeldOut]) -> float:
-    return fmean(row.verdict == row.label for row in rows)
 
 
 def _initial_weights(grouped: Cell) -> str:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from alld import NOTICE
 from alld.evaluation.table2 import Row, Table2
+from alld.evaluation.tables import latex_table, markdown_table, percent
 from alld.files import new_folder, write_csv, write_json, write_text
 
 COLUMNS = (
@@ -17,8 +18,11 @@ HEADINGS = ("Model", "Paper", "Paper-shaped: mean", "sd", "min to max", "at or a
 
 def write_table2(folder: Path, table: Table2) -> None:
     """Write `table2.csv`, `.md`, `.tex`, `.png` and `pairs.csv` into a new folder."""
-    from alld.evaluation.table2_plot import draw_table2
+    from alld.evaluation.dot_plot import Line, draw_dots
 
+    lines = [
+        Line(name_of(row), row.accuracies, row.grouped["accuracy"], row.paper) for row in table.rows
+    ]
     with new_folder(folder) as new:
         write_csv(new / "table2.csv", COLUMNS, map(_fields, table.rows))
         write_csv(new / "pairs.csv", tuple(_pair_fields(table)[0]), _pair_fields(table))
@@ -26,7 +30,7 @@ def write_table2(folder: Path, table: Table2) -> None:
                                          "rows": [_fields(row) for row in table.rows]})  # fmt: skip
         write_text(new / "table2.md", markdown(table))
         write_text(new / "table2.tex", latex(table))
-        draw_table2(new / "table2.png", table)
+        draw_dots(new / "table2.png", title(table), lines, "the paper's one test")
 
 
 def title(table: Table2) -> str:
@@ -50,14 +54,14 @@ def cells_of(row: Row) -> tuple[str, ...]:
     low, high = accuracy.ci_low, accuracy.ci_high
     return (
         name_of(row),
-        "" if row.paper is None else _percent(row.paper),
-        _percent(row.mean),
+        "" if row.paper is None else percent(row.paper),
+        percent(row.mean),
         "" if row.sd is None else f"{row.sd * 100:.1f}",
-        f"{_percent(min(row.accuracies))} to {_percent(max(row.accuracies))}",
+        f"{percent(min(row.accuracies))} to {percent(max(row.accuracies))}",
         "" if row.reached is None else f"{row.reached:.0%}",
         f"{row.first:.1f}",
-        f"{_percent(accuracy.value or 0)} ({accuracy.k}/{accuracy.n})",
-        "undefined" if low is None or high is None else f"{_percent(low)} to {_percent(high)}",
+        f"{percent(accuracy.value or 0)} ({accuracy.k}/{accuracy.n})",
+        "undefined" if low is None or high is None else f"{percent(low)} to {percent(high)}",
     )
 
 
@@ -83,8 +87,7 @@ def notes(table: Table2) -> list[str]:
 
 def markdown(table: Table2) -> str:
     """The table, the pairs and the notes."""
-    lines = [f"# {title(table)}", "", f"| {' | '.join(HEADINGS)} |", "|---" * len(HEADINGS) + "|"]
-    lines += [f"| {' | '.join(cells_of(row))} |" for row in table.rows]
+    lines = [f"# {title(table)}", "", *markdown_table(HEADINGS, map(cells_of, table.rows))]
     lines += ["", "| Pair | only first right | only second right | p (McNemar) | p (Holm) |",
               "|---|---|---|---|---|"]  # fmt: skip
     for pair in table.pairs:
@@ -95,20 +98,8 @@ def markdown(table: Table2) -> str:
 
 
 def latex(table: Table2) -> str:
-    """A booktabs table; the notes stand under it as comments."""
-    rows = [" & ".join(map(_escaped, cells_of(row))) + r" \\" for row in table.rows]
-    lines = [
-        *(f"% {note}" for note in notes(table)),
-        r"\begin{tabular}{l" + "r" * (len(HEADINGS) - 1) + "}",
-        r"\toprule",
-        " & ".join(map(_escaped, HEADINGS)) + r" \\",
-        r"\midrule",
-        *rows,
-        r"\bottomrule",
-        r"\end{tabular}",
-        f"% {title(table)}",
-    ]
-    return "\n".join(lines) + "\n"
+    """A booktabs table; the notes stand above it as comments."""
+    return latex_table(HEADINGS, map(cells_of, table.rows), notes(table), title(table))
 
 
 def _fields(row: Row) -> dict[str, object]:
@@ -147,11 +138,3 @@ def _pair_fields(table: Table2) -> list[dict[str, object]]:
         }
         for pair in table.pairs
     ]
-
-
-def _percent(value: float) -> str:
-    return f"{value * 100:.1f}"
-
-
-def _escaped(text: str) -> str:
-    return text.replace("%", r"\%").replace("_", r"\_").replace("&", r"\&")

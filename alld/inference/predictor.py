@@ -118,7 +118,7 @@ class Predictor:
 
         What `iterate` does behind the decoder: the same square, the same normalising.
         """
-        squares = (to_square(pixels, self.info.image_size) for pixels in pictures)
+        squares = (self._square(pixels) for pixels in pictures)
         found: list[NDArray[np.float64]] = [np.zeros(0)]
         while batch := list(islice(squares, self.batch)):
             found.append(self._look(batch)[1])
@@ -153,10 +153,13 @@ class Predictor:
             return replace(failed, sha256=sha256, error=str(error))
 
     def _picture(self, name: str, sha256: str, decoded: Decoded) -> _Picture:
-        square = to_square(decoded.pixels, self.info.image_size)
+        square = self._square(decoded.pixels)
         side = max(decoded.pixels.shape[:2])
         facts = np.zeros(0) if self._limits is None else picture_facts(square, side)
         return _Picture(name, sha256, square, side, facts, decoded.conversions + decoded.warnings)
+
+    def _square(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return to_square(pixels, self.info.image_size, self.info.unsharp)
 
     def _run(self, batch: Sequence[_Picture | Prediction]) -> list[Prediction]:
         judged = iter(self._judge_all([one for one in batch if isinstance(one, _Picture)]))

@@ -21,7 +21,7 @@ from alld.model.architectures import (
     list_architectures,
     normalisation,
 )
-from alld.model.weights import create_pretrained_timm, load_file, load_pretrained
+from alld.model.weights import create_pretrained_timm, in_body, load_file, load_pretrained
 
 __all__ = [
     "ArchInfo",
@@ -32,6 +32,7 @@ __all__ = [
     "layer_groups",
     "list_architectures",
     "normalisation",
+    "whole_state",
 ]
 
 _VGG_CUT = 22  # fastai's: the layers of `features` before this one train slowest
@@ -92,6 +93,16 @@ def create_model(arch: str, *, pretrained: bool, weights: Path | None = None) ->
         load_file(weights, network)
     body = _cut(arch, network)
     return nn.Sequential(body, create_head(body.channels))
+
+
+def whole_state(arch: str, body: Body) -> dict[str, Tensor]:
+    """The tensors of a body by their names in the whole network, as `--weights` takes them.
+
+    The classifier's are left out. Parts that ALLD drops from the network keep their random ones.
+    """
+    own = body.network.state_dict()
+    whole = _create_network(arch, pretrained=False).state_dict()
+    return {name: own.get(name, tensor) for name, tensor in whole.items() if in_body(name)}
 
 
 def _create_network(arch: str, *, pretrained: bool) -> Network:

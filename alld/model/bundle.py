@@ -22,6 +22,7 @@ from safetensors.torch import save as save_tensors
 from torch import nn
 
 from alld import NOTICE
+from alld.config import Unsharp
 from alld.data.preprocess import RESIZE_POLICY
 from alld.errors import BundleError, ConfigError
 from alld.files import new_folder, sha256_hex, write_bytes
@@ -107,6 +108,7 @@ class BundleInfo(_Strict):
     temperature: float = Field(gt=0)
     temperature_fit: TemperatureFit
     tta: bool = False
+    unsharp: Unsharp = "none"
     limits: DomainLimits
     uncertain: UncertainBand | None
     data: TrainedOn
@@ -114,6 +116,13 @@ class BundleInfo(_Strict):
     validation_note: str
     versions: dict[str, str]
     notice: str = NOTICE
+
+    @property
+    def preparation(self) -> str:
+        """In words, what is done to a decoded image before it is normalised."""
+        return (
+            self.resize if self.unsharp == "none" else f"{self.unsharp} unsharping, {self.resize}"
+        )
 
     @field_validator("resize")
     @classmethod

@@ -21,6 +21,7 @@ from timm.models import PretrainedCfg
 from torch import Tensor, nn
 
 from alld.errors import AlldError, ConfigError
+from alld.files import spelt, write_bytes
 from alld.model.architectures import LITE0, arch_info, packaged_lite0, torch_checkpoints
 
 State = dict[str, Tensor]
@@ -30,6 +31,7 @@ _CLASSIFIERS = ("fc.", "classifier.", "head.", "head_dist.")
 _PICKLES = (".pth", ".pt", ".bin")
 _WRAPPERS = ("state_dict", "model")  # keys under which training scripts nest the tensors
 _REACH_SECONDS = 10
+PRETRAINED, MAX_SAID = "alld_pretrain", 200  # key of a file's metadata; characters believed of it
 
 
 def load_pretrained(arch: str, network: nn.Module) -> None:
@@ -46,14 +48,30 @@ def load_file(path: Path, network: nn.Module) -> None:
     load_state(network, read_state(path), f"weights file {path}")
 
 
+def save_file(path: Path, state: Mapping[str, Tensor], facts: Mapping[str, str]) -> None:
+    """Write the tensors of a network so that `load_file` takes them; `facts` go with them."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    write_bytes(path, safetensors.torch.save(tensors, dict(facts)))
+
+
+def origin_of(path: Path) -> str:
+    """`file NAME`, and what a file of `alld pretrain` says of itself."""
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            said = (file.metadata() or {}).get(PRETRAINED, "")
+    except (SafetensorError, OSError):
+        said = ""
+    return f"file {path.name} ({spelt(said)[:MAX_SAID]})" if said else f"file {path.name}"
+
+
 def load_state(network: nn.Module, state: Mapping[str, Tensor], place: str) -> None:
     """Load every tensor but the classifier's; where one does not fit, ConfigError names `place`."""
     if "_conv_stem.weight" in state:
         state = _with_timm_names(network, state, place)
-    own = {name: tensor for name, tensor in network.state_dict().items() if _in_body(name)}
+    own = {name: tensor for name, tensor in network.state_dict().items() if in_body(name)}
     # Buffers that the network computes itself; some files hold them all the same.
     rebuilt = {name for name, _ in network.named_buffers()} - set(network.state_dict())
-    given = {name: tensor for name, tensor in state.items() if _in_body(name)}
+    given = {name: tensor for name, tensor in state.items() if in_body(name)}
     faults = {
         "missing": [name for name in own if name not in given and not _is_counter(name)],
         "unexpected": [name for name in given if name not in own and name not in rebuilt],
@@ -68,7 +86,8 @@ def load_state(network: nn.Module, state: Mapping[str, Tensor], place: str) -> N
     network.load_state_dict({name: given[name] for name in own if name in given}, strict=False)
 
 
-def _in_body(name: str) -> bool:
+def in_body(name: str) -> bool:
+    """Whether a tensor of a whole network is none of its classifier's."""
     return not name.startswith(_CLASSIFIERS)
 
 

@@ -63,7 +63,7 @@ def answer(name: str, data: bytes, side: int, answers: BinaryIO) -> None:
 
 def preview(pixels: NDArray[np.uint8], side: int) -> bytes:
     """RGB (H, W, 3) as the model gets it, padded to a square, as a PNG of at most `side` px."""
-    square = to_square(pixels, min(side, max(pixels.shape[:2])))
+    square = to_square(pixels, min(side, max(pixels.shape[:2])), "none")
     png = BytesIO()
     Image.fromarray(square).save(png, "PNG", compress_level=3)
     return png.getvalue()

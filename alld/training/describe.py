@@ -20,6 +20,7 @@ from alld.model.bundle import (
     UncertainBand,
 )
 from alld.model.orientations import features_and_logits
+from alld.model.weights import origin_of
 from alld.stats.calibration import (
     WARMEST,
     Temperature,
@@ -103,6 +104,7 @@ def describe(
         threshold_choice=ThresholdChoice(how=threshold.how, warning=threshold.warning),
         temperature=temperature.value,
         tta=config.model.tta,
+        unsharp=config.augment.unsharp,
         temperature_fit=TemperatureFit(
             ci_low=temperature.ci_low,
             ci_high=temperature.ci_high,
@@ -167,5 +169,5 @@ def _validation_note(config: Config, images: int) -> str:
 
 def _initial_weights(config: Config) -> str:
     if config.model.weights is not None:
-        return f"file {config.model.weights.name}"
+        return origin_of(config.model.weights)
     return "ImageNet" if config.model.pretrained else "random"

@@ -68,7 +68,7 @@ def _look(
     model.eval()
     for start in range(0, len(indices), _BATCH):
         pictures = [manifest.decode(index).pixels for index in indices[start : start + _BATCH]]
-        squares = [to_square(pixels, size) for pixels in pictures]
+        squares = [to_square(pixels, size, config.augment.unsharp) for pixels in pictures]
         images = torch.from_numpy(normalise(np.stack(squares), mean, std)).to(device)
         with torch.inference_mode():
             pooled, _ = features_and_logits(model, images.to(memory_format=torch.channels_last))

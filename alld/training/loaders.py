@@ -21,7 +21,7 @@ from fasttransform import Transform
 from numpy.typing import NDArray
 from torch import Tensor
 
-from alld.config import Config
+from alld.config import Config, Unsharp
 from alld.data.manifest import Manifest, Progress
 from alld.data.preprocess import resize, to_square
 from alld.data.splits import Split
@@ -42,6 +42,7 @@ class Canvas:
     """The uint8 square that an image of one part becomes before a batch is made of it."""
 
     size: int  # of the network's input
+    unsharp: Unsharp
     common: int | None = None  # side of every training square; None in validation
 
     def own_side(self, pixels: NDArray[np.uint8]) -> int:
@@ -52,8 +53,8 @@ class Canvas:
     def square(self, pixels: NDArray[np.uint8]) -> Square:
         """(H, W, 3) to the square that is served."""
         if self.common is None:
-            return to_square(pixels, self.size)
-        return resize(to_square(pixels, self.own_side(pixels)), self.common)
+            return to_square(pixels, self.size, self.unsharp)
+        return resize(to_square(pixels, self.own_side(pixels), self.unsharp), self.common)
 
 
 class BatchSource(Protocol):
@@ -225,13 +226,13 @@ def _sources(
 ) -> list[BatchSource]:
     """Training and validation; an image that cannot be read is named before anything is trained."""
     pool = ThreadPoolExecutor(config.runtime.workers or usable_cores())
-    validation = Canvas(config.data.image_size)
+    validation = Canvas(config.data.image_size, config.augment.unsharp)
     kept = fits_memory(parts, config)
 
     def decode(index: int) -> tuple[int, Square | None]:
         pixels = manifest.decode(index).pixels
         side = validation.size if index in held_out else validation.own_side(pixels)
-        return side, to_square(pixels, side) if kept else None
+        return side, to_square(pixels, side, validation.unsharp) if kept else None
 
     held_out, everything = set(parts[1]), [*parts[0], *parts[1]]
     sides, squares = [], []

@@ -6,10 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import fastai.callback.schedule  # noqa: F401 - gives Learner fit_one_cycle
 import torch
-from fastai.callback.core import Callback, TrainEvalCallback
-from fastai.callback.fp16 import AMPMode, MixedPrecision
+from fastai.callback.core import Callback
 from fastai.data.core import DataLoaders
 from fastai.learner import Learner
 from torch import nn
@@ -20,7 +18,7 @@ from alld.data.manifest import Manifest
 from alld.data.sources import load_manifest
 from alld.data.splits import Split, make_split, split_text
 from alld.errors import Interrupted, RunError
-from alld.model.backbones import create_model, layer_groups
+from alld.model.backbones import create_model
 from alld.model.bundle import write_bundle
 from alld.training.callbacks import (
     EpochSeed,
@@ -32,11 +30,11 @@ from alld.training.callbacks import (
 from alld.training.checkpoints import Checkpoint, EpochRecord, load_best_weights, load_newest
 from alld.training.describe import calibration_warnings, describe
 from alld.training.ending import ending, interrupted
+from alld.training.learner import fit_phase, make_learner
 from alld.training.limits import learn_limits
 from alld.training.live import live
 from alld.training.loaders import make_loaders
-from alld.training.machine import differences, origin, precision, prepare_machine
-from alld.training.optimiser import FusedAdam
+from alld.training.machine import differences, origin, prepare_machine
 from alld.training.phases import Phase, phases
 from alld.training.run import (
     Run,
@@ -205,7 +203,7 @@ def _fit_and_save(training: _Training, listener: Listener) -> Run:
     run, config = training.run, training.run.config
     with StopOnSignal() as stop, ending(run):
         listener.begin(run, training.manifest, training.split)
-        learner = _make_learner(training.model, training.loaders, config)
+        learner = make_learner(training.model, training.loaders, config)
         _fit(run, learner, config, training.checkpoint, stop, listener)
         if config.train.select == "best":
             learner.model.load_state_dict(load_best_weights(run.checkpoints))
@@ -220,25 +218,6 @@ def _fit_and_save(training: _Training, listener: Listener) -> Run:
         done = f"stopped by {stop.name_of_signal}; the run had just been finished"
         raise Interrupted(f"{done}; next: alld evaluate {run.folder}", stop.exit_status)
     return run
-
-
-def _make_learner(model: nn.Sequential, loaders: DataLoaders, config: Config) -> Learner:
-    bf16 = precision(config, loaders.device) == "bf16"
-    mixed = [MixedPrecision(AMPMode.BF16)] if bf16 else []
-    return Learner(
-        loaders,
-        model.to(loaders.device).to(memory_format=torch.channels_last),
-        loss_func=nn.CrossEntropyLoss(),
-        # beta 1 and 2 of the paper; fastai's schedule sets beta 1 (`mom`) anew at every batch.
-        opt_func=partial(FusedAdam, mom=0.9, sqr_mom=0.99),
-        splitter=layer_groups,
-        wd=config.train.weight_decay,
-        # fastai trains the batch norm of a frozen body; the paper's words freeze it.
-        train_bn=config.train.recipe == "fine_tune",
-        default_cbs=False,
-        # fastai's Recorder stays out: it waits for the device at every batch; see Journal.
-        cbs=[TrainEvalCallback(), *mixed],
-    )
 
 
 def _fit(
@@ -260,24 +239,11 @@ def _fit(
         if checkpoint and done > 0:
             checkpoint.restore_optimiser(learner.opt)
         callbacks = _callbacks(run, phase, config, history, listener)
-        _fit_phase(learner, phase, done, [*callbacks, stop])
+        fit_phase(learner, phase, done, [*callbacks, stop])
         if stop.signal_number is not None:
             break
     if stop.signal_number is not None:
         raise interrupted(run, len(history), stop)
-
-
-def _fit_phase(learner: Learner, phase: Phase, start: int, callbacks: list[Callback]) -> None:
-    with learner.no_logging():
-        learner.fit_one_cycle(
-            phase.epochs,
-            phase.lr_max,
-            div=phase.div,
-            pct_start=phase.pct_start,
-            moms=phase.momentum,
-            start_epoch=max(start, 0),
-            cbs=callbacks,
-        )
 
 
 def _callbacks(

@@ -1,0 +1,168 @@
+"""The paper's Table 1, asked again: five earlier systems and ALLD's on the same splits.
+
+    python scripts/reproduce_table1.py --data ALL-IDB2     # what needs no training: minutes
+    python scripts/reproduce_table1.py --data ALL-IDB2 --arch efficientnet_lite0  # ALLD's, trained
+    python scripts/reproduce_table1.py --data ALL-IDB2 --crossval runs/FOLDER    # or finished
+    python scripts/reproduce_table1.py --data ALL-IDB2 --rival unsharp            # hours
+    python scripts/reproduce_table1.py --quick             # drawn images, shows that it runs
+
+Stop it whenever you like: the same command goes on, and nothing finished is computed twice. Needs
+scikit-image: pip install 'alld[rivals]'.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from alld import display
+from alld.config import Config, load_config, parse_config
+from alld.data.synthetic import draw_set
+from alld.data.synthetic_plan import Recipe
+from alld.errors import AlldError, ConfigError, Interrupted
+from alld.model.architectures import check_arch
+from alld.training.live import live
+
+FITTED = ("lbp", "swarm", "morphology")
+TRAINED = ("unsharp", "pretrained")  # networks: hours where the others take minutes
+QUICK = {
+    "data.image_size": 32,
+    "train.frozen_epochs": 1,
+    "train.epochs": 1,
+    "train.batch_size": 16,
+    "evaluate.bootstrap_draws": 200,
+    "evaluate.background": False,
+}
+
+
+def main() -> int:
+    """Fit, train what is asked for, write the table; exit statuses are those of `alld`."""
+    options = parse()
+    try:
+        return reproduce(options)
+    except (Interrupted, KeyboardInterrupt) as stopped:
+        display.say("stopped; the same command goes on where this one ends")
+        return getattr(stopped, "exit_status", 130)
+    except AlldError as error:
+        display.fail(str(error))
+        return error.exit_status
+
+
+def reproduce(options: argparse.Namespace) -> int:
+    for arch in [*options.arch, options.backbone]:
+        check_arch(arch)
+    config = configuration(options)
+    # Only now: without scikit-image this import says what to install.
+    from alld.data.groups import load_groups
+    from alld.data.sources import load_manifest
+    from alld.evaluation.bench import Bench
+    from alld.evaluation.table2 import compute_cell, plan_cells
+    from alld.rivals.networks import networks
+    from alld.rivals.systems import BACKGROUND, PROBE, RIVALS
+    from alld.rivals.table1 import judge_rival, make_table
+    from alld.rivals.table1_files import markdown, write_table1
+    from alld.training.train import Listener
+
+    manifest = load_manifest(config.data)
+    for warning in manifest.warnings:
+        display.warn(warning)
+    bench = Bench(manifest, load_groups(manifest, config.split.groups), config)
+    chosen = [RIVALS[key] for key in options.rival if key in FITTED]
+    with live(options.out):
+        systems = [
+            judge_rival(rival, bench, options.out / "fitted", options.repeats, options.seeds,
+                        display.say)
+            for rival in (BACKGROUND, *chosen, PROBE)
+        ]  # fmt: skip
+        cells = []
+        for folder, arch, settings in trainings(options, config):
+            cells += plan_cells(folder, [arch], options.trained_seeds)
+            for cell in cells[-1 - options.trained_seeds :]:
+                display.say(str(cell.folder))
+                compute_cell(cell, settings, Listener(note=display.warn))
+        trained = networks(cells, options.crossval, bench, config.runtime.device)
+    own = [system.name for system in trained if system.quote is None]
+    reference = own[0] if own else PROBE.name(config)
+    table = make_table([*systems, *trained], bench, reference)
+    write_table1(options.out / "table", table)
+    print(markdown(table))
+    display.say(f"written: {options.out / 'table'}")
+    return 0
+
+
+def trainings(options: argparse.Namespace, config: Config) -> list[tuple[Path, str, Config]]:
+    """Folder, network and settings of each recipe that is to be trained."""
+    found = [(options.out, arch, config) for arch in options.arch]
+    for key in options.rival:
+        settings = config.model_dump(mode="json")
+        if key == "unsharp":
+            settings["augment"]["unsharp"] = "adaptive"
+        elif key == "pretrained":
+            if options.weights is None:
+                raise ConfigError(
+                    "--rival pretrained: needs --weights FILE; alld pretrain makes one"
+                )
+            settings["model"]["weights"] = str(options.weights.resolve())
+        else:
+            continue
+        own = parse_config(settings, f"--rival {key}")
+        found.append((options.out / key, options.backbone, own))
+    return found
+
+
+def configuration(options: argparse.Namespace) -> Config:
+    chosen: dict[str, object] = {
+        "data.root": options.data,
+        "runtime.device": options.device,
+        "model.arch": options.backbone,
+        "seed": options.seed,
+    }
+    if options.quick and options.data is None:
+        drawn = options.out / "drawn"
+        if not (drawn / "truth.csv").exists():
+            draw_set(drawn, Recipe(n=40))
+        chosen["data.root"] = drawn
+    if options.no_pretrained:
+        chosen["model.pretrained"] = False
+    given = {key: value for key, value in chosen.items() if value is not None}
+    return load_config(options.config, options.set, {**(QUICK if options.quick else {}), **given})
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, help="ALL-IDB2 (default: data/)")
+    parser.add_argument("--out", type=Path, default=Path("runs/table1"))
+    parser.add_argument("--rival", action="append", choices=FITTED + TRAINED,
+                        help=f"repeatable (default: {', '.join(FITTED)})")  # fmt: skip
+    parser.add_argument("--arch", action="append", default=[],
+                        help="train ALLD's recipe with this network; repeatable")  # fmt: skip
+    parser.add_argument("--crossval", action="append", default=[], type=Path, metavar="FOLDER",
+                        help="a finished grouped 5-fold cross-validation; repeatable")  # fmt: skip
+    parser.add_argument("--backbone", default="efficientnet_lite0",
+                        help="network of the rivals: [3] and the probe read its features, unsharp "
+                        "and pretrained train it (default: efficientnet_lite0)")  # fmt: skip
+    parser.add_argument("--weights", type=Path, help="of --rival pretrained: see alld pretrain")
+    parser.add_argument("--repeats", type=int, default=None, help="of the folds (default: 3)")
+    parser.add_argument("--seeds", type=int, default=None, help="paper-shaped tests (default: 10)")
+    parser.add_argument("--trained-seeds", type=int, default=None,
+                        help="of networks that are trained (default: as --seeds)")  # fmt: skip
+    parser.add_argument("--seed", type=int, default=None, help="of the first repeat (default: 0)")
+    parser.add_argument("--device", help="auto, cpu, cuda or mps (default: auto)")
+    parser.add_argument("--config", help="YAML file, or the name of a shipped one")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--no-pretrained", action="store_true", help="random first weights")
+    parser.add_argument("--quick", action="store_true", help="drawn images, small, one repeat")
+    options = parser.parse_args()
+    options.rival = list(dict.fromkeys(options.rival or FITTED))
+    options.repeats = (1 if options.quick else 3) if options.repeats is None else options.repeats
+    options.seeds = (0 if options.quick else 10) if options.seeds is None else options.seeds
+    if options.trained_seeds is None:
+        options.trained_seeds = options.seeds
+    if options.repeats < 1 or min(options.seeds, options.trained_seeds) < 0:
+        parser.error("--repeats takes 1 or more, --seeds and --trained-seeds 0 or more")
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,163 @@
+"""First weights from other cells: any classes go in, a file for --weights comes out."""
+
+import json
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import SMALL, Answer
+from drawn import draw_cell, save_tiff
+from safetensors import safe_open
+from safetensors.torch import load_file as load_tensors
+from trainings import Stop
+
+from alld.config import Config, load_config
+from alld.data.classes import load_classes
+from alld.errors import ConfigError, DataError, Interrupted
+from alld.model.backbones import Body, create_model, whole_state
+from alld.model.bundle import read_info
+from alld.model.weights import MAX_SAID, PRETRAINED, origin_of, save_file
+from alld.training.pretrain import Pretrained, pretrain
+from alld.training.train import Listener, train
+
+
+@pytest.fixture(scope="module")
+def cells(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three classes of drawn cells, 12, 8 and 6 of them."""
+    folder = tmp_path_factory.mktemp("classes")
+    rng = np.random.default_rng(0)
+    for name, count in (("large", 12), ("small", 8), ("pale", 6)):
+        for number in range(count):
+            pixels = draw_cell(rng, blast=name == "large")
+            save_tiff(
+                folder / name / f"{number}.tif", pixels // 2 + 100 if name == "pale" else pixels
+            )
+    return folder
+
+
+def settings(cells: Path, **changed: object) -> Config:
+    options = {**SMALL, "data.root": cells, "model.pretrained": False, "train.epochs": 1}
+    return load_config(options={**options, **changed})
+
+
+@pytest.fixture(scope="module")
+def done(cells: Path, tmp_path_factory: pytest.TempPathFactory) -> Pretrained:
+    """One pretraining on the three classes. Read only."""
+    return pretrain(settings(cells), tmp_path_factory.mktemp("out") / "cells.safetensors")
+
+
+def test_classes_are_the_folders_in_their_order(cells: Path) -> None:
+    """Names sorted, labels their numbers, every image in it, and drawn ones make it synthetic."""
+    manifest, classes = load_classes(cells)
+    assert classes == ("large", "pale", "small")
+    assert np.bincount(manifest.labels).tolist() == [12, 6, 8]
+    assert manifest.synthetic
+    assert manifest.records[0].path == "large/0.tif"
+
+
+def test_what_is_no_set_of_classes_is_refused(cells: Path, tmp_path: Path) -> None:
+    """No folder, one class only, an image beside the folders: each says what to do."""
+    with pytest.raises(DataError, match="no such folder"):
+        load_classes(tmp_path / "none")
+    shutil.copytree(cells / "large", tmp_path / "set" / "large")
+    with pytest.raises(DataError, match="two classes"):
+        load_classes(tmp_path / "set")
+    shutil.copy(cells / "pale" / "0.tif", tmp_path / "set" / "loose.tif")
+    with pytest.raises(DataError, match=r"loose\.tif lies in no class folder"):
+        load_classes(tmp_path / "set")
+
+
+def test_the_file_is_the_trained_body(done: Pretrained) -> None:
+    """It loads into a new network, whose body is then neither random nor ImageNet's."""
+    torch.manual_seed(0)
+    first = create_model("efficientnet_lite0", pretrained=False)[0].state_dict()
+    body = create_model("efficientnet_lite0", pretrained=False, weights=done.path)[0]
+    file = load_tensors(done.path)
+    own = {name.removeprefix("network."): tensor for name, tensor in body.state_dict().items()}
+    assert own.keys() == file.keys()
+    assert all(torch.equal(own[name], file[name]) for name in file)
+    assert not torch.equal(file["conv_stem.weight"], first["network.conv_stem.weight"])
+
+
+def test_one_seed_gives_one_file(done: Pretrained, cells: Path, tmp_path: Path) -> None:
+    """Twice the same settings, twice the same tensors."""
+    again = pretrain(settings(cells), tmp_path / "again.safetensors")
+    first, second = load_tensors(done.path), load_tensors(again.path)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_the_held_out_images_are_counted(done: Pretrained) -> None:
+    """16 % of each class: two, one and one; the commonest class would get two of them."""
+    assert (done.tested, done.commonest) == (4, 2)
+    assert 0 <= done.right <= 4
+    assert done.classes == {"large": 12, "pale": 6, "small": 8}
+
+
+def test_a_run_says_what_its_first_weights_saw(
+    done: Pretrained, drawn_set: Path, tmp_path: Path
+) -> None:
+    """The bundle of a run that began with the file names classes and drawn images."""
+    options = {**SMALL, "data.root": drawn_set, "train.epochs": 0, "model.weights": done.path}
+    run = train(load_config(options=options), tmp_path / "run")
+    told = read_info(run.bundle).initial_weights
+    assert told == "file cells.safetensors (SYNTHETIC: 3 classes, 26 images, begun from random)"
+
+
+def test_what_a_file_says_of_itself_is_not_believed_at_length(tmp_path: Path) -> None:
+    """A long or hidden text in the metadata neither fills a report nor breaks a line."""
+    path = tmp_path / "w.safetensors"
+    save_file(path, {"a": torch.zeros(1)}, {PRETRAINED: "a\nb" + "x" * 5000})
+    told = origin_of(path)
+    assert "\n" not in told
+    assert len(told) < MAX_SAID + 40
+    save_file(path, {"a": torch.zeros(1)}, {})
+    assert origin_of(path) == "file w.safetensors"
+
+
+def test_nothing_is_overwritten(cells: Path, tmp_path: Path) -> None:
+    """A file that is there, and a name of another kind, are refused before any training."""
+    there = tmp_path / "there.safetensors"
+    there.write_bytes(b"")
+    with pytest.raises(ConfigError, match="is there already"):
+        pretrain(settings(cells), there)
+    with pytest.raises(ConfigError, match=r"\.safetensors"):
+        pretrain(settings(cells), tmp_path / "weights.pth")
+
+
+def test_ctrl_c_leaves_nothing(cells: Path, tmp_path: Path) -> None:
+    """Stopped in its first epoch: 130, and no file."""
+    out = tmp_path / "stopped.safetensors"
+    with pytest.raises(Interrupted) as stopped:
+        pretrain(settings(cells), out, Listener(progress=Stop(1, 1)))
+    assert stopped.value.exit_status == 128 + signal.SIGINT
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("arch", ["resnet18", "vgg16_bn", "timm:mobilenetv3_small_050"])
+def test_other_architectures_reload_too(arch: str, tmp_path: Path) -> None:
+    """What is kept of a body is what --weights of the same network takes, to the bit."""
+    body, path = create_model(arch, pretrained=False)[0], tmp_path / "w.safetensors"
+    assert isinstance(body, Body)
+    save_file(path, whole_state(arch, body), {})
+    again = create_model(arch, pretrained=False, weights=path)[0].state_dict()
+    assert all(torch.equal(again[name], tensor) for name, tensor in body.state_dict().items())
+
+
+def test_the_command_says_what_came_out(
+    alld: Callable[..., Answer], cells: Path, tmp_path: Path
+) -> None:
+    """JSON on standard output alone, SYNTHETIC where the cells were drawn, and the next step."""
+    words = ["pretrain", "--data", cells, "--arch", "efficientnet_lite0", "--epochs", "1",
+             "--set", "data.image_size=32", "--device", "cpu"]  # fmt: skip
+    status, out, err = alld(*words, "--out", tmp_path / "a.safetensors")
+    assert status == 0
+    assert "SYNTHETIC" in out
+    assert "alld train --arch efficientnet_lite0 --weights" in err
+    status, out, _ = alld(*words, "--out", tmp_path / "b.safetensors", "--json")
+    assert (status, json.loads(out)["tested"]) == (0, 4)
+    with safe_open(tmp_path / "b.safetensors", framework="pt") as file:
+        assert file.metadata()["arch"] == "efficientnet_lite0"
