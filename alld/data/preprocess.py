@@ -13,13 +13,16 @@ class: all seven crops that lack more than 4 px show healthy cells.
 
 from collections.abc import Sequence
 from math import ceil
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from alld.config import Unsharp
 from alld.data.unsharp import sharpen
+
+if TYPE_CHECKING:  # a process that only decodes needs no settings
+    from alld.config import Unsharp
 
 RESIZE_POLICY = "pad to square by reflection, Pillow bilinear"
 MAX_PADDED_SIDE = 4096  # px; longer pictures are averaged first, or their square would fill memory
@@ -30,13 +33,13 @@ def preprocess(
     size: int,
     mean: Sequence[float],
     std: Sequence[float],
-    unsharp: Unsharp,
+    unsharp: "Unsharp",
 ) -> NDArray[np.float32]:
     """RGB uint8 (H, W, 3) of any shape to float32 (3, size, size), normalised by channel."""
     return normalise(to_square(pixels, size, unsharp), mean, std)
 
 
-def to_square(pixels: NDArray[np.uint8], size: int, unsharp: Unsharp) -> NDArray[np.uint8]:
+def to_square(pixels: NDArray[np.uint8], size: int, unsharp: "Unsharp") -> NDArray[np.uint8]:
     """Sharpen where wanted, pad, then resize: (H, W, 3) to (size, size, 3) in px.
 
     `unsharp` has no default: a network sees what it was trained on, and its bundle says which. A
