@@ -16,7 +16,7 @@ from alld.serve.judge import Judge
 from alld.serve.server import Server
 
 POST = {"X-ALLD": "1"}
-LOADING_SECONDS = 120.0
+LOADING_SECONDS = 300.0
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Site:
         headers: Mapping[str, str] | None = None,
     ) -> Reply:
         """One request on a connection of its own; headers are sent as given."""
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=300)
         try:
             connection.request(method, path, body, dict(headers or {}))
             response = connection.getresponse()
@@ -68,7 +68,7 @@ class Site:
 
     def connect(self) -> socket.socket:
         """A bare connection."""
-        return socket.create_connection(("127.0.0.1", self.port), timeout=30)
+        return socket.create_connection(("127.0.0.1", self.port), timeout=300)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import io
 import os
 import re
 import shutil
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +27,7 @@ from alld.serve import app
 
 playwright = pytest.importorskip("playwright.sync_api")
 Axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe
+PATIENCE = 120_000  # ms; the machine may do much else
 TOKEN = "correct horse battery staple"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 WIDTHS = {
@@ -118,6 +120,7 @@ class visiting:  # noqa: N801 - reads as a word in a `with`
 
     def __init__(self, browser: "playwright.Browser", site: Site, **options: object) -> None:
         self.context = browser.new_context(**{"viewport": WIDTHS["desk"], **options})
+        self.context.set_default_timeout(PATIENCE)
         self.site = site
 
     def __enter__(self) -> Visit:
@@ -379,6 +382,25 @@ def test_images_can_be_removed(visit: Visit, batch: list[Path]) -> None:
     visit.give(*batch[3:5])
     assert visit.names() == [file.name for file in batch[3:5]]
     assert visit.shown() == batch[3].name
+
+
+def test_images_wait_while_the_model_loads(visit: Visit, batch: list[Path]) -> None:
+    """The page says so and takes them; they are judged as soon as it is there."""
+    loading = threading.Event()
+    facts = {"status": "loading", "token_needed": False, "most_bytes": 2**25, "version": ""}
+
+    def health(route: "playwright.Route") -> None:
+        route.continue_() if loading.is_set() else route.fulfill(json=facts)
+
+    visit.page.route("**/health", health)
+    visit.page.reload()
+    visit.page.wait_for_selector("#loading:not([hidden])")
+    visit.page.set_input_files("#files", [str(file) for file in batch[:2]])
+    assert visit.text("#verdict-word") == "Waits for its verdict"
+    loading.set()
+    visit.settle()
+    assert visit.page.locator("#rows .word").count() == 2
+    assert not visit.page.is_visible("#loading")
 
 
 def test_a_busy_server_is_asked_again(

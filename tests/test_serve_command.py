@@ -18,7 +18,7 @@ from untrained import write_untrained
 
 from alld import NOTICE
 
-SECONDS = 120  # until a test gives up
+SECONDS = 300  # until a test gives up
 
 
 @pytest.fixture(scope="module")

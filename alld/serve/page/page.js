@@ -9,33 +9,36 @@ import { health, login, model as modelFacts, pause } from "./server.js";
 import { Table } from "./table.js";
 import { images, probability, tally, verdictWord } from "./words.js";
 
-const state = { shown: null, model: null, limit: Infinity, heat: false, announced: 0 };
+// `limit` of a file in bytes is known when the model is there; until then nothing is sent.
+const state = { shown: null, model: null, limit: null, heat: false, announced: 0 };
+const LOADING_PAUSE = 300; // ms
 const batch = new Batch(onChange);
 const table = new Table((picture, focus = true) => show(picture, focus));
 
 async function start() {
   listen();
   try {
-    await enter();
+    const { most_bytes: limit } = await enter();
     state.model = await modelFacts();
     showModel(state.model);
-    if (state.shown) render(state.shown);
+    state.limit = limit;
+    if (state.shown) show(state.shown);
+    batch.run(limit);
   } catch (trouble) {
     tell(at("trouble"), `${trouble.message}. Is alld serve still running? Then reload this page.`);
   }
   at("loading").hidden = true;
 }
 
-/** Ask for the token where the server wants one, and say that the model loads while it does. */
+/** Ask for the token where the server wants one, and wait until the model is loaded. */
 async function enter() {
-  let said = await health();
-  while (said.token_needed) {
-    await askForToken();
-    said = await health();
+  for (;;) {
+    const said = await health();
+    if (said.token_needed) await askForToken();
+    else if (said.status === "ready") return said;
+    else at("loading").hidden = false;
+    await pause(LOADING_PAUSE);
   }
-  state.limit = said.most_bytes;
-  at("loading").hidden = said.status === "ready";
-  batch.run(state.limit);
 }
 
 function askForToken() {
@@ -98,7 +101,7 @@ function take(files) {
   say(`${images(added.length)} taken`);
   if (state.shown === null) show(added[0]);
   refresh();
-  if (state.limit !== Infinity) batch.run(state.limit);
+  if (state.limit !== null) batch.run(state.limit);
 }
 
 /** Show one picture large; `spoken` says its verdict too. */
@@ -108,7 +111,7 @@ async function show(picture, focus = false) {
   table.mark(picture, focus);
   render(picture);
   if (picture.row) say(spoken(picture));
-  await batch.look(picture, state.heat, state.limit);
+  if (state.limit !== null) await batch.look(picture, state.heat, state.limit);
 }
 
 function render(picture) {
@@ -162,8 +165,7 @@ async function switchHeat(wanted) {
   state.heat = wanted;
   at("heat-switch").ariaPressed = String(wanted);
   at("opacity").disabled = !wanted;
-  await batch.look(state.shown, wanted, state.limit);
-  render(state.shown);
+  await show(state.shown);
 }
 
 function clear() {
