@@ -8,6 +8,7 @@ from alld.config import Config
 from alld.data.manifest import LABEL_NAMES, class_counts
 from alld.evaluation.crossval_result import CrossValidation
 from alld.evaluation.folds import Fold, JudgedFold, read_judged
+from alld.evaluation.heat_checks import as_facts, summarise
 from alld.evaluation.out_of_fold import (
     HeldOut,
     metrics_of_repeat,
@@ -54,6 +55,7 @@ def pool(
         ),
         # All folds have the same set and the same groups, and so the same background.
         background=judged[0].facts["background"],
+        heat_maps=_heat_maps(judged, draws),
         missed=missed_images(rows),
         rows=tuple(rows),
         histories=tuple(fold.history for fold in judged),
@@ -61,6 +63,16 @@ def pool(
             plan["config"], [fold.facts["provenance"] for fold in judged]
         ),
     )
+
+
+def _heat_maps(judged: Sequence[JudgedFold], draws: int) -> dict[str, Any]:
+    """The checks of all folds' heat maps; where a fold has none, its reason."""
+    reasons = [fold.facts["heat_maps"]["reason"] for fold in judged]
+    if any(reasons):
+        return {"reason": next(filter(None, reasons))}
+    checked = [one for fold in judged for one, _ in fold.checked]
+    groups = [group for fold in judged for _, group in fold.checked]
+    return as_facts(summarise(checked, groups, draws), judged[0].facts["heat_maps"]["erased"])
 
 
 def _plan_facts(plan: Mapping[str, Any], config: Config, first: JudgedFold) -> dict[str, Any]:

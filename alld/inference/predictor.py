@@ -25,6 +25,7 @@ from alld.threads import map_ahead, usable_cores
 # Images a batch. On a CPU each thread has its own; larger ones cost memory and are no faster.
 CPU_BATCH, GPU_BATCH = 16, 128
 COLUMNS = ("path", "sha256", "verdict", "probability", "threshold", "model", "reason", "error")
+EXPLAINED = (*COLUMNS, "heat_map")  # where pictures of the evidence were asked for
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,8 @@ class Prediction:
 
     `probability` is P(blast) after temperature, 0 to 1; `verdict` is blast when it is at or above
     `threshold`. Either `error` says why there is none, or both are set. `model` is the identity of
-    the bundle. `notes` are what decoding converted or found odd.
+    the bundle. `notes` are what decoding converted or found odd. `heat_map` is the file of the
+    picture that shows where the evidence lies, if one was drawn.
     """
 
     path: str
@@ -45,13 +47,14 @@ class Prediction:
     reason: str | None = None
     error: str | None = None
     notes: tuple[str, ...] = ()
+    heat_map: str | None = None
 
-    def as_row(self) -> dict[str, str | float | None]:
-        """The columns that every table of predictions has, in their order.
+    def as_row(self, columns: Sequence[str] = COLUMNS) -> dict[str, str | float | None]:
+        """The columns that every table of predictions has, in their order, or those asked for.
 
         A name that is no UTF-8 has its odd bytes spelt out: not every reader of JSON takes them.
         """
-        row = {column: getattr(self, column) for column in COLUMNS}
+        row = {column: getattr(self, column) for column in columns}
         return {**row, "path": well_formed(self.path)}
 
 
@@ -146,6 +149,14 @@ class Predictor:
         while batch := list(islice(squares, self.batch)):
             found.append(self._judge(batch))
         return np.concatenate(found)
+
+    def evidence(self, squares: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Squares, RGB uint8 (S, S, 3), to (B, h, w): see `alld.model.explain.evidence`."""
+        from alld.model.explain import evidence  # captum: plain predictions do without it
+
+        images = torch.from_numpy(normalise(np.stack(squares), self.info.mean, self.info.std))
+        batch = images.to(self.device).to(memory_format=torch.channels_last)
+        return evidence(self._model, batch, tta=self.tta).float().cpu().numpy()
 
     def probabilities(self, images: NDArray[np.float32]) -> NDArray[np.float64]:
         """(B, 3, S, S) normalised images to (B,) P(blast), each 0 to 1."""

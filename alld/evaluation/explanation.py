@@ -1,0 +1,189 @@
+"""The heat maps of tested images, and whether they show what the model goes by.
+
+**Erasing.** A map that marks what matters marks what cannot be taken away: its hottest fifth is
+blurred beyond recognition, and the probability of the verdict should fall further than under the
+mask of another image (after Samek et al., IEEE TNNLS 28 (2017) 2660-2673). The other image has the
+same verdict, for maps of one class are alike: any other would be the easier test. The edge of the
+mask is soft, as a hard one would be a sign of its own.
+
+**Cell against background.** Of the evidence for the verdict, how much lies where
+`background_mask` sees neither the central cell nor a nucleus.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+
+from alld.data.background import background_mask
+from alld.data.manifest import LABEL_NAMES, Progress
+from alld.data.preprocess import to_square
+from alld.errors import ConfigError
+from alld.evaluation.heat_checks import Checked, Summary, as_facts, summarise
+from alld.inference.heat_map import Heat, enlarged
+from alld.inference.predictor import Prediction, Predictor
+
+ERASED = 0.2  # of the picture
+BLUR = 1 / 14  # of its side: 16 px of 224, in which a nucleus of 80 px is a shadow
+EDGE = BLUR / 4  # over which the mask fades
+MOST_IMAGES = 500  # explained of a large test; drawn at random
+MOST_SHOWN, MOST_WRONG_SHOWN = 12, 6  # in a report; each costs 60 kB
+
+Pixels = NDArray[np.uint8]
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """The heat maps of a test and what was measured of them; without any, the reason why."""
+
+    rows: tuple[int, ...] = ()  # numbers of the predictions they belong to
+    evidence: tuple[Heat, ...] = ()  # (h, w) each
+    checked: tuple[Checked, ...] = ()
+    summary: Summary | None = None
+    reason: str | None = None
+
+    def as_facts(self) -> dict[str, Any]:
+        """The entry of metrics.json."""
+        if self.summary is None:
+            return {"reason": self.reason}
+        return as_facts(self.summary, ERASED)
+
+    def examples(self, wrong: Sequence[int]) -> list[tuple[int, Heat]]:
+        """Some predictions to show, by their numbers, with their maps.
+
+        The first of the wrong ones, then others drawn at random: nobody chose them.
+        """
+        maps = dict(zip(self.rows, self.evidence, strict=True))
+        shown = [row for row in wrong if row in maps][:MOST_WRONG_SHOWN]
+        others = np.random.default_rng(0).permutation([row for row in maps if row not in wrong])
+        shown += others[: MOST_SHOWN - len(shown)].astype(int).tolist()
+        return [(row, maps[row]) for row in shown]
+
+
+def explain_test(
+    predictor: Predictor,
+    pictures: Sequence[Pixels],
+    predictions: Sequence[Prediction],
+    groups: Sequence[str],
+    *,
+    draws: int,
+    progress: Progress | None = None,
+) -> Explanation:
+    """Heat maps of tested images, at most 500 of them, and their two checks.
+
+    Args:
+        pictures: n decoded images, RGB (H, W, 3).
+        predictions: n of them by the same predictor, none without a probability.
+        groups: n names, equal for images that belong together.
+        draws: of the bootstrap over groups.
+        progress: told how many images are done.
+    """
+    rows = sorted(np.random.default_rng(0).permutation(len(predictions))[:MOST_IMAGES].tolist())
+    subjects = [_Subject(predictor, pictures, row, predictions[row]) for row in rows]
+    try:
+        evidence = _evidence(predictor, subjects)
+    except ConfigError as error:
+        return Explanation(reason=str(error))
+    names = [groups[row] for row in rows]
+    others = other_images([one.blast for one in subjects], names)
+    checked = []
+    for number, one in enumerate(subjects):
+        heat, other = one.for_verdict(evidence[number]), others[number]
+        masks = [hottest(heat)]
+        if other is not None:
+            masks.append(hottest(subjects[other].for_verdict(evidence[other])))
+        checked.append(_check(one, heat, masks))
+        if progress:
+            progress(number + 1, len(subjects))
+    return Explanation(tuple(rows), evidence, tuple(checked), summarise(checked, names, draws))
+
+
+def other_images(blasts: Sequence[bool], groups: Sequence[str]) -> list[int | None]:
+    """For each image another one with the same verdict and of another group, at random.
+
+    None where there is no such image. Seeded: the same test gives the same pairs.
+    """
+    order = np.random.default_rng(0).permutation(len(blasts)).tolist()
+    places = {row: place for place, row in enumerate(order)}
+
+    def other(row: int) -> int | None:
+        after = order[places[row] + 1 :] + order[: places[row]]
+        fits = (o for o in after if blasts[o] == blasts[row] and groups[o] != groups[row])
+        return next(fits, None)
+
+    return [other(row) for row in range(len(blasts))]
+
+
+def hottest(heat: Heat) -> Mask:
+    """(S, S), true for the fifth of the pixels with the greatest evidence."""
+    mask = np.zeros(heat.size, bool)
+    mask[np.argsort(-heat, axis=None, kind="stable")[: round(ERASED * heat.size)]] = True
+    return mask.reshape(heat.shape)
+
+
+def erase(square: Pixels, mask: Mask) -> Pixels:
+    """The square picture (S, S, 3), blurred where the mask is true."""
+    picture, side = Image.fromarray(square), len(square)
+    blurred = picture.filter(ImageFilter.GaussianBlur(BLUR * side))
+    whole = Image.fromarray(mask.astype(np.uint8) * 255)
+    soft = whole.filter(ImageFilter.GaussianBlur(EDGE * side))
+    return np.asarray(Image.composite(blurred, picture, soft))
+
+
+def share_outside(heat: Heat, background: Mask) -> float | None:
+    """The share of the positive evidence (S, S) that lies in the background; None without any."""
+    positive = np.clip(heat, 0, None).astype(float)
+    total = positive.sum()
+    return float(positive[background].sum() / total) if total > 0 else None
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """One tested image, decoded anew whenever it is needed: a large test would fill the memory."""
+
+    predictor: Predictor
+    pictures: Sequence[Pixels]
+    row: int
+    prediction: Prediction
+
+    @property
+    def blast(self) -> bool:
+        """Whether P(blast) reaches the threshold, whatever the verdict says beside it."""
+        return (self.prediction.probability or 0) >= self.prediction.threshold
+
+    @property
+    def square(self) -> Pixels:
+        return to_square(self.pictures[self.row], self.predictor.info.image_size)
+
+    def for_verdict(self, evidence: Heat) -> Heat:
+        """(h, w) to (S, S), positive where the evidence is for the verdict."""
+        return enlarged(evidence if self.blast else -evidence, self.predictor.info.image_size)
+
+
+def _evidence(predictor: Predictor, subjects: Sequence[_Subject]) -> tuple[Heat, ...]:
+    found: list[Heat] = []
+    for start in range(0, len(subjects), predictor.batch):
+        batch = subjects[start : start + predictor.batch]
+        found.extend(predictor.evidence([one.square for one in batch]))
+    return tuple(found)
+
+
+def _check(one: _Subject, heat: Heat, masks: Sequence[Mask]) -> Checked:
+    """Both checks of one image; the first mask is its own, the second another image's."""
+    square, sign = one.square, 1 if one.blast else -1
+    background = background_mask(square)
+    left = one.predictor.judge(erase(square, mask) for mask in masks)
+    falls = [sign * ((one.prediction.probability or 0) - float(p)) for p in left]
+    return Checked(
+        path=one.prediction.path,
+        sha256=str(one.prediction.sha256),
+        verdict=LABEL_NAMES[one.blast],
+        outside=share_outside(heat, background),
+        even=float(background.mean()),
+        fall=falls[0],
+        elsewhere=falls[1] if len(falls) > 1 else None,
+    )
