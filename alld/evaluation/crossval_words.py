@@ -9,11 +9,15 @@ from collections.abc import Callable
 from alld.evaluation.facts import look_up
 from alld.evaluation.guidelines import apart, calibrated, kept, measured, shaken, themes
 from alld.evaluation.verdict import (
+    believable_maps,
     blind_background,
+    blind_model,
+    doubtful_maps,
     judged,
     one_source,
     origin,
     random_weights,
+    seeing_model,
     telling_background,
 )
 from alld.evaluation.words import Facts, Item, Themes, Words, estimate, interval, wrong_verdicts
@@ -46,7 +50,15 @@ def words(facts: Facts) -> Words:
 
 def supports(facts: Facts) -> list[str]:
     """What may be said on the strength of the numbers."""
-    checks = (_accuracy, _steady, _untorn, _unseen, blind_background)
+    checks = (
+        _accuracy,
+        _steady,
+        _untorn,
+        _unseen,
+        blind_background,
+        blind_model,
+        believable_maps,
+    )
     return [sentence for check in checks for sentence in check(facts)]
 
 
@@ -61,6 +73,8 @@ def limits(facts: Facts) -> list[str]:
         _doubtful_thresholds,
         origin,
         telling_background,
+        seeing_model,
+        doubtful_maps,
         random_weights,
         one_source,
     )

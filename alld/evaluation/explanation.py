@@ -1,4 +1,4 @@
-"""The heat maps of tested images, and whether they show what the model goes by.
+"""What the model goes by on tested images: heat maps, whether they show it, cell or background.
 
 **Erasing.** A map that marks what matters marks what cannot be taken away: its hottest fifth is
 blurred beyond recognition, and the probability of the verdict should fall further than under the
@@ -7,11 +7,14 @@ same verdict, for maps of one class are alike: any other would be the easier tes
 mask is soft, as a hard one would be a sign of its own.
 
 **Cell against background.** Of the evidence for the verdict, how much lies where
-`background_mask` sees neither the central cell nor a nucleus.
+`background_mask` sees neither the central cell nor a nucleus. And, without any map: the background
+of another image is put in place of its own. Where cells alone matter it makes no difference
+whether that image has the same verdict or the other one.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -88,22 +91,18 @@ def explain_test(
         evidence = _evidence(predictor, subjects)
     except ConfigError as error:
         return Explanation(reason=str(error))
-    names = [groups[row] for row in rows]
-    others = other_images([one.blast for one in subjects], names)
+    names, blasts = [groups[row] for row in rows], [one.blast for one in subjects]
+    alike, unlike = (other_images(blasts, names, same=same) for same in (True, False))
     checked = []
-    for number, one in enumerate(subjects):
-        heat, other = one.for_verdict(evidence[number]), others[number]
-        masks = [hottest(heat)]
-        if other is not None:
-            masks.append(hottest(subjects[other].for_verdict(evidence[other])))
-        checked.append(_check(one, heat, masks))
+    for number in range(len(subjects)):
+        checked.append(_check(number, alike[number], unlike[number], subjects, evidence))
         if progress:
             progress(number + 1, len(subjects))
     return Explanation(tuple(rows), evidence, tuple(checked), summarise(checked, names, draws))
 
 
-def other_images(blasts: Sequence[bool], groups: Sequence[str]) -> list[int | None]:
-    """For each image another one with the same verdict and of another group, at random.
+def other_images(blasts: Sequence[bool], groups: Sequence[str], *, same: bool) -> list[int | None]:
+    """For each image one of another group, at random, with the same verdict or the other one.
 
     None where there is no such image. Seeded: the same test gives the same pairs.
     """
@@ -112,8 +111,8 @@ def other_images(blasts: Sequence[bool], groups: Sequence[str]) -> list[int | No
 
     def other(row: int) -> int | None:
         after = order[places[row] + 1 :] + order[: places[row]]
-        fits = (o for o in after if blasts[o] == blasts[row] and groups[o] != groups[row])
-        return next(fits, None)
+        fits = ((blasts[o] == blasts[row]) == same and groups[o] != groups[row] for o in after)
+        return next(compress(after, fits), None)
 
     return [other(row) for row in range(len(blasts))]
 
@@ -127,11 +126,15 @@ def hottest(heat: Heat) -> Mask:
 
 def erase(square: Pixels, mask: Mask) -> Pixels:
     """The square picture (S, S, 3), blurred where the mask is true."""
-    picture, side = Image.fromarray(square), len(square)
-    blurred = picture.filter(ImageFilter.GaussianBlur(BLUR * side))
-    whole = Image.fromarray(mask.astype(np.uint8) * 255)
-    soft = whole.filter(ImageFilter.GaussianBlur(EDGE * side))
-    return np.asarray(Image.composite(blurred, picture, soft))
+    blurred = Image.fromarray(square).filter(ImageFilter.GaussianBlur(BLUR * len(square)))
+    return exchange(square, np.asarray(blurred), mask)
+
+
+def exchange(square: Pixels, other: Pixels, mask: Mask) -> Pixels:
+    """The square picture (S, S, 3), the other one where the mask is true, with a soft edge."""
+    hard = Image.fromarray(mask.astype(np.uint8) * 255)
+    soft = hard.filter(ImageFilter.GaussianBlur(EDGE * len(square)))
+    return np.asarray(Image.composite(Image.fromarray(other), Image.fromarray(square), soft))
 
 
 def share_outside(heat: Heat, background: Mask) -> float | None:
@@ -172,18 +175,35 @@ def _evidence(predictor: Predictor, subjects: Sequence[_Subject]) -> tuple[Heat,
     return tuple(found)
 
 
-def _check(one: _Subject, heat: Heat, masks: Sequence[Mask]) -> Checked:
-    """Both checks of one image; the first mask is its own, the second another image's."""
-    square, sign = one.square, 1 if one.blast else -1
+def _check(
+    number: int,
+    alike: int | None,
+    unlike: int | None,
+    subjects: Sequence[_Subject],
+    evidence: Sequence[Heat],
+) -> Checked:
+    """All checks of one image; `alike` and `unlike` are others, with its verdict and without."""
+    one = subjects[number]
+    square, heat = one.square, one.for_verdict(evidence[number])
     background = background_mask(square)
-    left = one.predictor.judge(erase(square, mask) for mask in masks)
-    falls = [sign * ((one.prediction.probability or 0) - float(p)) for p in left]
+    changed = {"fall": erase(square, hottest(heat))}
+    if alike is not None:
+        changed["elsewhere"] = erase(square, hottest(subjects[alike].for_verdict(evidence[alike])))
+    for name, other in (("same_background", alike), ("other_background", unlike)):
+        if other is not None:
+            theirs = subjects[other].square
+            changed[name] = exchange(square, theirs, background & background_mask(theirs))
+    left = one.predictor.judge(changed.values()).tolist()
+    sign, before = 1 if one.blast else -1, one.prediction.probability or 0
+    falls = {name: sign * (before - after) for name, after in zip(changed, left, strict=True)}
     return Checked(
         path=one.prediction.path,
         sha256=str(one.prediction.sha256),
         verdict=LABEL_NAMES[one.blast],
         outside=share_outside(heat, background),
         even=float(background.mean()),
-        fall=falls[0],
-        elsewhere=falls[1] if len(falls) > 1 else None,
+        fall=falls["fall"],
+        elsewhere=falls.get("elsewhere"),
+        same_background=falls.get("same_background"),
+        other_background=falls.get("other_background"),
     )

@@ -1,10 +1,11 @@
-"""What heat maps are worth, in numbers: measured of each image, and their means with intervals.
+"""What was measured of each explained image, and the means of it with their intervals.
 
 `outside` is the share of the evidence for the verdict that lies in the background, which is what
 `alld.data.background` leaves of a picture; `even` is the share of the picture that this is: a map
-of equal evidence everywhere would have so much. `fall` is by how much the probability of the
-verdict falls when the hottest fifth of the picture is blurred away; `elsewhere` is the same for a
-mask of that size from the map of another image with the same verdict.
+of equal evidence everywhere would have so much. The others are by how much the probability of the
+verdict falls: `fall` when the hottest fifth of the picture is blurred away, `elsewhere` under a
+mask of that size from another image with the same verdict, `same_background` and
+`other_background` when the background becomes that of an image with the same or the other verdict.
 """
 
 import csv
@@ -22,14 +23,18 @@ from alld.stats.intervals import UndefinedMetric
 from alld.stats.metrics import Metric
 
 FILE = "heat_maps.csv"
-MEASURES = ("outside", "even", "fall", "elsewhere", "difference")
+COLUMNS = (
+    "path", "sha256", "verdict", "outside", "even", "fall", "elsewhere", "same_background",
+    "other_background",
+)  # fmt: skip
+MEASURES = (*COLUMNS[3:], "difference", "background_difference")
 ALL = "all"
 Summary = dict[str, dict[str, Metric]]  # all, blast and healthy: of images with that verdict
 
 
 @dataclass(frozen=True)
 class Checked:
-    """One image; None where there is no evidence for the verdict, or no other image with it."""
+    """One image; None where there is no evidence for the verdict, or no such other image."""
 
     path: str
     sha256: str
@@ -38,14 +43,22 @@ class Checked:
     even: float
     fall: float
     elsewhere: float | None
+    same_background: float | None
+    other_background: float | None
 
     @property
     def difference(self) -> float | None:
         """By how much more its own mask matters than another's."""
-        return None if self.elsewhere is None else self.fall - self.elsewhere
+        return _minus(self.fall, self.elsewhere)
+
+    @property
+    def background_difference(self) -> float | None:
+        """By how much more the other verdict's background matters than the same verdict's."""
+        return _minus(self.other_background, self.same_background)
 
 
-COLUMNS = ("path", "sha256", "verdict", "outside", "even", "fall", "elsewhere")
+def _minus(first: float | None, second: float | None) -> float | None:
+    return None if first is None or second is None else first - second
 
 
 def summarise(checked: Sequence[Checked], groups: Sequence[str], draws: int) -> Summary:
@@ -117,6 +130,8 @@ def _checked(row: dict[str, str]) -> Checked:
         even=float(row["even"]),
         fall=float(row["fall"]),
         elsewhere=_number(row["elsewhere"]),
+        same_background=_number(row["same_background"]),
+        other_background=_number(row["other_background"]),
     )
 
 
