@@ -1,7 +1,6 @@
 """Heat maps: Grad-CAM against hand arithmetic, and models whose answer is known."""
 
 from io import BytesIO
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -145,9 +144,7 @@ def test_of_eight_orientations_the_mean_is_explained(lite0: nn.Sequential) -> No
     mean = evidence(lite0, squares, tta=True)
     for orientation in (1, 2, 7):
         again = evidence(lite0, turned(squares, orientation), tta=True)
-        torch.testing.assert_close(
-            turned_back(again, orientation), mean, rtol=1e-3, atol=1e-5
-        )
+        torch.testing.assert_close(turned_back(again, orientation), mean, rtol=1e-3, atol=1e-5)
     assert not torch.allclose(mean, evidence(lite0, squares), rtol=1e-2)
 
 
@@ -168,7 +165,7 @@ def test_features_without_a_middle_have_no_map(lite0: nn.Sequential) -> None:
 def test_a_transformers_tokens_have_no_place() -> None:
     """Attention fills them from anywhere: refused in words, though they form a grid."""
     model = create_model("timm:vit_tiny_patch16_224", pretrained=False).eval()
-    with pytest.raises(ConfigError, match="tokens.*convolutional"):
+    with pytest.raises(ConfigError, match=r"tokens.*convolutional"):
         evidence(model, torch.zeros(1, 3, 224, 224))
 
 

@@ -1,7 +1,5 @@
 """What heat maps are worth: planted evidence is found, random maps are not believed."""
 
-import csv
-import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +16,7 @@ from alld.evaluation.explanation import (
     ERASED,
     Explanation,
     erase,
+    exchange,
     explain_test,
     hottest,
     other_images,
@@ -119,7 +118,7 @@ def test_one_map_for_all_images_is_not_believed() -> None:
     """What every image has in common, such as its middle, is no merit: exactly no difference."""
     pictures, _ = planted(12)
     found = explained([right_map((2, 2))] * 12, pictures)
-    assert all(one.difference == 0 for one in found.checked)
+    assert {one.difference for one in found.checked} == {0}
 
 
 def test_the_sign_is_that_of_the_verdict() -> None:
@@ -155,6 +154,55 @@ def test_the_background_is_that_of_the_audit() -> None:
         assert one.even == background_mask(picture).mean()
 
 
+@dataclass
+class Slides(Stub):
+    """A model that is known: P(blast) is the brightness of a part of the picture."""
+
+    middle: bool = False
+
+    def judge(self, pictures: Iterable[Pixels]) -> NDArray[np.float64]:
+        def brightness(picture: Pixels) -> float:
+            centre = picture[SIDE // 2 - 4 : SIDE // 2 + 4, SIDE // 2 - 4 : SIDE // 2 + 4]
+            corners = picture[[0, 0, -1, -1], [0, -1, 0, -1]]
+            return float((centre if self.middle else corners).mean()) / 255
+
+        return np.array([brightness(picture) for picture in pictures])
+
+
+def slides(count: int) -> list[Pixels]:
+    """Bright middles on bright slides, dark ones on dark slides."""
+    rng = np.random.default_rng(0)
+    pictures = []
+    for number in range(count):
+        light = (200, 60)[number % 2] + int(rng.integers(-10, 10))
+        pictures.append(np.full((SIDE, SIDE, 3), light, np.uint8))
+    return pictures
+
+
+@pytest.mark.parametrize(("middle", "low", "high"), [(False, 0.4, 1), (True, -0.05, 0.05)])
+def test_a_model_that_reads_the_background_is_seen(middle: bool, low: float, high: float) -> None:
+    """It follows the slide that is put behind a cell; one that reads the middle does not."""
+    pictures = slides(16)
+    stub = Slides([np.ones((PLACES, PLACES), np.float32)] * 16, middle=middle)
+    names = [str(number) for number in range(16)]
+    found = explain_test(stub, pictures, judged(stub, pictures), names, draws=200)  # type: ignore[arg-type]
+    assert found.summary is not None
+    for verdict in ("all", "blast", "healthy"):
+        assert low < found.summary[verdict]["background_difference"].value < high
+    assert abs(found.summary["all"]["same_background"].value) < 0.1
+
+
+def test_an_exchange_leaves_the_cell_as_it_is() -> None:
+    """The other picture where the mask is, its own elsewhere, soft between them."""
+    own, other = (np.full((SIDE, SIDE, 3), v, np.uint8) for v in (50, 150))
+    mask = np.zeros((SIDE, SIDE), bool)
+    mask[:, : SIDE // 2] = True
+    mixed = exchange(own, other, mask)
+    assert (mixed[:, :20] == 150).all()
+    assert (mixed[:, -20:] == 50).all()
+    assert len(np.unique(mixed[0, 20:-20])) > 3
+
+
 def test_a_fifth_is_marked() -> None:
     """The greatest numbers, as many as promised, also where many are equal."""
     heat = np.arange(100, dtype=np.float32).reshape(10, 10)
@@ -177,19 +225,21 @@ def test_erasing_blurs_what_is_marked_and_nothing_else() -> None:
     assert np.array_equal(erased[far], picture[far])
 
 
-def test_the_other_image_has_the_verdict_and_not_the_group() -> None:
+def test_the_other_image_has_the_verdict_asked_for_and_another_group() -> None:
     """Never itself; none where there is no such image; twice the same."""
     rng = np.random.default_rng(0)
     blasts = [bool(v) for v in rng.integers(0, 2, 30)]
     groups = [str(v) for v in rng.integers(0, 12, 30)]
-    others = other_images(blasts, groups)
-    for row, other in enumerate(others):
-        assert other is not None
-        assert blasts[other] == blasts[row]
-        assert groups[other] != groups[row]
-    assert others == other_images(blasts, groups)
-    assert len(set(others)) > 15
-    assert other_images([True, False, False], ["a", "b", "b"]) == [None, None, None]
+    for same in (True, False):
+        others = other_images(blasts, groups, same=same)
+        for row, other in enumerate(others):
+            assert other is not None
+            assert (blasts[other] == blasts[row]) is same
+            assert groups[other] != groups[row]
+        assert others == other_images(blasts, groups, same=same)
+        assert len(set(others)) > 10
+    assert other_images([True, False, False], ["a", "b", "b"], same=True) == [None] * 3
+    assert other_images([True, False, False], ["a", "a", "b"], same=False) == [2, None, 0]
 
 
 def test_a_model_without_maps_gives_the_reason() -> None:
@@ -228,7 +278,7 @@ def test_wrong_verdicts_are_shown_first_and_the_others_by_chance() -> None:
 
 
 def checked(number: int, verdict: str, outside: float | None, fall: float) -> Checked:
-    return Checked(f"{number}.tif", f"{number:064d}", verdict, outside, 0.35, fall, 0.1)
+    return Checked(f"{number}.tif", f"{number:064d}", verdict, outside, 0.35, fall, 0.1, None, 0.2)
 
 
 def test_means_are_those_of_hand_arithmetic() -> None:
@@ -247,6 +297,8 @@ def test_means_are_those_of_hand_arithmetic() -> None:
     assert summary["blast"]["difference"].value == pytest.approx(0.2)
     assert summary["healthy"]["outside"].value is None
     assert "one group" in str(summary["healthy"]["fall"].reason)
+    assert summary["all"]["other_background"].value == pytest.approx(0.2)
+    assert summary["all"]["background_difference"].value is None
     fall = summary["all"]["fall"]
     assert 0 <= fall.ci_low < 0.2 < fall.ci_high <= 0.5
 

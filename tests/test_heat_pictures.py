@@ -118,7 +118,7 @@ def test_a_photograph_is_not_called_synthetic(
     assert sum("SYNTHETIC" in text for text in written) == 2
 
 
-HOSTILE = "=<b>\n../\x1b[31m\u202e$\\frac{,'\" " + "ü" * 90
+HOSTILE = "=<b>\n..\x1b[31m\u202e$\\frac{,'\" " + "ü" * 90
 
 
 def test_no_name_leaves_the_folder_or_steers_a_terminal(
@@ -126,7 +126,7 @@ def test_no_name_leaves_the_folder_or_steers_a_terminal(
 ) -> None:
     """Markup, line breaks, formulas, long names: letters and digits are what is left."""
     (tmp_path / "cells").mkdir()
-    name = HOSTILE.replace("/", "∕") + ".tif"
+    name = f"{HOSTILE}.tif"
     try:
         shutil.copy(drawn_set / "Im001_1.tif", tmp_path / "cells" / name)
     except OSError:

@@ -28,7 +28,7 @@ ORDER = [
     "cli",
     "__main__",
 ]
-HEAVY = ("torch", "fastai", "sklearn", "pandas", "matplotlib")
+HEAVY = ("torch", "fastai", "sklearn", "pandas", "matplotlib", "captum")
 
 
 def imports_of(file: Path) -> set[str]:
@@ -82,7 +82,8 @@ def test_only_training_imports_fastai() -> None:
     ("statement", "absent"),
     [
         ("from alld.cli import run_command; run_command(['--help'])", HEAVY),
-        ("import alld.inference.predictor", ("fastai", "sklearn", "matplotlib")),
+        ("import alld.inference.predictor", ("fastai", "sklearn", "matplotlib", "captum")),
+        ("import alld.inference.heat_map", HEAVY),
         ("import alld.evaluation.compare", HEAVY),
         ("import alld", (*HEAVY, "pydantic", "typer", "numpy")),
     ],

@@ -53,7 +53,7 @@ def blind_model(facts: Facts) -> list[str]:
     """For the result: it hardly matters what is behind a cell."""
     if _interval_of(facts, "background_difference")[1] >= SMALL_FALL:
         return []
-    return [f"The model hardly reads the background: {_exchanged(facts)}"]
+    return [f"The background is hardly read: {_exchanged(facts)}"]
 
 
 def seeing_model(facts: Facts) -> list[str]:
@@ -62,8 +62,8 @@ def seeing_model(facts: Facts) -> list[str]:
     if facts["heat_maps"]["reason"] or high < SMALL_FALL:
         return []
     if low > 0:
-        return [f"The model reads the background: {_exchanged(facts)}"]
-    return [f"Whether the model reads the background is not settled: {_exchanged(facts)}"]
+        return [f"The background is read: {_exchanged(facts)}"]
+    return [f"Whether the background is read is not settled: {_exchanged(facts)}"]
 
 
 def believable_maps(facts: Facts) -> list[str]:
