@@ -14,7 +14,7 @@ whether that image has the same verdict or the other one.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import compress
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,7 @@ from alld.inference.predictor import Prediction, Predictor
 ERASED = 0.2  # of the picture
 BLUR = 1 / 14  # of its side: 16 px of 224, in which a nucleus of 80 px is a shadow
 EDGE = BLUR / 4  # over which the mask fades
+OTHERS = 2  # images whose background each gets, with the same verdict and with the other one
 MOST_IMAGES = 500  # explained of a large test; drawn at random
 MOST_SHOWN, MOST_WRONG_SHOWN = 12, 6  # in a report; each costs 60 kB
 
@@ -101,20 +102,21 @@ def explain_test(
     return Explanation(tuple(rows), evidence, tuple(checked), summarise(checked, names, draws))
 
 
-def other_images(blasts: Sequence[bool], groups: Sequence[str], *, same: bool) -> list[int | None]:
-    """For each image one of another group, at random, with the same verdict or the other one.
+def other_images(blasts: Sequence[bool], groups: Sequence[str], *, same: bool) -> list[list[int]]:
+    """For each image two at random of other groups, with the same verdict or with the other one.
 
-    None where there is no such image. Seeded: the same test gives the same pairs.
+    Fewer where there are no more. Each is taken about as often as the others, or one odd image
+    would weigh. Seeded: the same test gives the same ones.
     """
     order = np.random.default_rng(0).permutation(len(blasts)).tolist()
-    places = {row: place for place, row in enumerate(order)}
-
-    def other(row: int) -> int | None:
-        after = order[places[row] + 1 :] + order[: places[row]]
-        fits = ((blasts[o] == blasts[row]) == same and groups[o] != groups[row] for o in after)
-        return next(compress(after, fits), None)
-
-    return [other(row) for row in range(len(blasts))]
+    of_verdict = {v: [row for row in order if blasts[row] == v] for v in (True, False)}
+    found = []
+    for row, (blast, group) in enumerate(zip(blasts, groups, strict=True)):
+        own, theirs = of_verdict[blast], of_verdict[blast == same]
+        start = own.index(row) * len(theirs) // len(own)
+        fits = [one for one in theirs[start:] + theirs[:start] if groups[one] != group]
+        found.append(fits[:OTHERS])
+    return found
 
 
 def hottest(heat: Heat) -> Mask:
@@ -177,8 +179,8 @@ def _evidence(predictor: Predictor, subjects: Sequence[_Subject]) -> tuple[Heat,
 
 def _check(
     number: int,
-    alike: int | None,
-    unlike: int | None,
+    alike: Sequence[int],
+    unlike: Sequence[int],
     subjects: Sequence[_Subject],
     evidence: Sequence[Heat],
 ) -> Checked:
@@ -186,24 +188,28 @@ def _check(
     one = subjects[number]
     square, heat = one.square, one.for_verdict(evidence[number])
     background = background_mask(square)
-    changed = {"fall": erase(square, hottest(heat))}
-    if alike is not None:
-        changed["elsewhere"] = erase(square, hottest(subjects[alike].for_verdict(evidence[alike])))
-    for name, other in (("same_background", alike), ("other_background", unlike)):
-        if other is not None:
-            theirs = subjects[other].square
-            changed[name] = exchange(square, theirs, background & background_mask(theirs))
-    left = one.predictor.judge(changed.values()).tolist()
-    sign, before = 1 if one.blast else -1, one.prediction.probability or 0
-    falls = {name: sign * (before - after) for name, after in zip(changed, left, strict=True)}
+    changed = [("fall", erase(square, hottest(heat)))]
+    for other in alike[:1]:
+        mask = hottest(subjects[other].for_verdict(evidence[other]))
+        changed.append(("elsewhere", erase(square, mask)))
+    for name, others in (("same_background", alike), ("other_background", unlike)):
+        for theirs in (subjects[other].square for other in others):
+            shared = background & background_mask(theirs)
+            changed.append((name, exchange(square, theirs, shared)))
+    left = one.predictor.judge(picture for _, picture in changed).tolist()
+    falls: dict[str, list[float]] = {}
+    for (name, _), after in zip(changed, left, strict=True):
+        fall = (one.prediction.probability or 0) - after
+        falls.setdefault(name, []).append(fall if one.blast else -fall)
+    means = {name: fmean(values) for name, values in falls.items()}
     return Checked(
         path=one.prediction.path,
         sha256=str(one.prediction.sha256),
         verdict=LABEL_NAMES[one.blast],
         outside=share_outside(heat, background),
         even=float(background.mean()),
-        fall=falls["fall"],
-        elsewhere=falls.get("elsewhere"),
-        same_background=falls.get("same_background"),
-        other_background=falls.get("other_background"),
+        fall=means["fall"],
+        elsewhere=means.get("elsewhere"),
+        same_background=means.get("same_background"),
+        other_background=means.get("other_background"),
     )
