@@ -129,6 +129,7 @@ class EvaluateConfig(_Section):
     bootstrap_draws: int = Field(2000, ge=100, le=100_000)
     prevalence: float | None = Field(None, gt=0, lt=1)
     background: bool = True
+    heat_maps: bool = True
 
 
 class RuntimeConfig(_Section):

@@ -3,10 +3,10 @@
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console
 from rich.live import Live
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from alld.model.bundle import BundleInfo
     from alld.stats.metrics import Metric
     from alld.training.callbacks import Progress
+
+T = TypeVar("T")
 
 # Without a terminal rich would wrap at 80 columns and break file names in logs.
 errors = Console(stderr=True, highlight=False, emoji=False, soft_wrap=not sys.stderr.isatty())
@@ -112,6 +114,17 @@ class Steps:
             self._bars.stop()
             self._bars = None
             self._tasks.clear()  # they are those bars' own
+
+
+def counted(items: Iterable[T], step: str, total: int) -> Iterator[T]:
+    """Pass `total` items on, with a bar that shows how far they are."""
+    steps = Steps()
+    try:
+        for done, item in enumerate(items, start=1):
+            steps(step, done, total)
+            yield item
+    finally:
+        steps.close()
 
 
 @dataclass

@@ -30,7 +30,7 @@ ORDER = [
     "cli",
     "__main__",
 ]
-HEAVY = ("torch", "fastai", "sklearn", "skimage", "pandas", "matplotlib")
+HEAVY = ("torch", "fastai", "sklearn", "skimage", "pandas", "matplotlib", "captum")
 
 
 def imports_of(file: Path) -> set[str]:
@@ -84,7 +84,8 @@ def test_only_training_imports_fastai() -> None:
     ("statement", "absent"),
     [
         ("from alld.cli import run_command; run_command(['--help'])", HEAVY),
-        ("import alld.inference.predictor", ("fastai", "sklearn", "matplotlib")),
+        ("import alld.inference.predictor", ("fastai", "sklearn", "matplotlib", "captum")),
+        ("import alld.inference.heat_map", HEAVY),
         ("import alld.evaluation.compare", HEAVY),
         ("import alld.serve.server", HEAVY),
         ("import alld.serve.child", (*HEAVY, "starlette", "pydantic")),

@@ -15,13 +15,15 @@ from alld.model.bundle import (
 )
 
 
-def write_untrained(folder: Path) -> Path:
-    """Random weights of efficientnet_lite0 at 32 px, called synthetic as they mean nothing."""
+def write_untrained(
+    folder: Path, image_size: int = 32, arch: str = "efficientnet_lite0", synthetic: bool = True
+) -> Path:
+    """Random weights, called synthetic as they mean nothing."""
     torch.manual_seed(0)
     info = BundleInfo(
-        arch="efficientnet_lite0",
+        arch=arch,
         initial_weights="random",
-        image_size=32,
+        image_size=image_size,
         mean=(0.5, 0.5, 0.5),
         std=(0.5, 0.5, 0.5),
         threshold=0.5,
@@ -36,7 +38,7 @@ def write_untrained(folder: Path) -> Path:
             name="none",
             fingerprint="0" * 64,
             images=1,
-            synthetic=True,
+            synthetic=synthetic,
             split="none",
             split_seed=0,
             split_sha256="0" * 64,

@@ -27,6 +27,13 @@ def evaluate(
         bool,
         typer.Option("--robustness", help="Judge the images blurred, recoloured and scaled too."),
     ] = False,
+    heat_maps: Annotated[
+        bool | None,
+        typer.Option(
+            "--heat-maps/--no-heat-maps",
+            help="Measure what heat maps of the test images are worth (default: yes).",
+        ),
+    ] = None,
     tta: TtaOption = None,
     device: DeviceOption = None,
     as_json: JsonOption = False,
@@ -49,6 +56,7 @@ def evaluate(
             prevalence=prevalence,
             shake=robustness,
             tta=tta,
+            heat_maps=heat_maps,
         )
     finally:
         steps.close()

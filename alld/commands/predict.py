@@ -40,6 +40,10 @@ def predict(
         str | None,
         typer.Option(metavar="HEX", help="Refuse every model but the one of this identity."),
     ] = None,
+    explain: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Draw a heat map of each image into this folder."),
+    ] = None,
     tta: TtaOption = None,
     device: DeviceOption = None,
     as_json: JsonOption = False,
@@ -48,23 +52,37 @@ def predict(
     """Say blast or healthy for each image, with its probability; one row an input.
 
     Example: [bold]alld predict cells/ --format csv --out rows.csv[/]
+
+    What the model looked at, as pictures: [bold]alld predict cells/ --explain maps[/]
     """
     from alld.inference.batch import expand
-    from alld.inference.prediction import VERDICTS
+    from alld.inference.prediction import COLUMNS, EXPLAINED, VERDICTS
     from alld.inference.predictor import Predictor
     from alld.inference.rows import write_rows
 
     table = _table_format(table, out, as_json)
     required = None if require_sha256 is None else _identity(require_sha256)
+    files = expand(paths)
+    if explain is not None:
+        from alld.inference import heat_pictures
+
+        heat_pictures.check_place(explain, paths, files)
     predictor = Predictor.load(model or newest_run(), device or "auto", tta=tta, required=required)
     info = predictor.info
     drawn = " SYNTHETIC" if info.data.synthetic else ""
     display.say(f"model: {predictor.path}{drawn} ({info.arch}, {predictor.identity[:12]})")
     counts = Counter(dict.fromkeys((*VERDICTS, "failed"), 0))
     notes: Counter[str] = Counter()
+    predictions = predictor.iterate(files)
+    columns: tuple[str, ...] = COLUMNS
+    if explain is not None:
+        predictions = heat_pictures.draw_all(predictions, explain, predictor)
+        columns = EXPLAINED
+        if as_json or out is not None:  # no line an image tells how far it is
+            predictions = display.counted(predictions, "drawing heat maps", len(files))
 
     def watched() -> Iterator[Any]:
-        for prediction in predictor.iterate(expand(paths)):
+        for prediction in predictions:
             counts[prediction.verdict or "failed"] += 1
             notes.update(prediction.notes)
             for note in prediction.notes:
@@ -72,16 +90,18 @@ def predict(
             yield prediction
 
     if as_json:
-        rows = [prediction.as_row() for prediction in watched()]
+        rows = [prediction.as_row(columns) for prediction in watched()]
         print_json({"model": _model_facts(predictor), "predictions": rows})
     elif table is TableFormat.text:
         for prediction in watched():
             display.output.print(display.prediction_line(prediction), markup=False)
     else:
-        write_rows(watched(), table.value, out)
+        write_rows(watched(), table.value, out, columns)
     for note, images in notes.items():
         display.say(f"note: {note} ({display.images(images)})")
     display.say(display.summary(counts))
+    if explain is not None:
+        display.say(f"heat maps: {explain}")
     display.say(NOTICE)
     if counts["failed"]:
         raise typer.Exit(1)

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from alld import NOTICE
 from alld.data.audit import Audit
+from alld.data.lettering import GREY, INK, MARK, PAPER, RULE, font, shortened
 from alld.data.manifest import LABEL_NAMES, Pictures
 from alld.files import replacing
 
@@ -18,7 +19,6 @@ GROUPS_A_SHEET = 40
 MAX_SHEETS = 25  # 1,000 groups; nobody looks at more, and groups.csv has them all
 WIDTH = 6 * CELL[0] + 20
 HEAD = 64
-_INK, _GREY, _PAPER, _RULE, _MARK = "#20242b", "#626873", "white", "#c9ccd2", "#D55E00"
 
 
 def draw_sheets(folder: Path, audit: Audit) -> list[Path]:
@@ -40,12 +40,12 @@ def _draw_sheet(
     audit: Audit, groups: Sequence[Sequence[int]], start: int, pictures: Pictures
 ) -> Image.Image:
     places, height = _lay_out(groups)
-    sheet = Image.new("RGB", (WIDTH, height), _PAPER)
+    sheet = Image.new("RGB", (WIDTH, height), PAPER)
     draw = ImageDraw.Draw(sheet)
     mark = "SYNTHETIC · " if audit.manifest.synthetic else ""
     title = f"{mark}Groups {start + 1} to {start + len(groups)} of {len(audit.members)}"
-    draw.text((10, 8), title, _MARK if mark else _INK, _font(20))
-    draw.text((10, 36), f"{audit.groups.source} · {NOTICE}", _GREY, _font(12))
+    draw.text((10, 8), title, MARK if mark else INK, font(20))
+    draw.text((10, 36), f"{audit.groups.source} · {NOTICE}", GREY, font(12))
     scores = _scores(audit)
     for group, (x, y) in zip(groups, places, strict=True):
         for number, index in enumerate(group[:MAX_SHOWN]):
@@ -54,10 +54,10 @@ def _draw_sheet(
         width = min(len(group), 6) * CELL[0]
         rows = -(-min(len(group), MAX_SHOWN) // 6)
         frame = (x - 5, y - 5, x + width - 9, y + rows * CELL[1] - 9)
-        draw.rectangle(frame, outline=_RULE)
+        draw.rectangle(frame, outline=RULE)
         if len(group) > MAX_SHOWN:
             more = f"and {len(group) - MAX_SHOWN} more in groups.csv"
-            draw.text((x, y + rows * CELL[1] - 6), more, _INK, _font(12))
+            draw.text((x, y + rows * CELL[1] - 6), more, INK, font(12))
     return sheet
 
 
@@ -102,22 +102,8 @@ def _draw_image(
     sheet.paste(thumb, at)
     record = audit.manifest.records[index]
     name = f"{record.path} {LABEL_NAMES[record.label]}"
-    lines = [_shortened(name, THUMB + 4)]
-    lines += [_shortened(line, THUMB + 4) for line in relation.split("\n") if line]
+    lines = [shortened(name, THUMB + 4)]
+    lines += [shortened(line, THUMB + 4) for line in relation.split("\n") if line]
     for number, line in enumerate(lines):
         place = (at[0], at[1] + THUMB + 3 + 15 * number)
-        draw.text(place, line, _INK if number == 0 else _GREY, _font(12))
-
-
-def _shortened(text: str, width: int) -> str:
-    """The end of a text that fits `width` px: the end of a path tells images apart."""
-    printable = "".join(letter if letter.isprintable() else "?" for letter in text)
-    if _font(12).getlength(printable) <= width:
-        return printable
-    while _font(12).getlength("…" + printable) > width and printable:
-        printable = printable[1:]
-    return "…" + printable
-
-
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)
+        draw.text(place, line, INK if number == 0 else GREY, font(12))

@@ -53,7 +53,7 @@ from alld.data.rgb import COLOURS, to_rgb
 from alld.data.tiff import check_tiff
 from alld.data.tiff_tags import BITS, PHOTOMETRIC, Tags
 from alld.errors import ImageError
-from alld.files import one_line, plain_path
+from alld.files import one_line, plain_path, sha256_hex
 
 MAX_FILE_BYTES = 256 * 2**20
 SYNTHETIC_MARK = b"ALLD SYNTHETIC"
@@ -102,6 +102,17 @@ def read_image_bytes(path: Path) -> bytes:
     except (OSError, ValueError) as error:  # ValueError: a name with a null byte
         reason = getattr(error, "strerror", None) or error
         raise _failure(path, f"cannot be read ({reason}); check its permissions") from error
+    return data
+
+
+def read_unchanged(path: Path, sha256: str | None) -> bytes:
+    """Read a file again, which must be the very one of that hash, if there is one.
+
+    Raises ImageError where it is not, and where `read_image_bytes` does.
+    """
+    data = read_image_bytes(path)
+    if sha256 is not None and sha256_hex(data) != sha256:
+        raise _failure(path, "changed since it was judged")
     return data
 
 

@@ -9,7 +9,7 @@ from alld import NOTICE
 from alld.data.manifest import LABEL_NAMES
 from alld.evaluation.crossval_words import limits, words
 from alld.evaluation.facts import as_text
-from alld.evaluation.material import History, Material, Misjudged, Scored, short_names
+from alld.evaluation.material import History, Material, Pictured, Scored, short_names
 from alld.evaluation.out_of_fold import HeldOut, Missed, Spread
 from alld.evaluation.plots import draw_plots
 from alld.evaluation.report import write_report
@@ -41,6 +41,7 @@ class CrossValidation:
     reliability: tuple[ReliabilityPoint, ...]
     background: dict[str, Any]
     abstention: dict[str, Any]
+    heat_maps: dict[str, Any]
     missed: tuple[Missed, ...]
     rows: tuple[HeldOut, ...]
     verdicts: tuple[str, ...]  # one for each row, see `abstention.cross_fitted`
@@ -97,6 +98,7 @@ class CrossValidation:
             "reliability": [asdict(point) for point in self.reliability],
             "background": self.background,
             "abstention": self.abstention,
+            "heat_maps": self.heat_maps,
             "provenance": self.provenance,
         }
 
@@ -158,13 +160,13 @@ def _scored(rows: Sequence[HeldOut]) -> Scored:
 
 def _misjudged(
     number: int, image: Mapping[str, Any], root: Path, name: str, *, repeated: bool
-) -> Misjudged:
+) -> Pictured:
     field = f"missed.{number}"
     lines = (
         f"in {{{field}.times}} of {{plan.repeats}} repeats",
         f"P(blast) {{{field}.lowest:score}} to {{{field}.highest:score}}",
     )
-    return Misjudged(
+    return Pictured(
         file=root / image["path"],
         sha256=image["sha256"],
         name=name,

@@ -10,11 +10,15 @@ from alld.evaluation.abstention_words import CAPTION, explained, outcome, silent
 from alld.evaluation.facts import look_up
 from alld.evaluation.guidelines import apart, calibrated, kept, measured, shaken, themes
 from alld.evaluation.verdict import (
+    believable_maps,
     blind_background,
+    blind_model,
+    doubtful_maps,
     judged,
     one_source,
     origin,
     random_weights,
+    seeing_model,
     telling_background,
 )
 from alld.evaluation.words import Facts, Item, Themes, Words, estimate, interval, wrong_verdicts
@@ -49,7 +53,15 @@ def words(facts: Facts) -> Words:
 
 def supports(facts: Facts) -> list[str]:
     """What may be said on the strength of the numbers."""
-    checks = (_accuracy, _steady, _untorn, _unseen, blind_background)
+    checks = (
+        _accuracy,
+        _steady,
+        _untorn,
+        _unseen,
+        blind_background,
+        blind_model,
+        believable_maps,
+    )
     return [sentence for check in checks for sentence in check(facts)]
 
 
@@ -65,6 +77,8 @@ def limits(facts: Facts) -> list[str]:
         origin,
         silent,
         telling_background,
+        seeing_model,
+        doubtful_maps,
         random_weights,
         one_source,
     )

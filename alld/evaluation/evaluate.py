@@ -14,6 +14,8 @@ from alld.data.manifest import LABEL_NAMES, Manifest, Pictures, class_counts
 from alld.data.splits import Split
 from alld.errors import ConfigError, DataError, RunError
 from alld.evaluation.abstention import abstention
+from alld.evaluation.explanation import Explanation, explain_test
+from alld.evaluation.heat_checks import write_checked
 from alld.evaluation.plots import draw_plots
 from alld.evaluation.provenance import provenance
 from alld.evaluation.report import write_report
@@ -58,6 +60,12 @@ class _Test:
     def groups(self) -> list[str]:
         return [self.split.groups[index] for index in self.indices]
 
+    @property
+    def pictures(self) -> Pictures:
+        """Of the test, in their order, decoded when they are asked for."""
+        records = tuple(self.manifest.records[index] for index in self.indices)
+        return Pictures(replace(self.manifest, records=records))
+
 
 def evaluate(
     folder: Path,
@@ -68,6 +76,7 @@ def evaluate(
     prevalence: float | None = None,
     shake: bool = False,
     tta: bool | None = None,
+    heat_maps: bool | None = None,
 ) -> Evaluation:
     """Test a finished run on the images it held out, and write `RUN/evaluation/`.
 
@@ -80,6 +89,8 @@ def evaluate(
         shake: judge changed pictures too; see `robustness`.
         tta: judge each image in its eight orientations, or in one; by default as the model was
             calibrated.
+        heat_maps: explain the test images and measure what the maps are worth; by default the
+            run's `evaluate.heat_maps`.
 
     Raises:
         ConfigError: a prevalence out of range.
@@ -100,7 +111,8 @@ def evaluate(
     test = _Test(run, manifest, split, Predictor.load(run.folder, device, tta=tta))
     predictions = _predict(test, step)
     shaken = _shake(test, step) if shake else None
-    evaluation = _measure(test, predictions, shaken, _background(test, step), began)
+    explained = _explain(test, predictions, heat_maps, step)
+    evaluation = _measure(test, predictions, shaken, explained, _background(test, step), began)
     assumed = run.config.evaluate.prevalence if prevalence is None else prevalence
     if assumed is not None:
         evaluation = _assuming(evaluation, assumed)
@@ -121,10 +133,25 @@ def _predict(test: _Test, step: Step) -> list[Prediction]:
 
 
 def _shake(test: _Test, step: Step) -> tuple[Shaken, ...]:
-    records = tuple(test.manifest.records[index] for index in test.indices)
-    pictures = Pictures(replace(test.manifest, records=records))
     progress = partial(step, "judging changed images")
-    return tuple(robustness(test.predictor, pictures, test.labels, progress))
+    return tuple(robustness(test.predictor, test.pictures, test.labels, progress))
+
+
+def _explain(
+    test: _Test, predictions: Sequence[Prediction], wanted: bool | None, step: Step
+) -> Explanation:
+    config = test.run.config.evaluate
+    if wanted is False or (wanted is None and not config.heat_maps):
+        left_out = "--no-heat-maps" if wanted is False else "evaluate.heat_maps is false"
+        return Explanation(reason=f"left out of this evaluation ({left_out})")
+    return explain_test(
+        test.predictor,
+        test.pictures,
+        predictions,
+        test.groups,
+        draws=config.bootstrap_draws,
+        progress=partial(step, "judging heat maps"),
+    )
 
 
 def _background(test: _Test, step: Step) -> Metric:
@@ -139,6 +166,7 @@ def _measure(
     test: _Test,
     predictions: Sequence[Prediction],
     shaken: tuple[Shaken, ...] | None,
+    explained: Explanation,
     background: Metric,
     began: float,
 ) -> Evaluation:
@@ -168,6 +196,7 @@ def _measure(
             **_abstention_rules(test.predictor),
         },
         robustness=shaken,
+        explained=explained,
         predictions=tuple(predictions),
         labels=tuple(test.labels),
         provenance=provenance(
@@ -232,16 +261,21 @@ def _data_facts(test: _Test) -> dict[str, Any]:
 
 def _write(run: Run, evaluation: Evaluation) -> None:
     facts = evaluation.as_dict()
-    material = run_material(facts, evaluation.predictions, evaluation.labels, run.history())
+    rows = evaluation.predictions, evaluation.labels
+    material = run_material(facts, *rows, run.history(), evaluation.explained)
     with new_folder(evaluation.folder) as folder:
         write_json(folder / "metrics.json", facts)
         write_csv(folder / "table.csv", TABLE_COLUMNS, table_rows(evaluation))
         write_text(folder / "table.md", markdown_table(evaluation))
-        rows = zip(evaluation.predictions, evaluation.labels, strict=True)
         write_csv(
             folder / "predictions.csv",
             (*COLUMNS, "label"),
-            ({**prediction.as_row(), "label": LABEL_NAMES[label]} for prediction, label in rows),
+            (
+                {**prediction.as_row(), "label": LABEL_NAMES[label]}
+                for prediction, label in zip(*rows, strict=True)
+            ),
         )
+        if evaluation.explained.checked:
+            write_checked(folder, evaluation.explained.checked)
         draw_plots(folder, material)
         write_report(folder, material)

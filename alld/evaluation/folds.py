@@ -7,6 +7,7 @@ from typing import Any
 
 from alld.config import Config, parse_config
 from alld.errors import RunError
+from alld.evaluation.heat_checks import Checked, read_checked
 from alld.evaluation.out_of_fold import HeldOut, read_fold
 from alld.training.run import Run
 
@@ -36,6 +37,7 @@ class JudgedFold:
     info: dict[str, Any]  # run.json
     facts: dict[str, Any]  # metrics.json of its evaluation
     history: list[dict[str, str]]
+    checked: list[tuple[Checked, str]]  # of its heat maps, each with its group
 
 
 def plan_folds(folder: Path, folds: int, repeats: int) -> list[Fold]:
@@ -87,7 +89,11 @@ def read_judged(cell: Fold, fingerprint: str) -> JudgedFold:
         _ = facts["background"]["value"], facts["metrics"]["roc_auc"]
         _ = facts["abstention"]["limits"]["reason"]
         _ = facts["provenance"]["training"], facts["provenance"]["evaluation"]
-        return JudgedFold(cell, rows, run.info, facts, run.history())
+        _ = facts["heat_maps"]["reason"]
+        groups = {row.sha256: row.group for row in rows}
+        maps = read_checked(cell.folder / "evaluation")
+        checked = [(one, groups[one.sha256]) for one in maps]
+        return JudgedFold(cell, rows, run.info, facts, run.history(), checked)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(
             f"{cell.folder}: its evaluation cannot be pooled ({error!r}); repeat it: "

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from alld.evaluation.words import Words
+from alld.inference.heat_map import Heat
 from alld.stats.metrics import Confusion, confusion
 
 History = Sequence[Mapping[str, str]]  # the rows of history.csv
@@ -33,8 +34,11 @@ class Scored:
 
 
 @dataclass(frozen=True)
-class Misjudged:
-    """An image whose verdict is not its label; `lines` are sentences with fields, see `facts`."""
+class Pictured:
+    """A tested image to be shown; `lines` are sentences with fields, see `facts`.
+
+    `evidence` (h, w) is its heat map, where that is shown beside it.
+    """
 
     file: Path
     sha256: str | None
@@ -42,6 +46,7 @@ class Misjudged:
     label: str
     verdict: str
     lines: tuple[str, ...]
+    evidence: Heat | None = None
 
 
 @dataclass(frozen=True)
@@ -52,8 +57,9 @@ class Material:
     facts: Mapping[str, Any]  # what may be looked up: metrics.json, for a run also its predictions
     words: Words
     tests: tuple[Scored, ...]  # a run is tested once, a cross-validation once in each repeat
-    misjudged: tuple[Misjudged, ...]  # in the order in which to show them
+    misjudged: tuple[Pictured, ...]  # in the order in which to show them
     histories: tuple[History, ...]  # of each training
+    explained: tuple[Pictured, ...] = ()  # with heat maps, in the order in which to show them
 
 
 def short_names(paths: Sequence[str]) -> list[str]:

@@ -9,6 +9,7 @@ from alld.data.manifest import LABEL_NAMES, class_counts
 from alld.evaluation.abstention import abstention, band_of, cross_fitted
 from alld.evaluation.crossval_result import CrossValidation
 from alld.evaluation.folds import Fold, JudgedFold, read_judged
+from alld.evaluation.heat_checks import as_facts, summarise
 from alld.evaluation.out_of_fold import (
     HeldOut,
     metrics_of_repeat,
@@ -57,6 +58,7 @@ def pool(
         # All folds have the same set and the same groups, and so the same background.
         background=judged[0].facts["background"],
         abstention=_abstention(rows, verdicts, config, judged[0]),
+        heat_maps=_heat_maps(judged, draws),
         missed=missed_images(rows),
         rows=tuple(rows),
         verdicts=tuple(verdicts),
@@ -85,6 +87,16 @@ def _abstention(
         config.evaluate.bootstrap_draws,
     )
     return {**facts, "band": band, "limits": first.facts["abstention"]["limits"]}
+
+
+def _heat_maps(judged: Sequence[JudgedFold], draws: int) -> dict[str, Any]:
+    """The checks of all folds' heat maps; where a fold has none, its reason."""
+    reasons = [fold.facts["heat_maps"]["reason"] for fold in judged]
+    if any(reasons):
+        return {"reason": next(filter(None, reasons))}
+    checked = [one for fold in judged for one, _ in fold.checked]
+    groups = [group for fold in judged for _, group in fold.checked]
+    return as_facts(summarise(checked, groups, draws), judged[0].facts["heat_maps"]["erased"])
 
 
 def _plan_facts(plan: Mapping[str, Any], config: Config, first: JudgedFold) -> dict[str, Any]:

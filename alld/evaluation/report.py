@@ -24,7 +24,7 @@ from alld.evaluation.facts import as_html, as_markdown, look_up, marked
 from alld.evaluation.guidelines import SOURCES
 from alld.evaluation.material import Material
 from alld.evaluation.result import PROPORTIONS, title_of
-from alld.evaluation.thumbnails import mistakes
+from alld.evaluation.thumbnails import thumbnails
 from alld.evaluation.verdict import source
 from alld.evaluation.words import Words
 from alld.files import write_text
@@ -41,7 +41,7 @@ def write_report(folder: Path, material: Material) -> None:
 
 def render_page(material: Material) -> str:
     """The page as HTML; every file name and every text of the facts is escaped."""
-    shown, words = mistakes(material.misjudged[:MOST_MISTAKES]), material.words
+    shown, words = thumbnails(material.misjudged[:MOST_MISTAKES]), material.words
     facts = {**material.facts, "shown": len(shown)}
     return _render(
         f"{material.layout}/{PAGE}",
@@ -61,6 +61,7 @@ def render_page(material: Material) -> str:
         risk=risk_chart(facts["abstention"]["curve"], facts["abstention"]["kept"]["value"]),
         mistakes=shown,
         more_mistakes=len(shown) < len(material.misjudged),
+        explained=thumbnails(material.explained),
         **_provenance(facts["provenance"]),
     )
 

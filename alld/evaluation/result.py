@@ -2,18 +2,21 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import starmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alld import NOTICE
 from alld.data.manifest import LABEL_NAMES
 from alld.evaluation.facts import as_text
-from alld.evaluation.material import History, Material, Misjudged, Scored, short_names
+from alld.evaluation.material import History, Material, Pictured, Scored, short_names
 from alld.evaluation.run_words import limits, words
+from alld.inference.heat_map import Heat
 from alld.stats.metrics import Confusion, Metric
 from alld.stats.reliability import ReliabilityPoint
 
 if TYPE_CHECKING:  # reading numbers back, as `compare` does, needs no torch
+    from alld.evaluation.explanation import Explanation
     from alld.evaluation.robustness import Shaken
     from alld.inference.prediction import Prediction
 
@@ -47,6 +50,7 @@ class Evaluation:
     background: Metric  # ROC AUC of what surrounds the cells, over the whole set
     abstention: dict[str, Any]
     robustness: tuple["Shaken", ...] | None  # None where it was not asked for
+    explained: "Explanation"
     predictions: tuple["Prediction", ...]
     labels: tuple[int, ...]
     provenance: dict[str, Any]
@@ -90,6 +94,7 @@ class Evaluation:
             "background": self.background.as_dict(),
             "abstention": self.abstention,
             "robustness": self.robustness and [shaken.as_dict() for shaken in self.robustness],
+            "heat_maps": self.explained.as_facts(),
             "provenance": self.provenance,
         }
 
@@ -99,6 +104,7 @@ def run_material(
     predictions: Sequence["Prediction"],
     labels: Sequence[int],
     history: History,
+    explained: "Explanation | None" = None,
 ) -> Material:
     """What the report and the pictures of a run are made from.
 
@@ -107,27 +113,32 @@ def run_material(
         predictions: of the test images, none without a probability.
         labels: as many, 0 healthy or 1 blast.
         history: the rows of history.csv.
+        explained: the heat maps of some of the images, to be shown.
     """
     names = short_names([prediction.path for prediction in predictions])
     verdicts = [LABEL_NAMES.index(str(prediction.call)) for prediction in predictions]
     probabilities = [float(prediction.probability or 0) for prediction in predictions]
+    wrong = wrong_rows(predictions, labels)
+
+    def pictured(row: int, evidence: Heat | None = None) -> Pictured:
+        return Pictured(
+            file=Path(predictions[row].path),
+            sha256=predictions[row].sha256,
+            name=names[row],
+            label=LABEL_NAMES[labels[row]],
+            verdict=LABEL_NAMES[verdicts[row]],
+            lines=(f"P(blast) {{predictions.{row}.probability:score}}",),
+            evidence=evidence,
+        )
+
     return Material(
         layout="run",
         facts={**facts, "predictions": [prediction.as_row() for prediction in predictions]},
         words=words(facts),
         tests=(Scored(labels, probabilities, verdicts),),
-        misjudged=tuple(
-            Misjudged(
-                file=Path(predictions[row].path),
-                sha256=predictions[row].sha256,
-                name=names[row],
-                label=LABEL_NAMES[labels[row]],
-                verdict=LABEL_NAMES[verdicts[row]],
-                lines=(f"P(blast) {{predictions.{row}.probability:score}}",),
-            )
-            for row in wrong_rows(predictions, labels)
-        ),
+        misjudged=tuple(map(pictured, wrong)),
         histories=(history,),
+        explained=tuple(starmap(pictured, explained.examples(wrong) if explained else ())),
     )
 
 

@@ -5,11 +5,15 @@ from collections.abc import Callable
 from alld.evaluation.abstention_words import CAPTION, explained, outcome, silent
 from alld.evaluation.guidelines import apart, calibrated, kept, measured, shaken, themes
 from alld.evaluation.verdict import (
+    believable_maps,
     blind_background,
+    blind_model,
+    doubtful_maps,
     judged,
     one_source,
     origin,
     random_weights,
+    seeing_model,
     telling_background,
 )
 from alld.evaluation.words import Facts, Item, Themes, Words, estimate, interval, wrong_verdicts
@@ -43,7 +47,15 @@ def words(facts: Facts) -> Words:
 
 def supports(facts: Facts) -> list[str]:
     """What may be said on the strength of the numbers."""
-    checks = (_accuracy, _by_groups, _untorn, _untouched, blind_background)
+    checks = (
+        _accuracy,
+        _by_groups,
+        _untorn,
+        _untouched,
+        blind_background,
+        blind_model,
+        believable_maps,
+    )
     return [sentence for check in checks for sentence in check(facts)]
 
 
@@ -58,6 +70,8 @@ def limits(facts: Facts) -> list[str]:
         origin,
         silent,
         telling_background,
+        seeing_model,
+        doubtful_maps,
         _fragile,
         random_weights,
         one_source,

@@ -1,24 +1,26 @@
-"""The misclassified images as small pictures that travel inside a page."""
+"""Tested images as small pictures that travel inside a page."""
 
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
-from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
-from alld.data.decode import decode, read_image_bytes
+from alld.data.decode import decode, read_unchanged
+from alld.data.preprocess import to_square
 from alld.errors import ImageError
-from alld.evaluation.material import Misjudged
-from alld.files import one_line, sha256_hex
+from alld.evaluation.material import Pictured
+from alld.files import one_line
+from alld.inference.heat_map import overlaid
 
 SIDE = 144  # px, the longer side of a thumbnail
 
 
 @dataclass(frozen=True)
-class Mistake:
-    """A misjudged image with its picture, a `data:` address.
+class Thumbnail:
+    """A tested image with its picture, a `data:` address.
 
     `picture` is None where the file can no longer be read as it was: then `error` says why.
     """
@@ -31,32 +33,34 @@ class Mistake:
     error: str | None = None
 
 
-def mistakes(misjudged: Sequence[Misjudged]) -> tuple[Mistake, ...]:
-    """The misjudged images with their pictures, in their order."""
-    return tuple(map(_mistake, misjudged))
+def thumbnails(pictured: Sequence[Pictured]) -> tuple[Thumbnail, ...]:
+    """The images with their pictures, in their order."""
+    return tuple(map(_thumbnail, pictured))
 
 
-def thumbnail(file: Path, sha256: str | None) -> str:
-    """A picture as a PNG in a `data:` address, at most 144 px a side.
+def _picture(one: Pictured) -> str:
+    """A PNG in a `data:` address, at most 144 px a side; with its heat map a square and as wide.
 
     Raises:
         ImageError: it cannot be read, or is not the file of that hash any more.
     """
-    data = read_image_bytes(file)
-    if sha256 is not None and sha256_hex(data) != sha256:
-        raise ImageError(f"{file}: changed since it was judged")
-    picture = Image.fromarray(decode(data, str(file)).pixels)
-    picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+    pixels = decode(read_unchanged(one.file, one.sha256), str(one.file)).pixels
+    if one.evidence is not None:
+        square = to_square(pixels, SIDE, "none")
+        picture = Image.fromarray(np.hstack([square, overlaid(square, one.evidence)]))
+    else:
+        picture = Image.fromarray(pixels)
+        picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
     png = BytesIO()
     picture.save(png, "PNG", optimize=True)
     return f"data:image/png;base64,{base64.b64encode(png.getvalue()).decode()}"
 
 
-def _mistake(one: Misjudged) -> Mistake:
+def _thumbnail(one: Pictured) -> Thumbnail:
     picture, error = None, None
     try:
-        picture = thumbnail(one.file, one.sha256)
+        picture = _picture(one)
     except ImageError as failure:
         # Every reason begins with the path, whose odd letters the decoder may have replaced.
         error = one_line(str(failure)[len(f"{one.file}: ") :])
-    return Mistake(one_line(one.name), one.label, one.verdict, one.lines, picture, error)
+    return Thumbnail(one_line(one.name), one.label, one.verdict, one.lines, picture, error)

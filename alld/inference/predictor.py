@@ -118,11 +118,19 @@ class Predictor:
 
         What `iterate` does behind the decoder: the same square, the same normalising.
         """
-        squares = (self._square(pixels) for pixels in pictures)
+        squares = (self.square(pixels) for pixels in pictures)
         found: list[NDArray[np.float64]] = [np.zeros(0)]
         while batch := list(islice(squares, self.batch)):
             found.append(self._look(batch)[1])
         return np.concatenate(found)
+
+    def evidence(self, squares: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Squares, RGB uint8 (S, S, 3), to (B, h, w): see `alld.model.explain.evidence`."""
+        from alld.model.explain import evidence  # captum: plain predictions do without it
+
+        images = torch.from_numpy(normalise(np.stack(squares), self.info.mean, self.info.std))
+        batch = images.to(self.device).to(memory_format=torch.channels_last)
+        return evidence(self._model, batch, tta=self.tta).float().cpu().numpy()
 
     def _side_by_side(self, batches: Iterable[list[Path]]) -> Iterator[list[Prediction]]:
         ahead = self.threads + 2
@@ -153,12 +161,13 @@ class Predictor:
             return replace(failed, sha256=sha256, error=str(error))
 
     def _picture(self, name: str, sha256: str, decoded: Decoded) -> _Picture:
-        square = self._square(decoded.pixels)
+        square = self.square(decoded.pixels)
         side = max(decoded.pixels.shape[:2])
         facts = np.zeros(0) if self._limits is None else picture_facts(square, side)
         return _Picture(name, sha256, square, side, facts, decoded.conversions + decoded.warnings)
 
-    def _square(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def square(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """RGB uint8 (H, W, 3) to (S, S, 3): what the network sees of a picture."""
         return to_square(pixels, self.info.image_size, self.info.unsharp)
 
     def _run(self, batch: Sequence[_Picture | Prediction]) -> list[Prediction]:

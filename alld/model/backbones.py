@@ -79,6 +79,11 @@ class Body(nn.Module):
         features: Tensor = extract(images)
         return features if self.to_grid is None else self.to_grid(features)
 
+    @property
+    def mixes_places(self) -> bool:
+        """The features are tokens of a transformer: any of them may tell of the whole image."""
+        return getattr(self.to_grid, "func", None) is _from_tokens
+
 
 def create_model(arch: str, *, pretrained: bool, weights: Path | None = None) -> nn.Sequential:
     """Sequential(Body, head): images (B, 3, H, W) to logits (B, 2), class 0 healthy, 1 blast.

@@ -26,10 +26,8 @@ def features_and_logits(
     features, total = _look(model, images)
     if not tta:
         return features, total
-    for quarters in range(4):
-        turned = torch.rot90(images, quarters, dims=(2, 3))
-        for view in (turned, turned.flip(3))[quarters == 0 :]:  # the upright one is there already
-            total = total + _look(model, view.contiguous(memory_format=torch.channels_last))[1]
+    for orientation in range(1, ORIENTATIONS):
+        total = total + _look(model, turned(images, orientation))[1]
     return features, total / ORIENTATIONS
 
 
@@ -39,3 +37,18 @@ def _look(model: nn.Sequential, images: Tensor) -> tuple[Tensor, Tensor]:
     features: Tensor = head[:_POOLED](body(images))
     logits: Tensor = head[_POOLED:](features)
     return features, logits
+
+
+def turned(images: Tensor, orientation: int) -> Tensor:
+    """(B, C, S, S) in orientation 0, which is upright, to 7, channels last in memory."""
+    quarters, mirrored = divmod(orientation, 2)
+    view = torch.rot90(images, quarters, dims=(2, 3))
+    view = view.flip(3) if mirrored else view
+    return view.contiguous(memory_format=torch.channels_last)
+
+
+def turned_back(maps: Tensor, orientation: int) -> Tensor:
+    """(B, h, w) seen in that orientation, upright again."""
+    quarters, mirrored = divmod(orientation, 2)
+    upright = maps.flip(2) if mirrored else maps
+    return torch.rot90(upright, -quarters, dims=(1, 2))

@@ -89,6 +89,33 @@ def grouped_proportion(
     return _interval_of_rate(values, len(members), level, draws)
 
 
+def grouped_mean(
+    values: ArrayLike,
+    groups: Iterable[Hashable],
+    *,
+    level: float = 0.95,
+    draws: int = 2000,
+    seed: int = 0,
+) -> Interval:
+    """Return the percentile interval of the mean of numbers whose images hang together in groups.
+
+    Args:
+        values: shape (n,), one number an image.
+        groups: n names, equal for images that belong together.
+        level, draws, seed: as in `group_bootstrap`.
+
+    Raises:
+        UndefinedMetric: no interval, with the reason: one group only, or no width.
+        ValueError: a number that is not finite, different lengths, no samples, a missing group.
+    """
+    numbers = np.asarray(values, dtype=np.float64)
+    if not np.isfinite(numbers).all():
+        raise ValueError("values holds a number that is not finite")
+    members = group_rows(groups, values=numbers)
+    means = resample(lambda rows: float(numbers[rows].mean()), members, draws=draws, seed=seed)
+    return percentile_interval(means, level, draws)
+
+
 def group_rows(groups: Iterable[Hashable], **columns: NDArray[Any]) -> list[Rows]:
     """Return the row numbers of each group, in the order in which groups first appear.
 

@@ -1,0 +1,23 @@
+"""Words on pictures: one font, and names cut to the width there is."""
+
+from PIL import ImageFont
+
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+INK, GREY, PAPER, RULE, MARK = "#20242b", "#626873", "white", "#c9ccd2", "#D55E00"
+
+
+def font(size: int) -> Font:
+    """Pillow's own, at that many px."""
+    return ImageFont.load_default(size)
+
+
+def shortened(text: str, width: int, size: int = 12) -> str:
+    """The end of a text that fits `width` px: the end of a path tells images apart."""
+    letters = font(size)
+    printable = "".join(letter if letter.isprintable() else "?" for letter in text)
+    if letters.getlength(printable) <= width:
+        return printable
+    while letters.getlength("…" + printable) > width and printable:
+        printable = printable[1:]
+    return "…" + printable

@@ -1,0 +1,215 @@
+"""What the model goes by on tested images: heat maps, whether they show it, cell or background.
+
+**Erasing.** A map that marks what matters marks what cannot be taken away: its hottest fifth is
+blurred beyond recognition, and the probability of the verdict should fall further than under the
+mask of another image (after Samek et al., IEEE TNNLS 28 (2017) 2660-2673). The other image has the
+same verdict, for maps of one class are alike: any other would be the easier test. The edge of the
+mask is soft, as a hard one would be a sign of its own.
+
+**Cell against background.** Of the evidence for the verdict, how much lies where
+`background_mask` sees neither the central cell nor a nucleus. And, without any map: the background
+of another image is put in place of its own. Where cells alone matter it makes no difference
+whether that image has the same verdict or the other one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+
+from alld.data.background import background_mask
+from alld.data.manifest import LABEL_NAMES, Progress
+from alld.errors import ConfigError
+from alld.evaluation.heat_checks import Checked, Summary, as_facts, summarise
+from alld.inference.heat_map import Heat, enlarged
+from alld.inference.prediction import Prediction
+from alld.inference.predictor import Predictor
+
+ERASED = 0.2  # of the picture
+BLUR = 1 / 14  # of its side: 16 px of 224, in which a nucleus of 80 px is a shadow
+EDGE = BLUR / 4  # over which the mask fades
+OTHERS = 2  # images whose background each gets, with the same verdict and with the other one
+MOST_IMAGES = 500  # explained of a large test; drawn at random
+MOST_SHOWN, MOST_WRONG_SHOWN = 12, 6  # in a report; each costs 60 kB
+
+Pixels = NDArray[np.uint8]
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """The heat maps of a test and what was measured of them; without any, the reason why."""
+
+    rows: tuple[int, ...] = ()  # numbers of the predictions they belong to
+    evidence: tuple[Heat, ...] = ()  # (h, w) each
+    checked: tuple[Checked, ...] = ()
+    summary: Summary | None = None
+    reason: str | None = None
+
+    def as_facts(self) -> dict[str, Any]:
+        """The entry of metrics.json."""
+        if self.summary is None:
+            return {"reason": self.reason}
+        return as_facts(self.summary, ERASED)
+
+    def examples(self, wrong: Sequence[int]) -> list[tuple[int, Heat]]:
+        """Some predictions to show, by their numbers, with their maps.
+
+        The first of the wrong ones, then others drawn at random: nobody chose them.
+        """
+        maps = dict(zip(self.rows, self.evidence, strict=True))
+        shown = [row for row in wrong if row in maps][:MOST_WRONG_SHOWN]
+        others = np.random.default_rng(0).permutation([row for row in maps if row not in wrong])
+        shown += others[: MOST_SHOWN - len(shown)].astype(int).tolist()
+        return [(row, maps[row]) for row in shown]
+
+
+def explain_test(
+    predictor: Predictor,
+    pictures: Sequence[Pixels],
+    predictions: Sequence[Prediction],
+    groups: Sequence[str],
+    *,
+    draws: int,
+    progress: Progress | None = None,
+) -> Explanation:
+    """Heat maps of tested images, at most 500 of them, and their two checks.
+
+    Args:
+        pictures: n decoded images, RGB (H, W, 3).
+        predictions: n of them by the same predictor, none without a probability.
+        groups: n names, equal for images that belong together.
+        draws: of the bootstrap over groups.
+        progress: told how many images are done.
+    """
+    rows = sorted(np.random.default_rng(0).permutation(len(predictions))[:MOST_IMAGES].tolist())
+    subjects = [_Subject(predictor, pictures, row, predictions[row]) for row in rows]
+    try:
+        evidence = _evidence(predictor, subjects)
+    except ConfigError as error:
+        return Explanation(reason=str(error))
+    names, blasts = [groups[row] for row in rows], [one.blast for one in subjects]
+    alike, unlike = (other_images(blasts, names, same=same) for same in (True, False))
+    checked = []
+    for number in range(len(subjects)):
+        checked.append(_check(number, alike[number], unlike[number], subjects, evidence))
+        if progress:
+            progress(number + 1, len(subjects))
+    return Explanation(tuple(rows), evidence, tuple(checked), summarise(checked, names, draws))
+
+
+def other_images(blasts: Sequence[bool], groups: Sequence[str], *, same: bool) -> list[list[int]]:
+    """For each image two at random of other groups, with the same verdict or with the other one.
+
+    Fewer where there are no more. Each is taken about as often as the others, or one odd image
+    would weigh. Seeded: the same test gives the same ones.
+    """
+    order = np.random.default_rng(0).permutation(len(blasts)).tolist()
+    of_verdict = {v: [row for row in order if blasts[row] == v] for v in (True, False)}
+    found = []
+    for row, (blast, group) in enumerate(zip(blasts, groups, strict=True)):
+        own, theirs = of_verdict[blast], of_verdict[blast == same]
+        start = own.index(row) * len(theirs) // len(own)
+        fits = [one for one in theirs[start:] + theirs[:start] if groups[one] != group]
+        found.append(fits[:OTHERS])
+    return found
+
+
+def hottest(heat: Heat) -> Mask:
+    """(S, S), true for the fifth of the pixels with the greatest evidence."""
+    mask = np.zeros(heat.size, bool)
+    mask[np.argsort(-heat, axis=None, kind="stable")[: round(ERASED * heat.size)]] = True
+    return mask.reshape(heat.shape)
+
+
+def erase(square: Pixels, mask: Mask) -> Pixels:
+    """The square picture (S, S, 3), blurred where the mask is true."""
+    blurred = Image.fromarray(square).filter(ImageFilter.GaussianBlur(BLUR * len(square)))
+    return exchange(square, np.asarray(blurred), mask)
+
+
+def exchange(square: Pixels, other: Pixels, mask: Mask) -> Pixels:
+    """The square picture (S, S, 3), the other one where the mask is true, with a soft edge."""
+    hard = Image.fromarray(mask.astype(np.uint8) * 255)
+    soft = hard.filter(ImageFilter.GaussianBlur(EDGE * len(square)))
+    return np.asarray(Image.composite(Image.fromarray(other), Image.fromarray(square), soft))
+
+
+def share_outside(heat: Heat, background: Mask) -> float | None:
+    """The share of the positive evidence (S, S) that lies in the background; None without any."""
+    positive = np.clip(heat, 0, None).astype(float)
+    total = positive.sum()
+    return float(positive[background].sum() / total) if total > 0 else None
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """One tested image, decoded anew whenever it is needed: a large test would fill the memory."""
+
+    predictor: Predictor
+    pictures: Sequence[Pixels]
+    row: int
+    prediction: Prediction
+
+    @property
+    def blast(self) -> bool:
+        """Whether P(blast) reaches the threshold, whatever the verdict says beside it."""
+        return (self.prediction.probability or 0) >= self.prediction.threshold
+
+    @property
+    def square(self) -> Pixels:
+        return self.predictor.square(self.pictures[self.row])
+
+    def for_verdict(self, evidence: Heat) -> Heat:
+        """(h, w) to (S, S), positive where the evidence is for the verdict."""
+        return enlarged(evidence if self.blast else -evidence, self.predictor.info.image_size)
+
+
+def _evidence(predictor: Predictor, subjects: Sequence[_Subject]) -> tuple[Heat, ...]:
+    found: list[Heat] = []
+    for start in range(0, len(subjects), predictor.batch):
+        batch = subjects[start : start + predictor.batch]
+        found.extend(predictor.evidence([one.square for one in batch]))
+    return tuple(found)
+
+
+def _check(
+    number: int,
+    alike: Sequence[int],
+    unlike: Sequence[int],
+    subjects: Sequence[_Subject],
+    evidence: Sequence[Heat],
+) -> Checked:
+    """All checks of one image; `alike` and `unlike` are others, with its verdict and without."""
+    one = subjects[number]
+    square, heat = one.square, one.for_verdict(evidence[number])
+    background = background_mask(square)
+    changed = [("fall", erase(square, hottest(heat)))]
+    for other in alike[:1]:
+        mask = hottest(subjects[other].for_verdict(evidence[other]))
+        changed.append(("elsewhere", erase(square, mask)))
+    for name, others in (("same_background", alike), ("other_background", unlike)):
+        for theirs in (subjects[other].square for other in others):
+            shared = background & background_mask(theirs)
+            changed.append((name, exchange(square, theirs, shared)))
+    left = one.predictor.judge(picture for _, picture in changed).tolist()
+    falls: dict[str, list[float]] = {}
+    for (name, _), after in zip(changed, left, strict=True):
+        fall = (one.prediction.probability or 0) - after
+        falls.setdefault(name, []).append(fall if one.blast else -fall)
+    means = {name: fmean(values) for name, values in falls.items()}
+    return Checked(
+        path=one.prediction.path,
+        sha256=str(one.prediction.sha256),
+        verdict=LABEL_NAMES[one.blast],
+        outside=share_outside(heat, background),
+        even=float(background.mean()),
+        fall=means["fall"],
+        elsewhere=means.get("elsewhere"),
+        same_background=means.get("same_background"),
+        other_background=means.get("other_background"),
+    )

@@ -1,0 +1,139 @@
+"""What was measured of each explained image, and the means of it with their intervals.
+
+`outside` is the share of the evidence for the verdict that lies in the background, which is what
+`alld.data.background` leaves of a picture; `even` is the share of the picture that this is: a map
+of equal evidence everywhere would have so much. The others are by how much the probability of the
+verdict falls: `fall` when the hottest fifth of the picture is blurred away, `elsewhere` under a
+mask of that size from another image with the same verdict, `same_background` and
+`other_background` when the background becomes that of an image with the same or the other verdict.
+"""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from alld.data.manifest import LABEL_NAMES
+from alld.files import write_csv
+from alld.stats.bootstrap import grouped_mean
+from alld.stats.intervals import UndefinedMetric
+from alld.stats.metrics import Metric
+
+FILE = "heat_maps.csv"
+COLUMNS = (
+    "path", "sha256", "verdict", "outside", "even", "fall", "elsewhere", "same_background",
+    "other_background",
+)  # fmt: skip
+MEASURES = (*COLUMNS[3:], "difference", "background_difference")
+ALL = "all"
+Summary = dict[str, dict[str, Metric]]  # all, blast and healthy: of images with that verdict
+
+
+@dataclass(frozen=True)
+class Checked:
+    """One image; None where there is no evidence for the verdict, or no such other image."""
+
+    path: str
+    sha256: str
+    verdict: str
+    outside: float | None
+    even: float
+    fall: float
+    elsewhere: float | None
+    same_background: float | None
+    other_background: float | None
+
+    @property
+    def difference(self) -> float | None:
+        """By how much more its own mask matters than another's."""
+        return _minus(self.fall, self.elsewhere)
+
+    @property
+    def background_difference(self) -> float | None:
+        """By how much more the other verdict's background matters than the same verdict's."""
+        return _minus(self.other_background, self.same_background)
+
+
+def _minus(first: float | None, second: float | None) -> float | None:
+    return None if first is None or second is None else first - second
+
+
+def summarise(checked: Sequence[Checked], groups: Sequence[str], draws: int) -> Summary:
+    """The mean of each measure, over all images and over those of either verdict.
+
+    Args:
+        groups: one name for each image, equal for images that belong together.
+        draws: of the bootstrap.
+    """
+    summary: Summary = {}
+    for name in (ALL, *reversed(LABEL_NAMES)):
+        rows = [row for row, one in enumerate(checked) if name in (ALL, one.verdict)]
+        own = [groups[row] for row in rows]
+        summary[name] = {
+            measure: _mean([getattr(checked[row], measure) for row in rows], own, draws)
+            for measure in MEASURES
+        }
+    return summary
+
+
+def _mean(values: Sequence[float | None], groups: Sequence[str], draws: int) -> Metric:
+    known = [row for row, value in enumerate(values) if value is not None]
+    if not known:
+        return Metric(None, None, 0, None, None, None, "no image has one")
+    numbers = np.array([values[row] for row in known], dtype=float)
+    mean = float(numbers.mean())
+    try:
+        interval = grouped_mean(numbers, [groups[row] for row in known], draws=draws)
+    except UndefinedMetric as undefined:
+        return Metric(mean, None, len(known), None, None, None, str(undefined))
+    return Metric(mean, None, len(known), interval.low, interval.high, interval.method)
+
+
+def as_facts(summary: Summary, erased: float) -> dict[str, Any]:
+    """The entry of metrics.json."""
+    return {
+        "reason": None,
+        "erased": erased,
+        "verdicts": {
+            name: {measure: metric.as_dict() for measure, metric in metrics.items()}
+            for name, metrics in summary.items()
+        },
+    }
+
+
+def write_checked(folder: Path, checked: Sequence[Checked]) -> None:
+    """Write `heat_maps.csv`, a row an image."""
+    write_csv(folder / FILE, COLUMNS, map(asdict, checked))
+
+
+def read_checked(folder: Path) -> list[Checked]:
+    """Read `heat_maps.csv` back; nothing where there is none.
+
+    Raises:
+        OSError, ValueError, KeyError: it cannot be read, or is none.
+    """
+    if not (folder / FILE).is_file():
+        return []
+    with open(folder / FILE, encoding="utf-8", newline="") as file:
+        return [_checked(row) for row in csv.DictReader(file)]
+
+
+def _checked(row: dict[str, str]) -> Checked:
+    return Checked(
+        path=row["path"],
+        sha256=row["sha256"],
+        verdict=row["verdict"],
+        outside=_number(row["outside"]),
+        even=float(row["even"]),
+        fall=float(row["fall"]),
+        elsewhere=_number(row["elsewhere"]),
+        same_background=_number(row["same_background"]),
+        other_background=_number(row["other_background"]),
+    )
+
+
+def _number(text: str) -> float | None:
+    return float(text) if text else None

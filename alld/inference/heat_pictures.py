@@ -1,0 +1,230 @@
+"""Pictures of heat maps in a folder: one for each image, and overviews of many."""
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from alld import NOTICE
+from alld.data.decode import decode, is_synthetic, read_unchanged
+from alld.data.lettering import GREY, INK, MARK, PAPER, RULE, font, shortened
+from alld.data.preprocess import to_square
+from alld.errors import ConfigError, ImageError
+from alld.files import plain_path, replacing, well_formed
+from alld.inference.heat_map import Heat, coloured, greatest, overlaid
+from alld.inference.prediction import Prediction
+from alld.inference.predictor import Predictor
+
+PANEL = 336  # px, the side of the picture and of its map
+MARGIN, HEAD, FOOT = 16, 70, 64
+SCALE = (18, 96)  # px, the width of the colour scale, and of the words beside it
+THUMB = 150  # px
+COLUMNS, ROWS = 3, 7  # of an overview
+MAX_OVERVIEWS = 50  # 1,050 images; nobody looks at more
+LONGEST_NAME = 48  # letters of a file's name that its picture keeps, of up to 4 bytes each
+
+Pixels = NDArray[np.uint8]
+
+
+def draw_all(
+    predictions: Iterable[Prediction], folder: Path, predictor: Predictor
+) -> Iterator[Prediction]:
+    """Pass predictions on, each with the picture of its heat map, and end with the overviews.
+
+    Raises:
+        ConfigError: this model has no heat maps.
+    """
+    pictures = HeatPictures(folder, predictor)
+    for prediction in predictions:
+        yield prediction if prediction.error else pictures.draw(prediction)
+    pictures.finish()
+
+
+class HeatPictures:
+    """Draws the heat map of each image into one folder; several overviews for more than one.
+
+    Names of pictures are those of the images, tamed, with the first digits of their hash: images
+    of one name do not meet, and the same image has the same picture again.
+    """
+
+    def __init__(self, folder: Path, predictor: Predictor) -> None:
+        self.folder = folder
+        self._predictor = predictor
+        self._taken: set[str] = set()
+        self._tiles: list[tuple[Prediction, Image.Image]] = []
+        self._overviews = 0
+        self._synthetic = predictor.info.data.synthetic
+
+    def draw(self, prediction: Prediction) -> Prediction:
+        """Draw what the model saw in an image that it has judged; the prediction names the picture.
+
+        Where the file is gone by now, or another one, there is none, and a note says why.
+
+        Raises:
+            ConfigError: this model has no heat maps.
+        """
+        file = Path(prediction.path)
+        try:
+            data = read_unchanged(file, prediction.sha256)
+        except ImageError as error:
+            return replace(prediction, notes=(*prediction.notes, f"no heat map: {error}"))
+        pixels = decode(data, str(file)).pixels
+        synthetic = self._predictor.info.data.synthetic or is_synthetic(data)
+        square = self._predictor.square(pixels)
+        evidence = self._predictor.evidence([square])[0]  # (h, w)
+        place = self.folder / self._name(prediction)
+        panel = to_square(pixels, PANEL, "none")
+        picture = _draw(prediction, self._predictor, panel, evidence, pixels.shape[:2], synthetic)
+        _save(place, picture)
+        self._synthetic |= synthetic
+        self._tiles.append((prediction, _pair(to_square(pixels, THUMB, "none"), evidence)))
+        if len(self._tiles) == COLUMNS * ROWS:
+            self._write_overview()
+        return replace(prediction, heat_map=well_formed(plain_path(str(place))))
+
+    def finish(self) -> None:
+        """Write the last overview, unless one image was all."""
+        if self._overviews or len(self._tiles) > 1:
+            self._write_overview()
+
+    def _name(self, prediction: Prediction) -> str:
+        stem = f"{safe_name(Path(prediction.path).stem)}-{str(prediction.sha256)[:12]}"
+        name, number = f"{stem}.png", 2
+        while name.lower() in self._taken:  # copies of a file that bear its name
+            name, number = f"{stem}-{number}.png", number + 1
+        self._taken.add(name.lower())
+        return name
+
+    def _write_overview(self) -> None:
+        if self._tiles and self._overviews < MAX_OVERVIEWS:
+            self._overviews += 1
+            number = "" if self._overviews == 1 else f"-{self._overviews}"
+            sheet = _draw_overview(self._tiles, self._predictor, self._synthetic)
+            _save(self.folder / f"overview{number}.png", sheet)
+        self._tiles.clear()
+
+
+def check_place(folder: Path, arguments: Iterable[str], files: Iterable[Path]) -> None:
+    """Refuse a folder whose pictures the next prediction would take for cells, and a file.
+
+    Args:
+        arguments: what the user named, of which folders are read recursively.
+        files: what these are, one by one.
+
+    Raises:
+        ConfigError: with the reason.
+    """
+    place = Path(os.path.abspath(folder))
+    if os.path.lexists(place) and not place.is_dir():
+        raise ConfigError(f"--explain {folder}: is a file; name a folder")
+    named = {Path(os.path.abspath(name)) for name in arguments if os.path.isdir(name)}
+    holding = {Path(os.path.abspath(file)).parent for file in files}
+    if place in holding or any(place.is_relative_to(name) for name in named):
+        raise ConfigError(
+            f"--explain {folder}: lies among the images, and the next prediction would take heat "
+            "maps for cells; name a folder outside"
+        )
+
+
+def safe_name(name: str) -> str:
+    """Letters and digits of any script, points and dashes; whatever else becomes one `_`."""
+    return re.sub(r"[^\w.-]+", "_", name)[:LONGEST_NAME].strip("._-") or "image"
+
+
+def _save(place: Path, picture: Image.Image) -> None:
+    with replacing(place) as beside:
+        picture.save(beside, format="PNG", optimize=True)
+
+
+def _draw(
+    prediction: Prediction,
+    predictor: Predictor,
+    panel: Pixels,
+    evidence: Heat,
+    shape: Sequence[int],
+    synthetic: bool,
+) -> Image.Image:
+    """The picture, its map and the colour scale side by side, with what was judged and by whom."""
+    left, right, scale = MARGIN, 2 * MARGIN + PANEL, 3 * MARGIN + 2 * PANEL
+    width = scale + sum(SCALE) + MARGIN
+    sheet = Image.new("RGB", (width, HEAD + PANEL + FOOT), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    for place, pixels in ((left, panel), (right, overlaid(panel, evidence))):
+        sheet.paste(Image.fromarray(pixels), (place, HEAD))
+        _frame(draw, (place, HEAD), shape)
+    _draw_scale(sheet, draw, (scale, HEAD), greatest(evidence))
+    said = f"{prediction.verdict}   P(blast) {prediction.probability or 0:.3f}"
+    reason = f": {prediction.reason}" if prediction.reason else ""
+    title = f"{'SYNTHETIC   ' if synthetic else ''}{said}, threshold {prediction.threshold:.3g}"
+    draw.text((left, 12), title + reason, MARK if synthetic else INK, font(22))
+    # Pictures are passed on: no one's whole path.
+    file = shortened("/".join(Path(prediction.path).parts[-2:]), width - 2 * MARGIN, 14)
+    draw.text((left, 44), file, GREY, font(14))
+    info = predictor.info
+    ways = "mean of eight orientations" if predictor.tta else "upright"
+    height, across = (f"{count}" for count in evidence.shape)
+    lines = (
+        f"{info.arch}, model {predictor.identity[:12]}. Grad-CAM at the last features, "
+        f"{height} x {across} places, {ways}: coarse, and no outline of anything.",
+        NOTICE,
+    )
+    for number, line in enumerate(lines):
+        draw.text((left, HEAD + PANEL + 12 + 20 * number), line, GREY, font(13))
+    return sheet
+
+
+def _frame(draw: ImageDraw.ImageDraw, at: tuple[int, int], shape: Sequence[int]) -> None:
+    """A thin line where the picture ends and reflection begins, if it was padded."""
+    height, width = (PANEL * side / max(shape) for side in shape)
+    if height != width:
+        top, left = at[1] + (PANEL - height) / 2, at[0] + (PANEL - width) / 2
+        draw.rectangle((left, top, left + width - 1, top + height - 1), outline=PAPER)
+
+
+def _draw_scale(
+    sheet: Image.Image, draw: ImageDraw.ImageDraw, at: tuple[int, int], limit: float
+) -> None:
+    x, y = at
+    steps = np.linspace(limit, -limit, PANEL, dtype=np.float32)[:, None]
+    bar = Image.fromarray(coloured(np.repeat(steps, SCALE[0], axis=1), limit))
+    sheet.paste(Image.new("RGB", bar.size, "#8c8c8c"), at)
+    sheet.paste(bar, at, bar)
+    ends = ((f"+{limit:.2g}", 0), ("0", 0.5), (f"-{limit:.2g}", 1))
+    for text, where in ends:
+        anchor = ("la", "lm", "ld")[round(2 * where)]
+        draw.text((x + SCALE[0] + 6, y + where * PANEL), text, INK, font(13), anchor=anchor)
+    for text, where in (("for blast", 0.1), ("(logits)", 0.56), ("for healthy", 0.9)):
+        place = (x + SCALE[0] + 6, y + where * PANEL)
+        draw.text(place, text, GREY, font(13), anchor="lm")
+
+
+def _pair(panel: Pixels, evidence: Heat) -> Image.Image:
+    """Picture and map as one small picture."""
+    return Image.fromarray(np.concatenate([panel, overlaid(panel, evidence)], axis=1))
+
+
+def _draw_overview(
+    tiles: Sequence[tuple[Prediction, Image.Image]], predictor: Predictor, synthetic: bool
+) -> Image.Image:
+    wide, high = 2 * THUMB + MARGIN, THUMB + 48
+    rows = -(-len(tiles) // COLUMNS)
+    sheet = Image.new("RGB", (COLUMNS * wide + MARGIN, HEAD + rows * high), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    title = f"{'SYNTHETIC   ' if synthetic else ''}Heat maps: orange for blast, blue for healthy"
+    draw.text((MARGIN, 12), title, MARK if synthetic else INK, font(20))
+    model = f"{predictor.info.arch}, model {predictor.identity[:12]}. Each map has a scale of its"
+    draw.text((MARGIN, 42), f"{model} own. {NOTICE}", GREY, font(13))
+    for number, (prediction, pair) in enumerate(tiles):
+        x, y = MARGIN + number % COLUMNS * wide, HEAD + number // COLUMNS * high
+        sheet.paste(pair, (x, y))
+        draw.rectangle((x, y, x + pair.width - 1, y + pair.height - 1), outline=RULE)
+        said = f"{prediction.verdict}, P(blast) {prediction.probability or 0:.3f}"
+        draw.text((x, y + THUMB + 4), said, INK, font(13))
+        name = shortened(Path(prediction.path).name, 2 * THUMB)
+        draw.text((x, y + THUMB + 22), name, GREY, font(12))
+    return sheet
