@@ -12,8 +12,8 @@ from typing import Any
 VOID = {"meta", "img", "br", "line", "polyline", "circle"}
 # Numbers there are no results: axes, file names, reasons of the decoder, citations, the style.
 NOT_READ = {"tick", "file", "gone", "reason", "cite"}
-# Fields that may be written in percent without saying so: their neighbour does.
-IN_POINTS = ("ci_low", ".low", ".sd")
+# Fields that may be written in percent without saying so: their neighbour does, or "points".
+IN_POINTS = ("ci_low", ".low", ".sd", "gain.value", "gain.ci_high")
 # The only digits that may stand in a page without being looked up.
 CONSTANTS = re.compile("95\u00a0%|ALL-IDB[12]")
 

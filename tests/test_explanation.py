@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from alld.data.background import background_mask
+from alld.data.preprocess import to_square
 from alld.errors import ConfigError
 from alld.evaluation.explanation import (
     ERASED,
@@ -59,6 +60,9 @@ class Stub:
     batch: int = 4
     info: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(image_size=SIDE))
     asked: int = 0
+
+    def square(self, pixels: Pixels) -> Pixels:
+        return to_square(pixels, SIDE, "none")
 
     def evidence(self, squares: Sequence[Pixels]) -> NDArray[np.float32]:
         found = self.maps[self.asked : self.asked + len(squares)]

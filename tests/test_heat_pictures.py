@@ -17,7 +17,8 @@ from untrained import write_untrained
 from alld import NOTICE
 from alld.inference import heat_pictures
 from alld.inference.heat_pictures import PANEL, safe_name
-from alld.inference.predictor import EXPLAINED, Predictor
+from alld.inference.prediction import EXPLAINED
+from alld.inference.predictor import Predictor
 
 
 @pytest.fixture(scope="module")
