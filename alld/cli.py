@@ -95,6 +95,9 @@ def _run(arguments: list[str]) -> int:
         return stopped.exit_status
     except AlldError as error:
         display.fail(str(error))
+        for advice in getattr(error, "__notes__", ()):
+            for line in advice.splitlines():
+                display.say(line)
         return error.exit_status
     except (KeyboardInterrupt, typer.Abort):
         return _stopped()

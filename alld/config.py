@@ -20,6 +20,9 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 SplitKind = Literal["grouped", "random", "paper", "blocks"]
 Unsharp = Literal["none", "adaptive"]
 
+# Also deep nesting, whole numbers of thousands of digits, and dates that no calendar has.
+_NO_YAML = (OSError, ValueError, RecursionError, yaml.YAMLError)
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", validate_default=True, allow_inf_nan=False)
@@ -181,7 +184,7 @@ def load_config(
     settings: dict[str, Any] = {}
     if file is not None:
         path = find_config(file)
-        settings = _read_yaml(path)
+        settings = read_yaml(path)
         parse_config(settings, str(path))  # its own faults are told apart from those of options
     for text in assignments:
         key, value = _parse_assignment(text)
@@ -246,10 +249,15 @@ def setting_keys() -> list[str]:
     return keys
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The settings of a file as they stand there, unchecked; an empty file has none.
+
+    Raises:
+        ConfigError: there is no such file, or it is no YAML of sections.
+    """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except _NO_YAML as error:
         raise ConfigError(f"{path}: not a YAML file: {' '.join(str(error).split())}") from error
     if content is None:
         return {}
@@ -264,7 +272,7 @@ def _parse_assignment(text: str) -> tuple[str, Any]:
         raise ConfigError(f"--set {text}: expected section.key=value, such as train.max_lr=3e-4")
     try:
         return key.strip(), yaml.safe_load(value)
-    except yaml.YAMLError as error:
+    except _NO_YAML as error:
         raise ConfigError(f"--set {text}: the value cannot be read as YAML") from error
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from alld.evaluation.folds import Fold
     from alld.evaluation.result import Evaluation
     from alld.inference.prediction import Prediction
-    from alld.model.bundle import BundleInfo
+    from alld.model.bundle_info import BundleInfo
     from alld.stats.metrics import Metric
     from alld.training.callbacks import Progress
 
@@ -80,8 +80,8 @@ def fault(error: BaseException) -> None:
 
 
 def _safe(text: str) -> str:
-    """Words that hold names of files: no markup, and no letters that steer a terminal."""
-    return escape("\n".join(one_line(line) for line in text.split("\n")))
+    """Words that hold names of files: no markup, no second line, no letters that steer."""
+    return escape(one_line(text))
 
 
 class Steps:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import Answer
-from hostile.bundles import LIES, Canary, bit_places, flip
+from hostile.bundles import LIES, Canary, bit_places, change_tensors, flip, negative_variances
 from hostile.places import PICTURE
 from untrained import write_untrained
 
@@ -87,6 +87,19 @@ def test_a_bundle_that_lies_is_refused(
     assert err.rstrip("\n").isprintable()
     assert named in err
     assert not (bundle.parent / "canary").exists()
+
+
+@pytest.mark.parametrize("options", [(), ("--json",), ("--format", "csv")], ids=str)
+def test_a_model_that_says_nan_gives_no_verdict(
+    alld: Callable[..., Answer], bundle: Path, picture: Path, options: tuple[str, ...]
+) -> None:
+    """All its tensors are finite, and what comes out is not: status 2 in every table."""
+    change_tensors(negative_variances)(bundle)
+    status, out, err = alld("predict", "--model", bundle, *options, picture)
+    assert status == 2
+    assert "healthy" not in out
+    assert "blast," not in out
+    assert "says no number of a picture" in err.splitlines()[-1]
 
 
 def test_the_pickle_of_these_tests_would_do_harm(tmp_path: Path) -> None:

@@ -271,12 +271,32 @@ def test_models_lists_what_arch_may_say(alld: Callable[..., Answer]) -> None:
 def test_a_damaged_run_is_listed_as_such(alld: Callable[..., Answer], workplace: Path) -> None:
     """`alld runs` lists a run whose run.json cannot be read instead of falling over it."""
     (workplace / "runs" / "second").mkdir()
-    for content in ("{", "[]", '{"state": "finished"}', '{"state": "running", "data": null}'):
+    broken = (
+        "{",
+        "[]",
+        "[" * 100_000,
+        '{"state": "finished"}',
+        '{"state": "running", "data": null}',
+    )
+    for content in broken:
         (workplace / "runs" / "second" / "run.json").write_text(content)
         status, out, _ = alld("runs", "--json")
         assert status == 0
         assert {row["state"] for row in json.loads(out)} == {"finished", "damaged"}
         assert alld("evaluate", "runs/second")[0] == 2
+
+
+def test_a_run_with_damaged_settings_is_one_line(
+    alld: Callable[..., Answer], workplace: Path
+) -> None:
+    """Its config.yaml is named, whatever is wrong with it."""
+    [run] = (workplace / "runs").iterdir()
+    for content in ("train: [", "[" * 50_000, "epochs: 1", "\x00"):
+        (run / "config.yaml").write_text(content)
+        status, _, err = alld("evaluate", run)
+        assert status == 2
+        assert len(err.splitlines()) == 1
+        assert "config.yaml is damaged" in err
 
 
 @pytest.mark.parametrize("table", ["text", "csv"])

@@ -82,6 +82,7 @@ def test_settings_survive_writing_and_reading(tmp_path: Path) -> None:
         ("train.max_lr=.nan", "train.max_lr"),
         ("split.kind=patient", "'grouped', 'random', 'paper' or 'blocks'"),
         ("no_equals_sign", "section.key=value"),
+        ("seed=2020-99-99", "cannot be read as YAML"),
         ("seed.x=1", "seed"),
         ("split.test_fraction=0.9", "must stay below 1"),
         ("runtime.device=gpu", "found 'gpu'"),
@@ -109,7 +110,8 @@ def test_a_missing_configuration_names_the_nearest() -> None:
 
 def test_a_file_that_is_not_yaml_is_named(tmp_path: Path) -> None:
     """A broken file and one without sections are refused by their name."""
-    for content in ("train: [", "just words", "\x00"):
+    deep, long, impossible = "[" * 50_000, f"seed: {'9' * 5000}", "seed: 2020-99-99"
+    for content in ("train: [", "just words", "\x00", deep, long, impossible):
         (tmp_path / "broken.yaml").write_text(content)
         with pytest.raises(ConfigError, match=r"broken\.yaml"):
             load_config(tmp_path / "broken.yaml")

@@ -5,13 +5,13 @@ from pathlib import Path
 import torch
 
 from alld.model.backbones import create_model
-from alld.model.bundle import (
+from alld.model.bundle import write_bundle
+from alld.model.bundle_info import (
     BundleInfo,
     DomainLimits,
     TemperatureFit,
     ThresholdChoice,
     TrainedOn,
-    write_bundle,
 )
 
 

@@ -35,7 +35,7 @@ _CLASS_FOLDERS = {
 }
 _TABLE_LABELS = {**_CLASS_FOLDERS, "1": BLAST, "0": HEALTHY}
 
-NO_DATA = """{place}: {seen}.
+NO_DATA = """\
 ALL-IDB2 is free for research: ask its authors (Labati, Piuri, Scotti; Milan) for it.
 Unpack it anywhere below that folder, or name another one with --data DIR. Your own images: a folder
 a class (blast/ and healthy/), or --data FILE.csv with path,label. `alld demo` needs no images."""
@@ -110,6 +110,13 @@ def _read(data: DataConfig, progress: Progress | None, problems: Problems) -> Ma
     return manifest
 
 
+def _no_data(place: Path, seen: str) -> DataError:
+    """One line, and how to come by images as lines of their own."""
+    error = DataError(f"{place}: {seen}")
+    error.add_note(NO_DATA)
+    return error
+
+
 def check_place(data: DataConfig) -> Path:
     """The folder or the table that `data.root` names; this takes no time.
 
@@ -118,7 +125,7 @@ def check_place(data: DataConfig) -> Path:
     """
     root = data.root.expanduser()
     if not root.exists():
-        raise DataError(NO_DATA.format(place=root, seen="there is no such folder"))
+        raise _no_data(root, "there is no such folder")
     if not root.is_dir() and root.suffix.lower() != ".csv":
         raise DataError(f"{root}: neither a folder nor a .csv table; see `alld train --help`")
     return root
@@ -146,7 +153,7 @@ def _read_folder(
 ) -> Manifest:
     images = list_images(root)
     if not images:
-        raise DataError(NO_DATA.format(place=root, seen="no image lies in or below that folder"))
+        raise _no_data(root, "no image lies in or below that folder")
     crops = [path for path in images if _ALL_IDB2_NAME.fullmatch(path.name)]
     if crops and positive is not None:
         raise DataError(

@@ -15,11 +15,12 @@ from alld.data.decode import Decoded, decode, read_image_bytes
 from alld.data.manifest import BLAST, HEALTHY
 from alld.data.picture_facts import picture_facts
 from alld.data.preprocess import normalise, to_square
-from alld.errors import ImageError
+from alld.errors import BundleError, ImageError
 from alld.files import plain_path, sha256_hex
 from alld.inference.prediction import OUT_OF_DOMAIN, UNCERTAIN, Prediction, called
 from alld.model.abstain import refusal
-from alld.model.bundle import Bundle, BundleInfo, read_bundle
+from alld.model.bundle import Bundle, read_bundle
+from alld.model.bundle_info import BundleInfo
 from alld.model.device import keep_freed_memory, resolve_device, set_threads
 from alld.model.folding import fold_batch_norm
 from alld.model.orientations import features_and_logits
@@ -219,6 +220,8 @@ class Predictor:
         batch = torch.from_numpy(images).to(self.device).to(memory_format=torch.channels_last)
         with torch.inference_mode():
             features, logits = features_and_logits(self._model, batch, tta=self.tta)
+        if not (torch.isfinite(features).all() and torch.isfinite(logits).all()):
+            raise BundleError(f"{self.path}: says no number of a picture; train the model anew")
         probabilities = blast_probability(logits.double().cpu().numpy(), self.info.temperature)
         return features.float().cpu().numpy(), probabilities
 

@@ -4,16 +4,14 @@ Nothing is parsed before its hash was verified, nothing is unpickled, and a bund
 once it is written. Its identity is the SHA-256 of `SHA256SUMS`.
 """
 
-import json
 import stat
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from platform import python_version
-from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
@@ -21,115 +19,17 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import nn
 
-from alld import NOTICE
-from alld.config import Unsharp
-from alld.data.preprocess import RESIZE_POLICY
 from alld.errors import BundleError, ConfigError
-from alld.files import new_folder, sha256_hex, write_bytes
+from alld.files import new_folder, one_line, sha256_hex, write_bytes
 from alld.model.abstain import Limits
 from alld.model.backbones import Body, create_model
+from alld.model.bundle_info import BundleInfo, parse_info
 from alld.model.place import no_bundle
 
 WEIGHTS, INFO, SUMS = "model.safetensors", "alld.json", "SHA256SUMS"
 LIMITS = "limits.safetensors"  # only in the bundle of a model that has limits
-MAX_BYTES = {WEIGHTS: 8 * 2**30, LIMITS: 2**28, INFO: 2**22, SUMS: 2**12}
-SCHEMA_VERSION = 3
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class TrainedOn(_Strict):
-    """The images behind a model, and how they were divided."""
-
-    name: str
-    fingerprint: Sha256
-    images: int = Field(ge=1)
-    synthetic: bool
-    split: str
-    split_seed: int
-    split_sha256: Sha256
-    groups: str
-
-
-class TemperatureFit(_Strict):
-    """Where the temperature comes from: its interval on `n` validation images, or why it is 1."""
-
-    ci_low: float | None
-    ci_high: float | None
-    n: int = Field(ge=0)
-    method: str | None
-    reason: str | None
-
-
-class ThresholdChoice(_Strict):
-    """How the threshold was chosen, and what to hold against it."""
-
-    how: str
-    warning: str | None
-
-
-class UncertainBand(_Strict):
-    """P(blast) between the two ends is no verdict; `how` says where they are from."""
-
-    low: float = Field(ge=0, le=1)
-    high: float = Field(ge=0, le=1)
-    how: str
-
-
-class DomainLimits(_Strict):
-    """A picture that scores above `limit` is out of domain; see `model.abstain` for the score.
-
-    The limit lies `deviations` robust standard deviations above the median of `images` validation
-    images. Without one there is the reason.
-    """
-
-    limit: float | None
-    deviations: float = Field(gt=0)
-    images: int = Field(ge=0)
-    reason: str | None
-
-
-class BundleInfo(_Strict):
-    """Everything about a model but its tensors; the content of `alld.json`."""
-
-    schema_version: Literal[3] = 3
-    arch: str
-    initial_weights: str
-    classes: tuple[Literal["healthy"], Literal["blast"]] = ("healthy", "blast")
-    image_size: int = Field(ge=32, le=1024)
-    resize: str = RESIZE_POLICY
-    mean: tuple[float, ...] = Field(min_length=3, max_length=3)
-    std: tuple[Annotated[float, Field(gt=0)], ...] = Field(min_length=3, max_length=3)
-    threshold: float = Field(ge=0, le=1)
-    threshold_choice: ThresholdChoice
-    temperature: float = Field(gt=0)
-    temperature_fit: TemperatureFit
-    tta: bool = False
-    unsharp: Unsharp = "none"
-    limits: DomainLimits
-    uncertain: UncertainBand | None
-    data: TrainedOn
-    validation: dict[str, dict[str, Any]]
-    validation_note: str
-    versions: dict[str, str]
-    notice: str = NOTICE
-
-    @property
-    def preparation(self) -> str:
-        """In words, what is done to a decoded image before it is normalised."""
-        return (
-            self.resize if self.unsharp == "none" else f"{self.unsharp} unsharping, {self.resize}"
-        )
-
-    @field_validator("resize")
-    @classmethod
-    def _known_resize(cls, policy: str) -> str:
-        if policy != RESIZE_POLICY:
-            raise ValueError(f"this ALLD resizes by {RESIZE_POLICY!r}, found {policy!r}")
-        return policy
+MAX_BYTES = {LIMITS: 2**28, INFO: 2**22, SUMS: 2**12}
+MAX_HEADER_BYTES = 2**24  # of the weights, beside their tensors
 
 
 @dataclass(frozen=True)
@@ -173,15 +73,14 @@ def read_bundle(path: Path, required: str | None = None) -> Bundle:
         BundleError: files missing, altered or added, facts this version does not understand, or
             another model than the required one.
     """
-    contents, identity = _verified_contents(path, required)
-    info = _parse_info(path, contents[INFO])
-    try:
-        model = create_model(info.arch, pretrained=False)
-    except ConfigError as error:
-        raise BundleError(f"{path / INFO}: {error}") from error
-    _load_weights(path, model, contents[WEIGHTS])
-    limits = _load_limits(path, info, contents.get(LIMITS), model)
-    return Bundle(path, info, model.eval(), identity, limits)
+    sums, identity = _verified_sums(path, required)
+    info = parse_info(path / INFO, _verified(path / INFO, sums))
+    empty = _empty_model(path / INFO, info)
+    most = sum(t.numel() * t.element_size() for t in empty.state_dict().values())
+    weights = _verified(path / WEIGHTS, sums, most + MAX_HEADER_BYTES)
+    model = _with_weights(path / WEIGHTS, empty, info, weights)
+    limits = _verified(path / LIMITS, sums) if LIMITS in sums else None
+    return Bundle(path, info, model.eval(), identity, _load_limits(path, info, limits, model))
 
 
 def bundle_identity(path: Path) -> str:
@@ -191,10 +90,8 @@ def bundle_identity(path: Path) -> str:
 
 def read_info(path: Path) -> BundleInfo:
     """The facts of a bundle without its weights, verified against `SHA256SUMS`."""
-    data = _read(path / INFO)
-    if _parse_sums(path, _read(path / SUMS))[INFO] != sha256_hex(data):
-        raise BundleError(_altered(path / INFO))
-    return _parse_info(path, data)
+    data = _verified(path / INFO, _parse_sums(path, _read(path / SUMS)))
+    return parse_info(path / INFO, data)
 
 
 def library_versions() -> dict[str, str]:
@@ -203,7 +100,8 @@ def library_versions() -> dict[str, str]:
     return {"python": python_version(), **{name: metadata.version(name) for name in names}}
 
 
-def _verified_contents(path: Path, required: str | None) -> tuple[dict[str, bytes], str]:
+def _verified_sums(path: Path, required: str | None) -> tuple[dict[str, str], str]:
+    """The SHA-256 of every member by its name, and the identity of the bundle."""
     if not path.is_dir():
         raise no_bundle(path)
     present = {entry.name for entry in path.iterdir()}
@@ -211,6 +109,7 @@ def _verified_contents(path: Path, required: str | None) -> tuple[dict[str, byte
     if present - {LIMITS} != expected:
         odd = sorted((present - {LIMITS}) ^ expected)[0]
         what = "is missing" if odd in expected else "does not belong there"
+        odd = one_line(odd)
         raise BundleError(f"{path}: {odd} {what}; a bundle holds {', '.join(sorted(expected))}")
     sums_data = _read(path / SUMS)
     identity = sha256_hex(sums_data)
@@ -220,11 +119,14 @@ def _verified_contents(path: Path, required: str | None) -> tuple[dict[str, byte
     if sums.keys() != present - {SUMS}:
         odd = sorted(sums.keys() ^ (present - {SUMS}))[0]
         raise BundleError(f"{path}: {odd} is not as {SUMS} says; copy the bundle anew")
-    contents = {name: _read(path / name) for name in sums}
-    for name, data in contents.items():
-        if sha256_hex(data) != sums[name]:
-            raise BundleError(_altered(path / name))
-    return contents, identity
+    return sums, identity
+
+
+def _verified(file: Path, sums: Mapping[str, str], most: int | None = None) -> bytes:
+    data = _read(file, most)
+    if sha256_hex(data) != sums[file.name]:
+        raise BundleError(_altered(file))
+    return data
 
 
 def _altered(file: Path) -> str:
@@ -233,8 +135,8 @@ def _altered(file: Path) -> str:
     )
 
 
-def _read(file: Path) -> bytes:
-    most = MAX_BYTES[file.name]
+def _read(file: Path, most: int | None = None) -> bytes:
+    most = MAX_BYTES[file.name] if most is None else most
     try:
         status = file.lstat()
         if not stat.S_ISREG(status.st_mode):
@@ -260,38 +162,41 @@ def _parse_sums(path: Path, data: bytes) -> dict[str, str]:
     return sums
 
 
-def _parse_info(path: Path, data: bytes) -> BundleInfo:
+def _empty_model(file: Path, info: BundleInfo) -> nn.Sequential:
+    """The network without memory for its tensors: a bundle may name one that is too large."""
     try:
-        content = json.loads(data)
-        version = content.get("schema_version")
-        if version != SCHEMA_VERSION:
-            raise BundleError(
-                f"{path / INFO}: schema version {version!r}; this ALLD reads {SCHEMA_VERSION}; "
-                "train the model anew, or install the version that wrote it"
-            )
-        return BundleInfo.model_validate_json(data, strict=True)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise BundleError(f"{path / INFO}: {place}: {first['msg']}") from error
-    except (ValueError, AttributeError, RecursionError) as error:
-        raise BundleError(f"{path / INFO}: not the JSON of a bundle") from error
+        with torch.device("meta"):
+            return create_model(info.arch, pretrained=False)
+    except ConfigError as error:
+        raise BundleError(f"{file}: {error}") from error
 
 
-def _load_weights(path: Path, model: nn.Module, data: bytes) -> None:
+def _with_weights(file: Path, empty: nn.Sequential, info: BundleInfo, data: bytes) -> nn.Sequential:
     try:
         tensors: dict[str, torch.Tensor] = load_tensors(data)
-        # torch fills in a batch norm's missing counter by itself: compare the names here.
-        if tensors.keys() != model.state_dict().keys():
-            odd = sorted(tensors.keys() ^ model.state_dict().keys())[0]
-            raise ValueError(f"tensor {odd} is missing or unknown")
-        for name, tensor in tensors.items():
-            if not torch.isfinite(tensor).all():
-                raise ValueError(f"tensor {name} is not finite")
-        model.load_state_dict(tensors)
+        _check_tensors(tensors, empty.state_dict())
     except (SafetensorError, RuntimeError, ValueError) as error:
         first_line = str(error).splitlines()[0]
-        raise BundleError(f"{path / WEIGHTS}: does not fit the model: {first_line}") from error
+        raise BundleError(f"{file}: does not fit the model: {first_line}") from error
+    empty.load_state_dict(tensors, assign=True)
+    if not any(tensor.is_meta for tensor in empty.buffers()):
+        return empty
+    model = create_model(info.arch, pretrained=False)  # it computes tensors that no file holds
+    model.load_state_dict(tensors)
+    return model
+
+
+def _check_tensors(tensors: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor]) -> None:
+    if tensors.keys() != wanted.keys():
+        odd = sorted(tensors.keys() ^ wanted.keys())[0]
+        raise ValueError(f"tensor {one_line(odd)} is missing or unknown")
+    for name, tensor in tensors.items():
+        like = wanted[name]
+        if (tensor.shape, tensor.dtype) != (like.shape, like.dtype):
+            seen = f"{list(tensor.shape)} of {tensor.dtype}"
+            raise ValueError(f"tensor {name} is {seen}, not {list(like.shape)} of {like.dtype}")
+        if not torch.isfinite(tensor).all():
+            raise ValueError(f"tensor {name} is not finite")
 
 
 def _load_limits(

@@ -11,7 +11,7 @@ from alld.data.splits import Split
 from alld.errors import RunError
 from alld.inference.predictor import blast_probability
 from alld.model.backbones import normalisation
-from alld.model.bundle import (
+from alld.model.bundle_info import (
     BundleInfo,
     DomainLimits,
     TemperatureFit,

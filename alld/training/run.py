@@ -10,13 +10,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from alld.config import Config, dump_config, parse_config
+from alld.config import Config, dump_config, parse_config, read_yaml
 from alld.data.manifest import Manifest, Progress
 from alld.data.sources import load_manifest
 from alld.data.splits import PARTS, Part, Split
-from alld.errors import DataError, RunError
+from alld.errors import ConfigError, DataError, RunError
 from alld.files import sha256_hex, write_csv, write_json, write_text
 
 RUNS = Path("runs")
@@ -42,12 +40,16 @@ class Run:
     def config(self) -> Config:
         """The resolved settings."""
         path = self.folder / "config.yaml"
-        return parse_config(yaml.safe_load(path.read_text(encoding="utf-8")), str(path))
+        return parse_config(read_yaml(path), str(path))
 
     @property
     def info(self) -> dict[str, Any]:
         """`run.json`: state, versions, machine, data, times."""
-        content: dict[str, Any] = json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
+        text = (self.folder / "run.json").read_text(encoding="utf-8")
+        try:
+            content: dict[str, Any] = json.loads(text)
+        except RecursionError as error:
+            raise ValueError("run.json is nested too deeply") from error
         return content
 
     def update(self, **facts: Any) -> None:
@@ -135,7 +137,7 @@ def open_run(folder: Path) -> Run:
         )
     try:
         _ = run.config
-    except (OSError, ValueError) as error:
+    except ConfigError as error:
         raise RunError(f"{folder}: its config.yaml is damaged: {error}") from error
     if run.state == "damaged":
         raise RunError(f"{folder}: its run.json is damaged; train again")

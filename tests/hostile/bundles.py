@@ -94,6 +94,27 @@ def _one_nan(tensors: dict[str, torch.Tensor]) -> None:
     tensors[_last(tensors)].view(-1)[0] = float("nan")
 
 
+def negative_variances(tensors: dict[str, torch.Tensor]) -> None:
+    """All finite; what the model says of any picture is not."""
+    for name in tensors:
+        if name.endswith("running_var"):
+            tensors[name] = -1 - tensors[name]
+
+
+def _cast(kind: torch.dtype) -> Damage:
+    def cast(tensors: dict[str, torch.Tensor]) -> None:
+        name = _last(tensors)
+        tensors[name] = tensors[name].to(kind)
+
+    return change_tensors(cast)
+
+
+def _threshold_twice(bundle: Path) -> None:
+    text = (bundle / INFO).read_text()
+    (bundle / INFO).write_text(text.replace('"threshold":', '"threshold": 0.1,\n"threshold":'))
+    resum(bundle)
+
+
 def _linked(bundle: Path) -> None:
     (bundle / WEIGHTS).rename(bundle.parent / "elsewhere")
     (bundle / WEIGHTS).symlink_to(bundle.parent / "elsewhere")
@@ -125,12 +146,12 @@ def _pickle(bundle: Path) -> None:
     resum(bundle)
 
 
-def _sparse(name: str) -> Damage:
-    """A member of 1 TB that takes no place on the disk."""
+def _sparse(name: str, length: int = 10**12) -> Damage:
+    """A long member that takes no place on the disk."""
 
     def grow(bundle: Path) -> None:
         with (bundle / name).open("r+b") as file:
-            file.truncate(10**12)
+            file.truncate(length)
 
     return grow
 
@@ -148,6 +169,8 @@ LIES: dict[str, tuple[Damage, str]] = {
     "arch is another": (change_info(arch="resnet18"), "does not fit"),
     "arch is a number": (change_info(arch=5), "arch"),
     "extra key": (change_info(surprise=1), "surprise"),
+    "key of two lines": (change_info(**{"a\nerror: none": 1}), "error: none: "),
+    "key twice": (_threshold_twice, "not the JSON"),
     "missing key": (drop_fact("mean"), "mean"),
     "NaN threshold": (change_info(threshold=float("nan")), "alld.json"),
     "infinite threshold": (change_info(threshold=float("inf")), "alld.json"),
@@ -155,6 +178,9 @@ LIES: dict[str, tuple[Damage, str]] = {
     "threshold as text": (change_info(threshold="0.5"), "threshold"),
     "no temperature": (change_info(temperature=0), "temperature"),
     "NaN mean": (change_info(mean=[float("nan")] * 3), "alld.json"),
+    "mean of 1e300": (change_info(mean=[1e300] * 3), "mean"),
+    "std of 1e-300": (change_info(std=[1e-300] * 3), "std"),
+    "temperature of 1e-320": (change_info(temperature=1e-320), "temperature"),
     "two means": (change_info(mean=[0.5, 0.5]), "mean"),
     "std of zero": (change_info(std=[0.0, 0.5, 0.5]), "std"),
     "one class": (change_info(classes=["blast"]), "classes"),
@@ -174,6 +200,9 @@ LIES: dict[str, tuple[Damage, str]] = {
     "a tensor less": (change_tensors(lambda t: t.pop(_last(t))), "does not fit"),
     "a tensor more": (change_tensors(lambda t: t.update(more=torch.ones(1))), "does not fit"),
     "a weight is NaN": (change_tensors(_one_nan), "not finite"),
+    "a tensor of booleans": (_cast(torch.bool), "torch.bool"),
+    "a tensor of complex numbers": (_cast(torch.complex64), "torch.complex64"),
+    "a tensor of half precision": (_cast(torch.float16), "torch.float16"),
     "weights are a pickle": (_pickle, "does not fit"),
     "weights are empty": (write(WEIGHTS, b""), "does not fit"),
     "header beyond the file": (write(WEIGHTS, _header(10**15)), "does not fit"),
@@ -214,6 +243,12 @@ LIES: dict[str, tuple[Damage, str]] = {
         lambda b: (b / SUMS).write_text((b / SUMS).read_text().upper()),
         "differs",
     ),
+    "a file of two lines": (lambda b: (b / "a\nerror: none").touch(), "does not belong"),
+    "arch of 17 GB": (
+        change_info(arch="timm:eva02_enormous_patch14_clip_224"),
+        "does not fit",
+    ),
+    "weights of 8 GB": (_sparse(WEIGHTS, 8 * 2**30), "larger than"),
     "weights of 1 TB": (_sparse(WEIGHTS), "larger than"),
     "facts of 1 TB": (_sparse(INFO), "larger than"),
     "sums of 1 TB": (_sparse(SUMS), "larger than"),
