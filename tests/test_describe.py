@@ -16,7 +16,8 @@ from alld.errors import RunError
 from alld.evaluation.evaluate import evaluate
 from alld.evaluation.result import caveats
 from alld.inference.predictor import Predictor
-from alld.model.bundle import BundleInfo, read_info
+from alld.model.bundle import read_info
+from alld.model.bundle_info import BundleInfo
 from alld.stats.calibration import choose_threshold, fit_temperature
 from alld.stats.metrics import brier
 from alld.training import describe as describing
