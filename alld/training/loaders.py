@@ -28,6 +28,7 @@ from alld.data.splits import Split
 from alld.model.backbones import normalisation
 from alld.threads import map_ahead, usable_cores
 from alld.training import augment
+from alld.training.balance import balanced_order
 
 # A crop of 80 % of the side still has the network's resolution at this enlargement.
 ENLARGED = 1.25
@@ -106,9 +107,16 @@ class WholeBatchDL(TfmdDL):  # type: ignore[misc]
     """A fastai loader that asks its source for a whole batch instead of collating single items."""
 
     def __init__(
-        self, dataset: Any, *, sources: Sequence[BatchSource], paths: Sequence[str], **kwargs: Any
+        self,
+        dataset: Any,
+        *,
+        sources: Sequence[BatchSource],
+        paths: Sequence[str],
+        classes: Sequence[int] | None = None,
+        **kwargs: Any,
     ) -> None:
         self.sources, self.paths = sources, paths
+        self.classes = classes  # by manifest number, where both are to be equally frequent
         self.served: list[list[int]] = []  # the manifest numbers of each batch of this epoch
         super().__init__(dataset, **kwargs)
 
@@ -131,6 +139,13 @@ class WholeBatchDL(TfmdDL):  # type: ignore[misc]
                 self.served.append([indices[position] for position in chosen])
                 yield self.served[-1]
 
+    def shuffle_fn(self, idxs: Sequence[int]) -> list[int]:
+        """The order of one epoch of training, as positions among this loader's images."""
+        if self.classes is None:
+            order: list[int] = super().shuffle_fn(idxs)
+            return order
+        return balanced_order([self.classes[index] for index in self.indices], self.rng)
+
     def files(self, number: int) -> list[str]:
         """The files of the batch of that number, from 1, in this epoch."""
         return [self.paths[index] for index in self.served[number - 1]]
@@ -142,7 +157,8 @@ class WholeBatchDL(TfmdDL):  # type: ignore[misc]
 
     def new(self, dataset: Any = None, cls: Any = None, **kwargs: Any) -> "WholeBatchDL":
         """Another loader of the same kind; fastai makes the validation loader this way."""
-        return super().new(dataset, cls, **{"sources": self.sources, "paths": self.paths, **kwargs})  # type: ignore[no-any-return]
+        own = {"sources": self.sources, "paths": self.paths, "classes": self.classes}
+        return super().new(dataset, cls, **{**own, **kwargs})  # type: ignore[no-any-return]
 
     @property
     def _trains(self) -> bool:
@@ -193,7 +209,11 @@ def make_loaders(
     """
     parts = (split.indices("train"), split.indices("valid"))
     sources = _sources(manifest, parts, config, device, progress)
-    served = {"sources": sources, "paths": [record.path for record in manifest]}
+    served = {
+        "sources": sources,
+        "paths": [record.path for record in manifest],
+        "classes": manifest.labels if config.train.balance == "sampling" else None,
+    }
     mean, std = normalisation(config.model.arch)
     block = DataBlock(
         blocks=[TransformBlock(dl_type=WholeBatchDL, dls_kwargs=served)],

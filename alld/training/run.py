@@ -219,6 +219,7 @@ def read_split(run: Run, manifest: Manifest) -> Split:
         tuple(_part(row["part"]) for row in rows),
         tuple(row["group"] for row in rows),
         str(facts.get("groups", "")),
+        tuple(row["patient"] for row in rows) if rows and "patient" in rows[0] else (),
     )
 
 
