@@ -179,6 +179,24 @@ def test_nothing_is_believed_of_a_child_that_lies(
     with_decoders(ask)
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        Header(None, 10**6, 10**6),
+        Header(None, 5001, 5000),
+        Header(None, -1, -1),
+        Header(None, 1, 1, preview=2**31),
+        Header(None, 0, 0),
+        Header(error="two\nlines"),
+        Header(None, 1, 1, format="\x1b[2J"),
+    ],
+)
+def test_a_header_is_checked_before_memory_is_taken_for_it(header: Header) -> None:
+    """More than a picture can have, nothing at all, and words that are no line of text."""
+    with pytest.raises(ValueError, match=r"than a picture|a reason|no line|no number"):
+        parse_header(header.to_bytes()[LENGTH.size :])
+
+
 def test_a_header_comes_through_whole() -> None:
     """What a child says of a picture is what the server reads."""
     header = Header(None, 3, 4, 5, "TIFF", ("grey to RGB",), ("named .png",))
@@ -190,6 +208,17 @@ def test_a_child_inherits_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     """Least of all the token."""
     monkeypatch.setenv("ALLD_TOKEN", "secret")
     assert "secret" not in str(decoders._environment())
+
+
+@ON_POSIX
+def test_ctrl_c_in_the_terminal_is_not_for_a_child() -> None:
+    """It belongs to no session of the server's."""
+
+    async def sessions(pool: Decoders) -> set[int]:
+        await pool.start()
+        return {os.getsid(process.pid) for process in pool._alive}
+
+    assert os.getsid(0) not in with_decoders(sessions)
 
 
 def limited(code: str) -> subprocess.CompletedProcess[str]:

@@ -18,6 +18,7 @@ import pytest
 from hostile.places import NAMES
 from PIL import Image
 from serving import Site, running
+from untrained import write_untrained
 
 from alld import NOTICE
 from alld.files import cell
@@ -225,6 +226,48 @@ def box(visit: Visit, selector: str) -> dict[str, float]:
     found = visit.page.locator(selector).bounding_box()
     assert found
     return found
+
+
+def test_a_heat_map_lies_over_the_picture_as_dense_as_the_slider_says(
+    browser: "playwright.Browser", batch: list[Path], tmp_path: Path
+) -> None:
+    """By mouse and keyboard; it stays on while one steps through the images, and goes again."""
+    model = write_untrained(tmp_path / "model.alld", 96)
+    with running(model) as site, visiting(browser, site) as visit:
+        page = visit.page
+        visit.give(*batch[:2])
+        assert not page.is_visible("#heat")
+        assert page.is_disabled("#opacity")
+        page.click("#heat-switch")
+        page.wait_for_selector("#heat:not([hidden])")
+        assert page.evaluate("() => document.querySelector('#heat').naturalWidth") == 96
+        page.fill("#opacity", "80")
+        assert (
+            page.evaluate("() => getComputedStyle(document.querySelector('#heat')).opacity")
+            == "0.8"
+        )
+        page.focus("#opacity")
+        page.keyboard.press("ArrowRight")
+        assert (
+            page.evaluate("() => getComputedStyle(document.querySelector('#heat')).opacity")
+            == "0.85"
+        )
+        assert visit.shown() == batch[0].name  # the key was for the slider
+        first = page.get_attribute("#heat", "src")
+        page.click("#next")
+        page.wait_for_selector("#heat:not([hidden])")
+        assert page.get_attribute("#heat", "src") != first
+        page.click("#heat-switch")
+        assert not page.is_visible("#heat")
+        assert (visit.complaints, visit.hosts) == ([], {f"127.0.0.1:{site.port}"})
+
+
+def test_a_model_without_heat_maps_is_said_so(visit: Visit, batch: list[Path]) -> None:
+    """In words, in the place of the map."""
+    visit.give(batch[0])
+    visit.page.click("#heat-switch")
+    visit.page.locator("#heat-words", has_text="at 32 px").wait_for()
+    assert not visit.page.is_visible("#heat")
 
 
 def test_a_batch_has_a_row_for_every_file(visit: Visit, batch: list[Path]) -> None:
@@ -463,6 +506,8 @@ def test_axe_finds_nothing_serious(
         visit.page.wait_for_selector("#synthetic")
         assert serious(visit) == []
         visit.give(*batch)
+        visit.page.click("#heat-switch")
+        assert visit.page.is_enabled("#opacity")
         assert serious(visit) == []
         visit.page.click("#rows tr:last-child .pick")
         visit.page.click("summary")

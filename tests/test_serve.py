@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 from serving import Reply, Site, running
+from untrained import write_untrained
 
 import alld
 from alld.data.decode import decode
 from alld.data.preprocess import pad_to_square
+from alld.inference.heat_map import coloured, heat_map
 from alld.inference.prediction import COLUMNS
 from alld.inference.predictor import Predictor
 from alld.model.bundle import read_info
@@ -162,6 +164,26 @@ def test_every_part_of_the_page_is_there(site: Site) -> None:
         assert reply.headers["content-type"].startswith(types[file.suffix[1:]])
     assert [refused(site.ask(path)) for path in ("/x", "/../app.py", "/%2e%2e/app.py")] == [404] * 3
     assert refused(site.ask("/predict")) == 405
+
+
+def test_a_heat_map_is_given_where_it_is_asked_for(tmp_path: Path) -> None:
+    """That of the inference room, over the square that the preview shows."""
+    model = write_untrained(tmp_path / "model.alld", 96)
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    data = tiff(pixels)
+    wanted = coloured(heat_map(Predictor.load(model, "cpu"), decode(data, "x.tif").pixels))
+    with running(model) as site:
+        row = site.predict(data, explain=1).json
+        assert np.abs(picture_of(row["heat_map"]).astype(int) - wanted).max() <= 1
+        assert "heat_map" not in site.predict(data, explain=0).json
+        assert "heat_map" not in site.predict(b"no picture", explain=1).json
+
+
+def test_a_model_without_heat_maps_says_why(site: Site) -> None:
+    """At 32 px its features are one place: a sentence, and the verdict all the same."""
+    row = site.predict(tiff(np.zeros((40, 40, 3), np.uint8)), explain=1).json
+    assert "at 32 px" in row["no_heat_map"]
+    assert row["verdict"]
 
 
 def refused(reply: Reply) -> int:

@@ -27,16 +27,20 @@ def model_facts(predictor: "Predictor") -> dict[str, Any]:
 
 
 def answer(
-    prediction: Prediction, synthetic: bool, preview: bytes, heat_map: bytes
+    prediction: Prediction,
+    synthetic: bool,
+    preview: bytes = b"",
+    heat_map: bytes = b"",
+    no_heat_map: str = "",
 ) -> dict[str, Any]:
     """The row of a picture, what decoding did to it, and the PNGs that were asked for."""
+    asked = {"preview": _as_url(preview), "heat_map": _as_url(heat_map), "no_heat_map": no_heat_map}
     return {
         **prediction.as_row(),
         "notes": list(prediction.notes),
         "synthetic": synthetic,
         "notice": NOTICE,
-        **({"preview": _as_url(preview)} if preview else {}),
-        **({"heat_map": _as_url(heat_map)} if heat_map else {}),
+        **{name: value for name, value in asked.items() if value},
     }
 
 
@@ -44,8 +48,8 @@ def failed(predictor: "Predictor", name: str, sha256: str, error: str) -> dict[s
     """The row of a file that is no picture, with the reason."""
     limits = (predictor.info.threshold, predictor.identity)
     row = Prediction(name, sha256, None, None, *limits, error=error)
-    return answer(row, predictor.info.data.synthetic, b"", b"")
+    return answer(row, predictor.info.data.synthetic)
 
 
 def _as_url(png: bytes) -> str:
-    return f"data:image/png;base64,{b64encode(png).decode()}"
+    return f"data:image/png;base64,{b64encode(png).decode()}" if png else ""

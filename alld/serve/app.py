@@ -21,6 +21,7 @@ from alld.serve.asked import Asked, read_question
 from alld.serve.decoders import CHILDREN, Decoders
 from alld.serve.door import Door
 from alld.serve.guard import Guard, refusal
+from alld.serve.heat import heat_or_reason
 from alld.serve.judge import Judge
 from alld.serve.parts import PARTS, part
 from alld.serve.refused import Refused
@@ -91,7 +92,8 @@ class Service:
 
         def judged(model: "Predictor") -> dict[str, Any]:
             prediction = model.predict_decoded(asked.name, sha256, picture.decoded)
-            return answer(prediction, model.info.data.synthetic, picture.preview, b"")
+            heat = heat_or_reason(model, picture.decoded.pixels) if asked.explain else (b"", "")
+            return answer(prediction, model.info.data.synthetic, picture.preview, *heat)
 
         return await self.judge.ask(judged)
 

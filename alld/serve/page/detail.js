@@ -39,7 +39,12 @@ export function showHeat(picture, wanted, opacity) {
   if (shown) heat.src = picture.heat;
   heat.alt = shown ? "Heat map: orange where the picture speaks for blast, blue for healthy" : "";
   heat.style.opacity = opacity / 100;
-  at("heat-words").textContent = shown ? HEAT : wanted ? (picture.noHeat ?? WITHOUT) : WITHOUT;
+  at("heat-words").textContent = wanted ? heatWords(picture) : WITHOUT;
+}
+
+function heatWords(picture) {
+  if (picture.heat !== null) return HEAT;
+  return picture.noHeat ?? (picture.row?.error ? WITHOUT : "The heat map is on its way …");
 }
 
 function showVerdict(row, band) {
