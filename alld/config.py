@@ -101,6 +101,7 @@ class TrainConfig(_Section):
     max_lr: float = Field(1e-3, gt=0, le=1)
     lr_span: float = Field(100.0, ge=1)
     weight_decay: float = Field(0.01, ge=0, lt=1)
+    balance: Literal["none", "weights", "sampling"] = "none"
     select: Literal["last", "best"] = "last"
 
     @model_validator(mode="after")

@@ -8,9 +8,10 @@ import pytest
 from drawn import draw_all_idb2, draw_cell, save_tiff
 
 from alld.config import DataConfig
+from alld.data.labelled import list_images
 from alld.data.manifest import BLAST, HEALTHY, Manifest
 from alld.data.original import original_hashes
-from alld.data.sources import list_images, load_manifest
+from alld.data.sources import load_manifest
 from alld.errors import DataError, ImageError
 
 
@@ -155,17 +156,30 @@ def test_a_positive_that_names_nothing_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_table_with_patients(tmp_path: Path) -> None:
-    """path,label,patient: paths are relative to the table, patients become groups."""
+    """path,label,patient: paths are relative to the table, each cell has its patient."""
     draw(tmp_path / "x" / "a.tif")
     draw(tmp_path / "x" / "b.tif", blast=False)
     table = tmp_path / "set.csv"
     table.write_text("path,label,Patient,age\nx/a.tif,blast,p1\nx/b.tif,0, p2 \n")
     manifest = load(table)
     assert manifest.warnings[0].endswith("columns that mean nothing to ALLD: age")
-    assert [(r.path, r.label, r.group) for r in manifest] == [
-        ("x/a.tif", BLAST, "p1"),
-        ("x/b.tif", HEALTHY, "p2"),
+    assert [(r.path, r.label, r.patient, r.group) for r in manifest] == [
+        ("x/a.tif", BLAST, "p1", None),
+        ("x/b.tif", HEALTHY, "p2", None),
     ]
+
+
+def test_a_folder_may_name_the_patient(tmp_path: Path) -> None:
+    """A folder such as patient-07 does, above or below the class; `patients` names nobody."""
+    draw(tmp_path / "patients" / "patient-07" / "blast" / "a.tif")
+    draw(tmp_path / "patients" / "healthy" / "Subject 3" / "b.tif", blast=False)
+    draw(tmp_path / "patients" / "healthy" / "c.tif", blast=False)
+    patients = {record.path: record.patient for record in load(tmp_path)}
+    assert patients == {
+        "patients/healthy/Subject 3/b.tif": "Subject 3",
+        "patients/healthy/c.tif": None,
+        "patients/patient-07/blast/a.tif": "patient-07",
+    }
 
 
 @pytest.mark.parametrize(

@@ -18,16 +18,18 @@ from alld.data.background import (
     MAX_COMPARED_SIDE,
     Features,
     background_features,
+    judge_background,
     keep_features,
     predicted,
 )
 from alld.data.decode import Decoded, decode
-from alld.data.groups import Groups, load_groups
+from alld.data.groups import Groups, load_groups, with_patients
+from alld.data.labelled import Problem
 from alld.data.manifest import Manifest, Pictures
 from alld.data.places import TURNS, Relation
 from alld.data.recapture import TILE
 from alld.data.relations import Description, Search, describe, group_indices, search
-from alld.data.sources import Problem, survey_manifest
+from alld.data.sources import survey_manifest
 from alld.errors import ImageError
 from alld.files import sha256_hex
 from alld.stats.metrics import Metric
@@ -126,8 +128,9 @@ def audit(
     step("judging backgrounds", 0, 1)
     background = [one.background for one in seen]
     keep_features(manifest, background)
-    judged = predicted(manifest, known.of_image, background)
-    by_files = predicted(manifest, known.of_image, [_file_features(f) for f in facts])
+    apart = with_patients(manifest, known).of_image
+    judged = judge_background(manifest, apart, background)
+    by_files = predicted(manifest, apart, [_file_features(f) for f in facts])
     step("judging backgrounds", 1, 1)
     return Audit(
         manifest=manifest,
@@ -216,7 +219,10 @@ def _equal_pairs(names: Iterable[str]) -> list[tuple[int, int]]:
 
 
 def _group(manifest: Manifest, file: Path | None, relations: Sequence[Relation]) -> Groups:
-    """The groups of a file; else those found, joined with those that the set itself names."""
+    """The groups of a file; else those found, joined with those that the set itself names.
+
+    Patients are left out: they would make every image one of a group, and hide what was found.
+    """
     if file is not None:
         return replace(load_groups(manifest, file), relations=tuple(relations))
     own = [record.group or f"image {index}" for index, record in enumerate(manifest)]

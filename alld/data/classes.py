@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from alld.data.decode import is_synthetic, read_image_bytes
+from alld.data.labelled import list_images
 from alld.data.manifest import ImageRecord, Manifest, Progress
-from alld.data.sources import list_images
 from alld.errors import DataError
 from alld.files import one_line, sha256_hex
 

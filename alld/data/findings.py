@@ -7,9 +7,11 @@ from pathlib import PurePosixPath
 from typing import Literal
 
 from alld.data.audit import Audit, sizes_of
+from alld.data.class_folders import folder_label
 from alld.data.manifest import BLAST, HEALTHY, LABEL_NAMES, class_counts
-from alld.data.sources import folder_label, name_label
+from alld.data.sources import name_label
 from alld.stats.metrics import Metric
+from alld.stats.patients import patient_kinds
 
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
@@ -46,6 +48,7 @@ def findings(audit: Audit) -> list[Finding]:
         _groups,
         _turned,
         _torn,
+        _patients,
         _copies,
         _doubts,
         _sizes,
@@ -100,7 +103,8 @@ def _names(audit: Audit) -> Iterator[Finding]:
     for record in manifest:
         home = (manifest.root / PurePosixPath(record.path)).parent.name
         # ALL-IDB2 itself often lies in a folder called ALL.
-        if home.lower() != "all" and folder_label(home) not in (None, record.label):
+        own = home.lower() == "all" and manifest.kind == "ALL-IDB2"
+        if not own and folder_label(home) not in (None, record.label):
             by_folder.append(record.path)
     if by_folder:
         said = "in a folder named after the other class than the label"
@@ -122,12 +126,15 @@ def _classes(audit: Audit) -> Iterator[Finding]:
 
 
 def _background(audit: Audit) -> Iterator[Finding]:
-    yield from _shortcut(
-        audit.background,
-        "background",
-        "the background alone, without the cell",
-        "a model may learn slides, not cells: test it on cells of other slides and laboratories",
+    metric, what = audit.background, "the background alone, without the cell"
+    if metric.value is None and 2 * metric.n < len(audit.manifest):  # more images do not help
+        said = f"{what}: {metric.reason}"
+        yield Finding("note", "background", metric.n, said, "nothing to do")
+        return
+    advice = (
+        "a model may learn slides, not cells: test it on cells of other slides and laboratories"
     )
+    yield from _shortcut(metric, "background", what, advice)
 
 
 def _file_facts(audit: Audit) -> Iterator[Finding]:
@@ -184,6 +191,29 @@ def _torn(audit: Audit) -> Iterator[Finding]:
     if paths:
         said = f"related in {len(pairs)} pairs, but the groups file puts them apart"
         yield _some("warning", "torn", paths, said, "look at groups.png, and correct the file")
+
+
+def _patients(audit: Audit) -> Iterator[Finding]:
+    patients = audit.manifest.patients
+    if not any(patients):
+        return
+    kinds, unknown = patient_kinds(audit.manifest.labels, patients), patients.count("")
+    said = (
+        f"{sum(kinds)} patients: {kinds.blast} with blasts only, {kinds.healthy} with healthy "
+        f"cells only, {kinds.both} with both"
+    )
+    yield Finding("note", "patients", len(patients) - unknown, said, "nothing to do")
+    if unknown:
+        paths = [record.path for record in audit.manifest if not record.patient]
+        advice = "name them: nothing keeps these images apart from the patient's others"
+        yield _some("warning", "patients", paths, "of no known patient, as others are", advice)
+    of_two = [(r, {patients[r.first], patients[r.second]} - {""}) for r in audit.groups.relations]
+    pairs = [r for r, both in of_two if len(both) > 1]
+    paths = sorted({audit.manifest.records[i].path for r in pairs for i in (r.first, r.second)})
+    if paths:
+        said = f"related in {len(pairs)} pairs, but of different patients"
+        advice = "find out whose cells they are; --groups groups.csv keeps both patients together"
+        yield _some("warning", "patients", paths, said, advice)
 
 
 def _copies(audit: Audit) -> Iterator[Finding]:

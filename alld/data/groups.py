@@ -1,4 +1,7 @@
-"""The group of every image of a set: from a file, from the set itself, or found and cached."""
+"""The group of every image of a set: from a file, from the set itself, or found and cached.
+
+Whatever else says which images belong together: the cells of one patient always do.
+"""
 
 import csv
 from collections.abc import Sequence
@@ -8,6 +11,7 @@ from pathlib import Path
 from alld.data.cache import cache_file, read_cached, write_cached
 from alld.data.manifest import Manifest, Pictures, Progress
 from alld.data.relations import ALGORITHM_VERSION, Relation, find_relations, group_indices
+from alld.data.splits import connected
 from alld.errors import DataError
 from alld.files import cell, plain_path
 
@@ -27,24 +31,56 @@ class Groups:
 def load_groups(
     manifest: Manifest, file: Path | None = None, progress: Progress | None = None
 ) -> Groups:
-    """Groups from `file` if given, else from the set's own column, else found in the pixels.
+    """Groups from `file` if given, else as the set itself tells them, else found in the pixels.
 
-    What was found is kept in the user's cache folder under the fingerprint of the set.
+    Nothing is sought where the set names a patient or a group for every image. What was found is
+    kept in the user's cache folder under the fingerprint of the set. Images of one patient are of
+    one group in any case.
 
     Raises:
         DataError: a groups file that does not fit the set.
         ImageError: an image that cannot be read.
     """
     if file is not None:
-        return _from_file(manifest, file)
-    if any(record.group for record in manifest):
-        own = [record.group or f"image {record.path}" for record in manifest]
-        return Groups(tuple(own), "the table's patient or group column")
+        return with_patients(manifest, _from_file(manifest, file))
+    alone = [f"image {record.path}" for record in manifest]
+    if all(record.patient or record.group for record in manifest):
+        return with_patients(manifest, with_own(manifest, Groups(tuple(alone), "")))
     relations = _cached(manifest)
     if relations is None:
         relations = tuple(find_relations(Pictures(manifest), progress))
         write_cached(_cache_file(manifest), [asdict(relation) for relation in relations])
-    return from_relations(manifest, relations)
+    return with_patients(manifest, with_own(manifest, from_relations(manifest, relations)))
+
+
+def with_patients(manifest: Manifest, groups: Groups) -> Groups:
+    """The groups, joined where they share a patient."""
+    patients = [patient and f"patient {patient}" for patient in manifest.patients]
+    return _joined(groups, patients, "patients as the set names them")
+
+
+def with_own(manifest: Manifest, groups: Groups) -> Groups:
+    """The groups, joined where the set itself gives images one group."""
+    own = [record.group or "" for record in manifest]
+    return _joined(groups, own, "groups as the set names them")
+
+
+def _joined(groups: Groups, owners: Sequence[str], told: str) -> Groups:
+    """Groups that share an owner become one, called after its owner if it has no other."""
+    if not any(owners):
+        return groups
+    keys = [
+        [f"group {group}", *([f"owner {owner}"] if owner else [])]
+        for group, owner in zip(groups.of_image, owners, strict=True)
+    ]
+    names = list(groups.of_image)
+    for unit in connected(keys):
+        own = {owners[index] for index in unit} - {""}
+        name = own.pop() if len(own) == 1 else names[unit[0]]
+        for index in unit:
+            names[index] = name
+    source = f"{told}, and {groups.source}" if groups.source else told
+    return Groups(tuple(names), source, groups.relations)
 
 
 def from_relations(manifest: Manifest, relations: Sequence[Relation]) -> Groups:

@@ -16,7 +16,7 @@ from alld.files import sha256_hex
 
 HEALTHY, BLAST = 0, 1
 LABEL_NAMES = ("healthy", "blast")
-Kind = Literal["ALL-IDB2", "folders", "table"]
+Kind = Literal["ALL-IDB2", "C-NMC 2019", "folders", "table"]
 Progress = Callable[[int, int], None]  # images done, images in all
 
 
@@ -28,6 +28,7 @@ class ImageRecord:
     label: int  # 0 healthy, 1 blast
     sha256: str
     group: str | None = None  # where the source itself says which images belong together
+    patient: str | None = None  # whose cell it is, where the source says so
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,11 @@ class Manifest:
     def labels(self) -> list[int]:
         """0 or 1 for every image, in the manifest's order."""
         return [record.label for record in self.records]
+
+    @property
+    def patients(self) -> list[str]:
+        """Whose cell each image shows, in the manifest's order; empty where that is not known."""
+        return [record.patient or "" for record in self.records]
 
     @property
     def fingerprint(self) -> str:
@@ -113,8 +119,8 @@ class Pictures(Sequence[NDArray[np.uint8]]):
         return self._read(index)
 
 
-def check_manifest(manifest: Manifest) -> None:
-    """Refuse a set that no classifier can be trained on.
+def check_manifest(manifest: Manifest, *, both_classes: bool = True) -> None:
+    """Refuse a set that no classifier can be trained on; without `both_classes`, none tested.
 
     Raises:
         DataError: an empty set, one class only, or a path listed twice.
@@ -123,7 +129,7 @@ def check_manifest(manifest: Manifest) -> None:
     if not manifest.records:
         raise DataError(f"{manifest.root}: no images found; give a folder of labelled images")
     for label, name in enumerate(LABEL_NAMES):
-        if not counts[label]:
+        if both_classes and not counts[label]:
             other = LABEL_NAMES[1 - label]
             raise DataError(
                 f"{manifest.root}: all {len(manifest)} images are {other}, none is {name}; "

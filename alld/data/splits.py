@@ -36,6 +36,7 @@ class Split:
     parts: tuple[Part, ...]
     groups: tuple[str, ...]
     groups_source: str
+    patients: tuple[str, ...] = ()  # as many, or none where the set names no patient
 
     def indices(self, part: Part) -> list[int]:
         """The manifest's numbers of the images of one part, ascending."""
@@ -71,7 +72,12 @@ def make_split(
         units, capacities = _units(manifest, groups, config), _capacities(labels, config)
         dealt = deal(units, labels, capacities, np.random.default_rng(seed))
     split = Split(
-        config.kind, seed, tuple(PARTS[part] for part in dealt), tuple(groups), groups_source
+        config.kind,
+        seed,
+        tuple(PARTS[part] for part in dealt),
+        tuple(groups),
+        groups_source,
+        tuple(manifest.patients) if any(manifest.patients) else (),
     )
     _check_classes(split, labels)
     return split
@@ -238,12 +244,14 @@ COLUMNS = "path,label,group,part"
 
 
 def split_text(manifest: Manifest, split: Split) -> str:
-    """The split as CSV; its SHA-256 is the split's hash."""
+    """The split as CSV, with patients where there are any; its SHA-256 is the split's hash."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS.split(","))
-    rows = zip(manifest, split.groups, split.parts, strict=True)
-    writer.writerows([r.path, LABEL_NAMES[r.label], group, part] for r, group, part in rows)
+    patients = [[patient] for patient in split.patients]
+    writer.writerow([*COLUMNS.split(","), *(["patient"] if patients else [])])
+    rows = zip(manifest, split.groups, split.parts, patients or [[]] * len(manifest), strict=True)
+    for record, group, part, patient in rows:
+        writer.writerow([record.path, LABEL_NAMES[record.label], group, part, *patient])
     return text.getvalue()
 
 

@@ -3,7 +3,7 @@
 Like the real one it holds the same cell more than once (shifted, in other light, one pair
 identical), crops of one field that share pixels, crops cut at the border of their field, and, as
 far as wanted, a background that betrays the class. Every file says ALLD SYNTHETIC, and `truth.csv`
-lists every parameter.
+lists every parameter. For C-NMC 2019's layout see `synthetic_c_nmc`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -15,19 +15,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin
-from scipy.ndimage import binary_fill_holes, binary_opening, gaussian_filter
-from scipy.ndimage import label as label_parts
 
 from alld.data.decode import SYNTHETIC_MARK
 from alld.data.drawing import draw_field, photograph
-from alld.data.manifest import BLAST, LABEL_NAMES
+from alld.data.manifest import LABEL_NAMES
+from alld.data.synthetic_c_nmc import draw_on_black, marked_bmp, name_as_c_nmc, preliminary_table
 from alld.data.synthetic_plan import Recipe, Shot, plan
 from alld.errors import ConfigError, DataError
-from alld.files import new_folder, write_csv
+from alld.files import new_folder, write_bytes, write_csv
 
-_CNMC_SIDE = 450  # px
-_CNMC_ZOOM = 1.8  # pixels of C-NMC's microscope per pixel of ALL-IDB2's
-_STAINED = 0.09  # mean optical density above that of the clear background
 _AT_ONCE = 64  # shots held in memory
 _DESCRIPTION_TAG = 270
 
@@ -45,14 +41,17 @@ def draw_set(
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(f"{folder}: is not an empty folder; name a new one for the drawn set")
     shots = plan(recipe)
+    names = _file_names(recipe, shots)
     rows = []
     with new_folder(folder) as beside:  # a part of a set would pass for a small one
         for number, (shot, pixels) in enumerate(zip(shots, _render(shots), strict=True)):
-            name = _file_name(recipe, number, shot)
-            _save(beside / name, pixels if recipe.layout != "c-nmc" else _on_black(pixels, shot))
-            rows.append({"path": name, **_truth(shot)})
+            cut = draw_on_black(pixels, shot) if recipe.layout == "c-nmc" else pixels
+            _save(beside / names[number]["path"], cut)
+            rows.append({**names[number], **_truth(shot)})
             if progress:
                 progress(number + 1, len(shots))
+        if recipe.layout == "c-nmc":
+            preliminary_table(beside, names, [shot.label for shot in shots])
         write_csv(beside / "truth.csv", list(rows[0]), rows)
     return [folder / row["path"] for row in rows]
 
@@ -76,48 +75,21 @@ def _photograph(shot: Shot) -> NDArray[np.uint8]:
     return photograph(field, shot.light, np.random.default_rng(shot.noise_seed))
 
 
-def _file_name(recipe: Recipe, number: int, shot: Shot) -> str:
-    if recipe.layout == "all-idb2":
-        return f"Im{number + 1:03d}_{shot.label}.tif"
+def _file_names(recipe: Recipe, shots: Sequence[Shot]) -> list[dict[str, str]]:
+    """The path of each shot below the folder; C-NMC's layout has the subject and its name too."""
+    if recipe.layout == "c-nmc":
+        return name_as_c_nmc(shots, recipe.seed)
+    pairs = enumerate(shots, start=1)
     if recipe.layout == "folders":
-        return f"{LABEL_NAMES[shot.label]}/cell{number + 1:03d}.tif"
-    # C-NMC 2019: UID_<subject>_<image>_<cell>, with an H before a healthy subject's number.
-    within = number % (recipe.n // 2)
-    subject, cell = within // 6 + 1, within % 6 + 1
-    kind, letter = ("all", "") if shot.label == BLAST else ("hem", "H")
-    return f"fold_{subject % 3}/{kind}/UID_{letter}{subject}_{within + 1}_{cell}_{kind}.bmp"
-
-
-def _on_black(pixels: NDArray[np.uint8], shot: Shot) -> NDArray[np.uint8]:
-    """C-NMC's look: (450, 450, 3), the central cell cut out along its outline, all else black."""
-    cell, y, x = shot.cells[shot.central]
-    top, left, height, width = shot.window
-    rows, columns = np.ogrid[top : top + height, left : left + width]
-    near = np.hypot(rows - y, columns - x) <= 1.2 * cell.radius
-    background = np.asarray(shot.slide.background) * shot.light.gain
-    density = -np.log(np.maximum(pixels, 1) / background).mean(axis=2)
-    stained = (gaussian_filter(density, 1.5) > _STAINED) & near
-    parts, _ = label_parts(
-        binary_opening(stained, iterations=4)
-    )  # red cells touch it here and there
-    largest = np.argmax(np.bincount(parts[parts > 0], minlength=2))
-    outline = binary_fill_holes(parts == largest)
-    # About the centre of the crop, enlarged as C-NMC's camera does.
-    cut = Image.fromarray(pixels * outline[:, :, None])
-    side = _CNMC_SIDE / _CNMC_ZOOM
-    box = ((width - side) / 2, (height - side) / 2, (width + side) / 2, (height + side) / 2)
-    whole = (_CNMC_SIDE, _CNMC_SIDE)
-    return np.asarray(cut.transform(whole, Image.Transform.EXTENT, box, Image.Resampling.BILINEAR))
+        return [{"path": f"{LABEL_NAMES[shot.label]}/cell{n:03d}.tif"} for n, shot in pairs]
+    return [{"path": f"Im{n:03d}_{shot.label}.tif"} for n, shot in pairs]
 
 
 def _save(file: Path, pixels: NDArray[np.uint8]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     image = Image.fromarray(np.ascontiguousarray(pixels))
     if file.suffix == ".bmp":
-        image.save(file, format="BMP")
-        # BMP has no description; readers ignore what follows the pixels.
-        with open(file, "ab") as end:
-            end.write(SYNTHETIC_MARK)
+        write_bytes(file, marked_bmp(image))
         return
     tags = TiffImagePlugin.ImageFileDirectory_v2()
     tags[_DESCRIPTION_TAG] = SYNTHETIC_MARK.decode()

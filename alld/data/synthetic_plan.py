@@ -36,6 +36,11 @@ class Recipe:
     difficulty: float = 0.4
     layout: Layout = "all-idb2"
 
+    def count(self, label: int) -> int:
+        """How many images of a class: one half, or C-NMC's two thirds of blasts."""
+        blasts = round(self.n * 2 / 3) if self.layout == "c-nmc" else self.n // 2
+        return blasts if label == BLAST else self.n - blasts
+
 
 @dataclass(frozen=True)
 class Shot:
@@ -56,12 +61,16 @@ class Shot:
 def plan(recipe: Recipe) -> list[Shot]:
     """Decide everything about a set before a pixel is drawn: blasts first, as in ALL-IDB2."""
     rng = np.random.default_rng([recipe.seed, 0xA11D])
-    return [shot for label in (BLAST, HEALTHY) for shot in _plan_class(label, recipe, rng)]
+    shots = [shot for label in (BLAST, HEALTHY) for shot in _plan_class(label, recipe, rng)]
+    if recipe.layout != "c-nmc":
+        return shots
+    # Cells cut out on black share no pixel with their neighbours.
+    return [replace(s, relation="") if s.relation == "overlap" else s for s in shots]
 
 
 def _plan_class(label: int, recipe: Recipe, rng: np.random.Generator) -> list[Shot]:
     """Neighbours in number come from one field, as in the real set; repeats stand further apart."""
-    wanted = recipe.n // 2
+    wanted = recipe.count(label)
     repeats = max(1, round(_REPEATED * wanted))
     shots: list[Shot] = []
     while len(shots) < wanted - repeats:

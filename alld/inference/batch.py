@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from glob import glob, has_magic
 from pathlib import Path
 
-from alld.data.sources import list_images
+from alld.data.labelled import list_images
 
 
 def expand(arguments: Iterable[str]) -> list[Path]:

@@ -12,6 +12,7 @@ from torch import nn
 
 from alld.config import Config
 from alld.model.backbones import layer_groups
+from alld.training.balance import make_loss
 from alld.training.machine import precision
 from alld.training.optimiser import FusedAdam
 from alld.training.phases import Phase
@@ -24,7 +25,7 @@ def make_learner(model: nn.Sequential, loaders: DataLoaders, config: Config) -> 
     return Learner(
         loaders,
         model.to(loaders.device).to(memory_format=torch.channels_last),
-        loss_func=nn.CrossEntropyLoss(),
+        loss_func=make_loss(config.train.balance, loaders.train.targets, loaders.device),
         # beta 1 and 2 of the paper; fastai's schedule sets beta 1 (`mom`) anew at every batch.
         opt_func=partial(FusedAdam, mom=0.9, sqr_mom=0.99),
         splitter=layer_groups,

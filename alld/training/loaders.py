@@ -28,6 +28,7 @@ from alld.data.splits import Split
 from alld.model.backbones import normalisation
 from alld.threads import map_ahead, usable_cores
 from alld.training import augment
+from alld.training.balance import balanced_order
 
 # A crop of 80 % of the side still has the network's resolution at this enlargement.
 ENLARGED = 1.25
@@ -106,9 +107,17 @@ class WholeBatchDL(TfmdDL):  # type: ignore[misc]
     """A fastai loader that asks its source for a whole batch instead of collating single items."""
 
     def __init__(
-        self, dataset: Any, *, sources: Sequence[BatchSource], paths: Sequence[str], **kwargs: Any
+        self,
+        dataset: Any,
+        *,
+        sources: Sequence[BatchSource],
+        paths: Sequence[str],
+        labels: Sequence[int],
+        balanced: bool,
+        **kwargs: Any,
     ) -> None:
-        self.sources, self.paths = sources, paths
+        self.sources, self.paths, self.labels = sources, paths, labels  # by manifest number
+        self.balanced = balanced  # both classes come equally often in an epoch of training
         self.served: list[list[int]] = []  # the manifest numbers of each batch of this epoch
         super().__init__(dataset, **kwargs)
 
@@ -116,6 +125,11 @@ class WholeBatchDL(TfmdDL):  # type: ignore[misc]
     def indices(self) -> list[int]:
         """The manifest numbers of this loader's images."""
         return [int(index) for index in self.dataset.items]
+
+    @property
+    def targets(self) -> list[int]:
+        """The labels of this loader's images."""
+        return [self.labels[index] for index in self.indices]
 
     def create_batches(self, samps: Iterable[int]) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the batches of one epoch; `samps` are positions among this loader's images."""
@@ -131,6 +145,13 @@ class WholeBatchDL(TfmdDL):  # type: ignore[misc]
                 self.served.append([indices[position] for position in chosen])
                 yield self.served[-1]
 
+    def shuffle_fn(self, idxs: Sequence[int]) -> list[int]:
+        """The order of one epoch of training, as positions among this loader's images."""
+        if self.balanced:
+            return balanced_order(self.targets, self.rng)
+        order: list[int] = super().shuffle_fn(idxs)
+        return order
+
     def files(self, number: int) -> list[str]:
         """The files of the batch of that number, from 1, in this epoch."""
         return [self.paths[index] for index in self.served[number - 1]]
@@ -142,7 +163,8 @@ class WholeBatchDL(TfmdDL):  # type: ignore[misc]
 
     def new(self, dataset: Any = None, cls: Any = None, **kwargs: Any) -> "WholeBatchDL":
         """Another loader of the same kind; fastai makes the validation loader this way."""
-        return super().new(dataset, cls, **{"sources": self.sources, "paths": self.paths, **kwargs})  # type: ignore[no-any-return]
+        own = ("sources", "paths", "labels", "balanced")
+        return super().new(dataset, cls, **{name: getattr(self, name) for name in own} | kwargs)  # type: ignore[no-any-return]
 
     @property
     def _trains(self) -> bool:
@@ -193,7 +215,12 @@ def make_loaders(
     """
     parts = (split.indices("train"), split.indices("valid"))
     sources = _sources(manifest, parts, config, device, progress)
-    served = {"sources": sources, "paths": [record.path for record in manifest]}
+    served = {
+        "sources": sources,
+        "paths": [record.path for record in manifest],
+        "labels": manifest.labels,
+        "balanced": config.train.balance == "sampling",
+    }
     mean, std = normalisation(config.model.arch)
     block = DataBlock(
         blocks=[TransformBlock(dl_type=WholeBatchDL, dls_kwargs=served)],
