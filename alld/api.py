@@ -20,17 +20,23 @@ def train(config: Config, out: str | Path | None = None) -> Run:
 
 
 def evaluate(
-    run: Run | str | Path, *, prevalence: float | None = None, tta: bool | None = None
+    run: Run | str | Path,
+    *,
+    data: str | Path | None = None,
+    prevalence: float | None = None,
+    tta: bool | None = None,
 ) -> Evaluation:
     """Test a finished run on its held-out images and write `RUN/evaluation/`.
 
-    `prevalence` adds PPV and NPV at that share of blasts; `tta` judges each image in its eight
-    orientations, or in one; by default as the model was calibrated.
+    With `data`, a folder or table of other images, it is an external validation and goes below
+    `RUN/external/`. `prevalence` adds PPV and NPV at that share of blasts; `tta` judges each image
+    in its eight orientations, or in one; by default as the model was calibrated.
 
     Raises:
         AlldError: no finished run there, or other images than those it was trained on.
     """
-    return evaluation.evaluate(_folder(run), prevalence=prevalence, tta=tta)
+    place = None if data is None else Path(data)
+    return evaluation.evaluate(_folder(run), data=place, prevalence=prevalence, tta=tta)
 
 
 def load(model: Run | str | Path, device: str = "auto", *, tta: bool | None = None) -> Predictor:

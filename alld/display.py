@@ -197,9 +197,13 @@ def evaluation_table(evaluation: "Evaluation") -> Table:
 
 def print_evaluation(evaluation: "Evaluation") -> None:
     """The table, the mistakes under `--verbose`, the caveats, and where it all lies."""
-    from alld.evaluation.result import caveats
+    from alld.evaluation.result import COMPARISON, caveats, comparison_rows, patient_line
 
     output.print(evaluation_table(evaluation))
+    if line := patient_line(evaluation):
+        output.print(line, markup=False)
+    if rows := comparison_rows(evaluation):
+        output.print(_grid("against the run's own test, by the same model", COMPARISON, rows))
     for prediction, label in evaluation.errors():
         detail(f"wrong: {prediction_line(prediction)} is {label}")
     for sentence in (*caveats(evaluation), NOTICE):
@@ -276,7 +280,13 @@ def print_audit(audit: "Audit", folder: "Path") -> None:
 
 def print_crossval(result: "CrossValidation") -> None:
     """Both spreads, the folds under `--verbose`, the caveats, and where it all lies."""
-    from alld.evaluation.crossval_result import HEADINGS, caveats, fold_rows, readable_rows
+    from alld.evaluation.crossval_result import (
+        HEADINGS,
+        caveats,
+        fold_rows,
+        patient_line,
+        readable_rows,
+    )
 
     table = Table(title=result.marked_title)
     for heading in HEADINGS:
@@ -284,6 +294,8 @@ def print_crossval(result: "CrossValidation") -> None:
     for row in readable_rows(result):
         table.add_row(*row)
     output.print(table)
+    if line := patient_line(result):
+        output.print(line, markup=False)
     for repeat, fold, right, blasts, healthy in fold_rows(result):
         detail(f"repeat {repeat}, fold {fold}: {right} right, blasts {blasts}, healthy {healthy}")
     for sentence in (*caveats(result), NOTICE):

@@ -140,3 +140,15 @@ def test_one_seed_gives_one_draw() -> None:
     torch.manual_seed(7)
     again = draw(5, AugmentConfig())
     torch.testing.assert_close(first.theta, again.theta, rtol=0, atol=0)
+
+
+def test_black_stays_black() -> None:
+    """Around a cell cut out no light fell: no change of light makes it grey, as none does later."""
+    config = AugmentConfig(brightness=1, contrast=0.5, probability=1)
+    images = torch.zeros(8, 3, 20, 20)
+    images[:, :, 6:14, 6:14] = picture(8, 8).clamp(0.2, 1)
+    torch.manual_seed(0)
+    changed = apply(images, draw(8, config), 20)
+    corners = changed[:, :, [0, 0, -1, -1], [0, -1, 0, -1]]
+    assert not corners.any()
+    assert (changed.amax(dim=(1, 2, 3)) > 0.3).sum() >= 4

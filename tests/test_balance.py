@@ -54,7 +54,7 @@ def test_an_epoch_has_as_many_of_each_class() -> None:
     assert sum(LABELS[position] for position in order) == 7
     assert {times[position] for position in range(10, 14)} == {1, 2}
     assert all(times[position] <= 1 for position in range(10))
-    assert order != sorted(order)
+    assert 0 < sum(LABELS[position] for position in order[:7]) < 7  # mixed, not one class first
 
 
 def test_other_epochs_have_other_blasts() -> None:

@@ -346,7 +346,9 @@ def test_moved_images_are_found_where_the_user_says(
     assert status == 2
     assert f"{tmp_path / 'gone'}: the images of runs/first were there" in err
     assert alld("evaluate", "runs/first", "--data", drawn_set)[0] == 0
-    others = draw_all_idb2(tmp_path / "others", per_class=10)
+    others = tmp_path / "others"
+    shutil.copytree(drawn_set, others)
+    (others / "Im001_1.tif").unlink()
     status, _, err = alld("evaluate", "runs/first", "--data", others)
     assert status == 2
     assert "not the images that" in err

@@ -14,6 +14,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 from conftest import REPOSITORY, SMALL
+from drawn import draw_c_nmc, draw_preliminary
 from untrained import write_untrained
 
 from alld.cli import run_command
@@ -39,6 +40,9 @@ def reader(drawn_set: Path, run_folder: Path, tmp_path_factory: pytest.TempPathF
     shutil.copy(drawn_set / "Im001_1.tif", folder / "cell.tif")
     shutil.copy(drawn_set / "Im002_1.tif", folder / "cells" / "one.tif")
     shutil.copy(drawn_set / "Im003_1.tif", folder / "slides" / "two.png")
+    draw_c_nmc(folder / "C-NMC" / "C-NMC_training_data", subjects=6, cells=2)
+    draw_preliminary(folder / "C-NMC", [f"UID_{n}_1_1_all.bmp" for n in range(57, 62)])
+    draw_c_nmc(folder / "other-lab", subjects=4, cells=1, seed=1)
     shutil.copytree(run_folder, folder / "runs" / "OTHER")
     run = folder / "runs" / "RUN"
     shutil.copytree(run_folder, run)

@@ -89,7 +89,7 @@ def test_the_run_folder_explains_itself(run_folder: Path, drawn_set: Path) -> No
     assert {"torch", "fastai", "python"} <= info["versions"].keys()
     present = {path.name for path in run_folder.iterdir()}
     assert present == {
-        "config.yaml", "split.csv", "history.csv", "run.json",
+        "config.yaml", "split.csv", "images.csv", "history.csv", "run.json",
         "checkpoints", "model.alld", "evaluation",
     }  # fmt: skip
     assert len(list((run_folder / "checkpoints").iterdir())) == 2
@@ -155,7 +155,7 @@ def test_the_optimiser_runs_at_the_rates_of_the_recipe(
 ) -> None:
     """Three groups, each a tenth of the next; beta 0.9 and 0.99; decoupled decay 0.01."""
     seen: list[list[dict[str, float]]] = []
-    original = training._make_learner
+    original = training.make_learner
 
     def spying(*arguments: object) -> object:
         learner = original(*arguments)
@@ -169,7 +169,7 @@ def test_the_optimiser_runs_at_the_rates_of_the_recipe(
         learner.one_batch = one_batch
         return learner
 
-    monkeypatch.setattr(training, "_make_learner", spying)
+    monkeypatch.setattr(training, "make_learner", spying)
     train(with_settings(drawn_set), tmp_path / "run")
     assert len(seen) == 3 * 4  # 26 training images: batches of 8, 8, 8 and 2
     first, middle, head = np.array([[h["lr"] for h in step] for step in seen[4:]]).T
@@ -225,7 +225,7 @@ def test_the_predictor_equals_the_training_loops_validation(
     loaders = make_loaders(manifest, split, small_config, torch.device("cpu"))
     # As it was trained: the predictor's own network has its batch norm folded.
     model = read_bundle(run_folder / "model.alld").model
-    learner = training._make_learner(model, loaders, small_config)
+    learner = training.make_learner(model, loaders, small_config)
     in_training = blast_probability(validation_logits(learner), predictor.info.temperature)
     files = [manifest.file(index) for index in split.indices("valid")]
     served = [prediction.probability for prediction in predictor.predict(files)]

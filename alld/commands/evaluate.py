@@ -8,6 +8,7 @@ import typer
 from alld import display
 from alld.commands.options import DeviceOption, JsonOption, VerboseOption, newest_run, print_json
 from alld.commands.settings import TtaOption
+from alld.errors import ConfigError
 
 
 def evaluate(
@@ -17,7 +18,16 @@ def evaluate(
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option(help="Where the run's images lie now, if they were moved."),
+        typer.Option(
+            help="Other labelled images, folder or CSV table: an external validation, without "
+            "refitting anything. Also where the run's own lie now, if they were moved."
+        ),
+    ] = None,
+    positive: Annotated[
+        str | None,
+        typer.Option(
+            help="With --data: the folder or label that means blast, in a set of its own names."
+        ),
     ] = None,
     prevalence: Annotated[
         float | None,
@@ -39,12 +49,16 @@ def evaluate(
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Test a run on the images it held out: numbers with intervals, and a report to read.
+    """Test a run on the images it held out, or on others: numbers with intervals, and a report.
 
     Example: [bold]alld evaluate runs/resnet50-20260101-120000[/]
+
+    Example: [bold]alld evaluate runs/resnet50-20260101-120000 --data other-lab/labels.csv[/]
     """
     from alld.evaluation import evaluate as evaluation_room
 
+    if positive is not None and data is None:
+        raise ConfigError("--positive goes with --data: the run's own images have their names")
     folder = run or newest_run()
     steps = display.Steps()
     try:
@@ -53,6 +67,7 @@ def evaluate(
             device or "auto",
             steps,
             data=data,
+            positive=positive,
             prevalence=prevalence,
             shake=robustness,
             tta=tta,

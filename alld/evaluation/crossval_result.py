@@ -11,13 +11,16 @@ from alld.evaluation.crossval_words import limits, words
 from alld.evaluation.facts import as_text
 from alld.evaluation.material import History, Material, Pictured, Scored, short_names
 from alld.evaluation.out_of_fold import HeldOut, Missed, Spread
+from alld.evaluation.patient_words import known, told_by_patient
 from alld.evaluation.plots import draw_plots
 from alld.evaluation.report import write_report
 from alld.evaluation.result import PROPORTIONS, TITLES, format_metric
 from alld.files import new_folder, write_csv, write_json, write_text
 from alld.stats.metrics import Confusion, Metric, confusion
+from alld.stats.patients import ByPatient
 from alld.stats.reliability import ReliabilityPoint
 
+SPLIT = ("path", "group")
 ROWS = ("repeat", "fold", "path", "sha256", "group", "label", "probability", "threshold", "verdict")
 TABLE = ("metric", "value", "k", "n", "ci_low", "ci_high", "method", "reason",
          "repeats", "sd", "lowest", "highest")  # fmt: skip
@@ -37,6 +40,7 @@ class CrossValidation:
     metrics: dict[str, Metric]
     per_repeat: tuple[dict[str, Metric], ...]
     spread: dict[str, Spread]
+    by_patient: ByPatient | None  # None where nobody is named
     folds: tuple[dict[str, Any], ...]
     reliability: tuple[ReliabilityPoint, ...]
     background: dict[str, Any]
@@ -90,6 +94,7 @@ class CrossValidation:
             "metrics": _as_dicts(self.metrics),
             "per_repeat": [_as_dicts(metrics) for metrics in self.per_repeat],
             "training_spread": {name: asdict(spread) for name, spread in self.spread.items()},
+            "by_patient": self.by_patient and self.by_patient.as_dict(),
             "folds": list(self.folds),
             "confusion": asdict(self.confusion),
             "wrong": sum(row.verdict != row.label for row in self.rows),
@@ -105,13 +110,17 @@ class CrossValidation:
 
 def write_crossval(result: CrossValidation) -> None:
     """Write `evaluation/`: numbers, tables, pictures, report; and the groups beside it."""
-    groups = {row.path: {"path": row.path, "group": row.group} for row in result.rows}
-    write_csv(result.folder.parent / "split.csv", ("path", "group"), groups.values())
+    named = ("patient",) if result.by_patient else ()
+    split = {
+        row.path: {name: getattr(row, name) for name in (*SPLIT, *named)} for row in result.rows
+    }
+    write_csv(result.folder.parent / "split.csv", (*SPLIT, *named), split.values())
     facts = result.as_dict()
     material = crossval_material(facts, result.rows, result.root, result.histories)
     with new_folder(result.folder) as folder:
         write_json(folder / "metrics.json", facts)
-        write_csv(folder / "predictions.csv", ROWS, _prediction_rows(result))
+        columns = (*ROWS, *named)
+        write_csv(folder / "predictions.csv", columns, _prediction_rows(result, columns))
         write_csv(folder / "table.csv", TABLE, _table_rows(result))
         write_text(folder / "table.md", markdown(result))
         draw_plots(folder, material)
@@ -188,6 +197,12 @@ def readable_rows(result: CrossValidation) -> list[tuple[str, ...]]:
     ]
 
 
+def patient_line(result: CrossValidation) -> str | None:
+    """The numbers by patient in a sentence, or None where nobody is named."""
+    facts = result.as_dict()
+    return f"By patient: {as_text(told_by_patient(facts), facts)}." if known(facts) else None
+
+
 def caveats(result: CrossValidation) -> list[str]:
     """What a reader must know before quoting a number, a sentence each."""
     facts = result.as_dict()
@@ -205,6 +220,8 @@ def markdown(result: CrossValidation) -> str:
     lines += [f"| {' | '.join(row)} |" for row in readable_rows(result)]
     lines += ["", f"| {' | '.join(FOLD_HEADINGS)} |", "|---" * len(FOLD_HEADINGS) + "|"]
     lines += [f"| {' | '.join(row)} |" for row in fold_rows(result)]
+    if line := patient_line(result):
+        lines += ["", line]
     lines += ["", *(f"- {sentence}" for sentence in caveats(result)), f"- {NOTICE}"]
     return "\n".join(lines) + "\n"
 
@@ -244,9 +261,9 @@ def _table_rows(result: CrossValidation) -> list[dict[str, Any]]:
     ]
 
 
-def _prediction_rows(result: CrossValidation) -> Iterator[dict[str, Any]]:
+def _prediction_rows(result: CrossValidation, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
     for row, verdict in zip(result.rows, result.verdicts, strict=True):
-        fields = {name: value for name, value in asdict(row).items() if name in ROWS}
+        fields = {name: value for name, value in asdict(row).items() if name in columns}
         yield {**fields, "label": LABEL_NAMES[row.label], "verdict": verdict}
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from alld.evaluation.abstention_words import CAPTION, explained, outcome, silent
 from alld.evaluation.facts import look_up
 from alld.evaluation.guidelines import apart, calibrated, kept, measured, shaken, themes
+from alld.evaluation.patient_words import known, patient_limits, patient_supports
 from alld.evaluation.verdict import (
     believable_maps,
     blind_background,
@@ -55,6 +56,7 @@ def supports(facts: Facts) -> list[str]:
     """What may be said on the strength of the numbers."""
     checks = (
         _accuracy,
+        patient_supports,
         _steady,
         _untorn,
         _unseen,
@@ -69,6 +71,7 @@ def limits(facts: Facts) -> list[str]:
     """What a reader must know before quoting a number."""
     checks: tuple[Callable[[Facts], list[str]], ...] = (
         _unit,
+        patient_limits,
         _recipe,
         _spreads,
         _predictions,
@@ -143,6 +146,8 @@ def _steady(facts: Facts) -> list[str]:
 def _untorn(facts: Facts) -> list[str]:
     if facts["data"]["torn_groups"]:
         return []
+    if known(facts):
+        return ["No patient is tested in several folds: nobody's cells trained their own test."]
     return [
         "No group is tested in several folds: as far as the {data.groups} groups tell, no cell "
         "was judged by a model that had seen it."
@@ -158,6 +163,12 @@ def _unseen(facts: Facts) -> list[str]:
 
 
 def _unit(facts: Facts) -> list[str]:
+    if known(facts):
+        return [
+            "The unit of every number but those by patient is a cell image: {data.images} of "
+            "{by_patient.patients} patients, each tested by a model that did not see it. Every "
+            "interval resamples patients."
+        ]
     return [
         "The unit is a cell image, never a patient: {data.images} in {data.groups} groups, each "
         "tested by a model that did not see it."
@@ -196,6 +207,11 @@ def _predictions(facts: Facts) -> list[str]:
 def _torn(facts: Facts) -> list[str]:
     if not facts["data"]["torn_groups"]:
         return []
+    if known(facts):
+        return [
+            "{data.torn_groups} patients are tested in more than one fold of this {plan.split} "
+            "split, which flatters the numbers; --split grouped does not."
+        ]
     return [
         "{data.torn_groups} groups of same cells or overlapping crops are tested in more than one "
         "fold of this {plan.split} split, which flatters the numbers; --split grouped does not."

@@ -1,21 +1,32 @@
-"""The held-out test of a run: its test images through the predictor, its numbers into files."""
+"""The test of a run: its held-out images, or others that it has never seen; numbers into files."""
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from alld.data.background import background_auc
-from alld.data.manifest import LABEL_NAMES, Manifest, Pictures, class_counts
-from alld.data.splits import Split
-from alld.errors import ConfigError, DataError, RunError
-from alld.evaluation.abstention import abstention
-from alld.evaluation.explanation import Explanation, explain_test
+from alld.data.manifest import LABEL_NAMES, Manifest
+from alld.errors import ConfigError, RunError
+from alld.evaluation.external import (
+    check_other,
+    external_facts,
+    external_folder,
+    external_test,
+    own_images,
+)
 from alld.evaluation.heat_checks import write_checked
+from alld.evaluation.measure import (
+    Step,
+    TestSet,
+    background,
+    explain,
+    judge,
+    judge_changed,
+    measure,
+    model_facts,
+    set_facts,
+)
 from alld.evaluation.plots import draw_plots
 from alld.evaluation.provenance import provenance
 from alld.evaluation.report import write_report
@@ -27,44 +38,11 @@ from alld.evaluation.result import (
     run_material,
     table_rows,
 )
-from alld.evaluation.robustness import Shaken, robustness
 from alld.files import new_folder, write_csv, write_json, write_text
-from alld.inference.prediction import COLUMNS, Prediction
+from alld.inference.prediction import COLUMNS
 from alld.inference.predictor import Predictor
-from alld.stats.metrics import Metric, all_metrics, confusion, grouped_proportions
 from alld.stats.predictive import predictive_values
-from alld.stats.reliability import reliability_curve
 from alld.training.run import Run, open_run, read_manifest, read_split
-
-Step = Callable[[str, int, int], None]  # what is done, how far, of how much
-
-
-@dataclass(frozen=True)
-class _Test:
-    """What is tested: the images of one part of a split, by one model."""
-
-    run: Run
-    manifest: Manifest
-    split: Split
-    predictor: Predictor
-
-    @property
-    def indices(self) -> list[int]:
-        return self.split.indices("test")
-
-    @property
-    def labels(self) -> list[int]:
-        return [self.manifest.records[index].label for index in self.indices]
-
-    @property
-    def groups(self) -> list[str]:
-        return [self.split.groups[index] for index in self.indices]
-
-    @property
-    def pictures(self) -> Pictures:
-        """Of the test, in their order, decoded when they are asked for."""
-        records = tuple(self.manifest.records[index] for index in self.indices)
-        return Pictures(replace(self.manifest, records=records))
 
 
 def evaluate(
@@ -73,6 +51,7 @@ def evaluate(
     step: Step = lambda _step, _done, _total: None,
     *,
     data: Path | None = None,
+    positive: str | None = None,
     prevalence: float | None = None,
     shake: bool = False,
     tta: bool | None = None,
@@ -80,10 +59,14 @@ def evaluate(
 ) -> Evaluation:
     """Test a finished run on the images it held out, and write `RUN/evaluation/`.
 
+    With `data` that are other images it is an external validation of the model as it is, written
+    to a folder of its own below `RUN/external/`.
+
     Args:
         folder: the run's.
         step: told what is done, how far, of how much.
-        data: where the images lie now, if they were moved since the training.
+        data: other labelled images; or the run's own, where they lie since they were moved.
+        positive: which folder or label of `data` means blast; by default as in the training.
         prevalence: adds PPV and NPV at that share of blasts, 0..1, both excluded; by default the
             run's `evaluate.prevalence`.
         shake: judge changed pictures too; see `robustness`.
@@ -95,6 +78,7 @@ def evaluate(
     Raises:
         ConfigError: a prevalence out of range.
         RunError: no finished run, or other images than those it was trained on.
+        DataError: no set at `data`, or images in it that trained the run.
         BundleError: the model fails its hashes.
         ImageError: an image that can no longer be read.
     """
@@ -106,13 +90,35 @@ def evaluate(
     run = open_run(folder)
     if run.state != "finished":
         raise RunError(f"{folder}: {run.state}; finish it with `alld train --resume {folder}`")
-    manifest = read_manifest(run, data, partial(step, "reading images"))
-    split = read_split(run, manifest)
-    test = _Test(run, manifest, split, Predictor.load(run.folder, device, tta=tta))
-    predictions = _predict(test, step)
-    shaken = _shake(test, step) if shake else None
-    explained = _explain(test, predictions, heat_maps, step)
-    evaluation = _measure(test, predictions, shaken, explained, _background(test, step), began)
+    reading = partial(step, "reading images")
+    manifest = read_manifest(run, data, reading, positive=positive, both_classes=data is None)
+    load = partial(Predictor.load, run.folder, device, tta=tta)
+    own = None
+    if data is not None and manifest.fingerprint != run.info["data"]["fingerprint"]:
+        own = own_images(run)
+        check_other(run, manifest, own)
+    test = external_test(run, manifest, load, step) if own else _own_test(run, manifest, load)
+    predictions = judge(test, step)
+    changed = judge_changed(test, step) if shake else None
+    explained = explain(test, predictions, heat_maps, step)
+    surroundings = background(test, step)
+    found = measure(test, predictions)
+    evaluation = Evaluation(
+        folder=external_folder(run, manifest) if own else run.folder / "evaluation",
+        model=model_facts(test.predictor),
+        data=set_facts(test),
+        external=external_facts(test, own, found, step) if own else None,
+        background=surroundings,
+        robustness=changed,
+        explained=explained,
+        provenance=provenance(
+            run,
+            device=str(test.predictor.device),
+            threads=test.predictor.threads,
+            seconds=time.monotonic() - began,
+        ),
+        **found,
+    )
     assumed = run.config.evaluate.prevalence if prevalence is None else prevalence
     if assumed is not None:
         evaluation = _assuming(evaluation, assumed)
@@ -120,97 +126,10 @@ def evaluate(
     return evaluation
 
 
-def _predict(test: _Test, step: Step) -> list[Prediction]:
-    predictions: list[Prediction] = []
-    files = (test.manifest.file(index) for index in test.indices)
-    for index, prediction in zip(test.indices, test.predictor.iterate(files), strict=True):
-        test.manifest.check(index, prediction.sha256)
-        if prediction.error:
-            raise DataError(f"a test image cannot be read: {prediction.error}")
-        predictions.append(prediction)
-        step("judging test images", len(predictions), len(test.indices))
-    return predictions
-
-
-def _shake(test: _Test, step: Step) -> tuple[Shaken, ...]:
-    progress = partial(step, "judging changed images")
-    return tuple(robustness(test.predictor, test.pictures, test.labels, progress))
-
-
-def _explain(
-    test: _Test, predictions: Sequence[Prediction], wanted: bool | None, step: Step
-) -> Explanation:
-    config = test.run.config.evaluate
-    if wanted is False or (wanted is None and not config.heat_maps):
-        left_out = "--no-heat-maps" if wanted is False else "evaluate.heat_maps is false"
-        return Explanation(reason=f"left out of this evaluation ({left_out})")
-    return explain_test(
-        test.predictor,
-        test.pictures,
-        predictions,
-        test.groups,
-        draws=config.bootstrap_draws,
-        progress=partial(step, "judging heat maps"),
-    )
-
-
-def _background(test: _Test, step: Step) -> Metric:
-    if not test.run.config.evaluate.background:
-        reason = "evaluate.background is false in the run's config.yaml"
-        return Metric(None, None, len(test.manifest), None, None, None, reason)
-    progress = partial(step, "judging backgrounds")
-    return background_auc(test.manifest, test.split.groups, progress)
-
-
-def _measure(
-    test: _Test,
-    predictions: Sequence[Prediction],
-    shaken: tuple[Shaken, ...] | None,
-    explained: Explanation,
-    background: Metric,
-    began: float,
-) -> Evaluation:
-    y_true = np.array(test.labels)
-    y_prob = np.array([prediction.probability for prediction in predictions], dtype=float)
-    threshold = test.predictor.info.threshold
-    draws = test.run.config.evaluate.bootstrap_draws
-    how: dict[str, Any] = {"threshold": threshold, "groups": test.groups, "draws": draws}
-    return Evaluation(
-        folder=test.run.folder / "evaluation",
-        model=_model_facts(test.predictor),
-        data=_data_facts(test),
-        metrics=all_metrics(y_true, y_prob, **how),
-        grouped_metrics=grouped_proportions(y_true, y_prob, **how),
-        confusion=confusion(y_true, (y_prob >= threshold).astype(int)),
-        reliability=reliability_curve(y_true, y_prob),
-        background=background,
-        abstention={
-            **abstention(
-                [LABEL_NAMES[label] for label in test.labels],
-                y_prob.tolist(),
-                [threshold] * len(predictions),
-                [str(prediction.verdict) for prediction in predictions],
-                test.groups,
-                draws,
-            ),
-            **_abstention_rules(test.predictor),
-        },
-        robustness=shaken,
-        explained=explained,
-        predictions=tuple(predictions),
-        labels=tuple(test.labels),
-        provenance=provenance(
-            test.run,
-            device=str(test.predictor.device),
-            threads=test.predictor.threads,
-            seconds=time.monotonic() - began,
-        ),
-    )
-
-
-def _abstention_rules(predictor: Predictor) -> dict[str, Any]:
-    limits, band = predictor.info.limits, predictor.info.uncertain
-    return {"limits": limits.model_dump(), "band": band and band.model_dump()}
+def _own_test(run: Run, manifest: Manifest, load: Callable[[], Predictor]) -> TestSet:
+    split = read_split(run, manifest)
+    held_out = split.indices("test")
+    return TestSet(run, manifest, load(), held_out, split.groups, split.patients, split)
 
 
 def _assuming(evaluation: Evaluation, prevalence: float) -> Evaluation:
@@ -222,41 +141,6 @@ def _assuming(evaluation: Evaluation, prevalence: float) -> Evaluation:
         metrics={**evaluation.metrics, **named},
         data={**evaluation.data, "assumed_prevalence": prevalence},
     )
-
-
-def _model_facts(predictor: Predictor) -> dict[str, Any]:
-    info = predictor.info
-    named = ("arch", "initial_weights", "image_size", "threshold", "temperature")
-    fit, choice = info.temperature_fit, info.threshold_choice
-    return {
-        "identity": predictor.identity,
-        "tta": predictor.tta,
-        "calibrated_with_tta": info.tta,
-        **{name: getattr(info, name) for name in named},
-        "resize": info.preparation,
-        "threshold_how": choice.how,
-        "threshold_warning": choice.warning,
-        "temperature_how": fit.reason or fit.method or "",
-    }
-
-
-def _data_facts(test: _Test) -> dict[str, Any]:
-    manifest, split = test.manifest, test.split
-    return {
-        "name": manifest.kind,
-        "fingerprint": manifest.fingerprint,
-        "synthetic": manifest.synthetic,
-        "images": len(manifest),
-        "classes": {name: manifest.labels.count(label) for label, name in enumerate(LABEL_NAMES)},
-        "parts": {part: len(split.indices(part)) for part in ("train", "valid", "test")},
-        "split": split.kind,
-        "split_seed": split.seed,
-        "split_sha256": test.run.info["split"]["sha256"],
-        "groups": split.groups_source,
-        "test_groups": len(set(test.groups)),
-        "torn_groups": split.torn_groups,
-        "test_images": class_counts(test.labels),
-    }
 
 
 def _write(run: Run, evaluation: Evaluation) -> None:

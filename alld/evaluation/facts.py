@@ -21,6 +21,8 @@ STYLES: dict[str, Callable[[Any], str]] = {
     "percent": lambda value: f"{100 * value:.1f} %",
     "points": lambda value: f"{100 * value:.1f}",  # the lower end of `87.0 to 98.9 %`
     "score": lambda value: f"{value:.3f}",
+    "signed": lambda value: f"{value:+.3f}",  # a difference
+    "signed_points": lambda value: f"{100 * value:+.1f}",
     "plain": lambda value: f"{value:.4g}",
     "seconds": lambda value: f"{value:.0f} s",
     "short": lambda value: str(value)[:12],  # of a hash

@@ -4,6 +4,7 @@ The themes are those of TRIPOD+AI and CLAIM in our own words, not their check li
 claims to follow these fills them in itself. Answers are templates; see `facts`.
 """
 
+from alld.evaluation.patient_words import known
 from alld.evaluation.verdict import source
 from alld.evaluation.words import Facts, Item, Status, Themes
 
@@ -38,10 +39,17 @@ def apart(facts: Facts, levels: str) -> Item:
     patients = _say(
         facts,
         "Not by patient: ALL-IDB2 cannot answer that.",
-        "Whether the groups are patients, the owner of the set must say.",
+        "All images of a patient are in one group."
+        if known(facts)
+        else "Whether the groups are patients, the owner of the set must say.",
     )
     status: Status = "open" if facts["data"]["torn_groups"] else "in part"
     return Item("At which level are the parts apart?", status, f"{levels} {patients}")
+
+
+def apart_from(level: str) -> Item:
+    """How far the images of an external validation are apart from those of the training."""
+    return Item("At which level are the parts apart?", "in part", level)
 
 
 def calibrated(how: str) -> Item:
@@ -92,12 +100,14 @@ def _data(facts: Facts) -> list[Item]:
         ),
         Item(
             "Whose cells: how many patients, which ages, which disease, before or in treatment?",
-            "open",
+            "in part" if known(facts) else "open",
             _say(
                 facts,
                 "ALL-IDB2 cannot answer: it has no patient ids, and nothing clinical comes with "
                 "the images.",
-                unknown,
+                f"Tested are cells of {{by_patient.patients}} named patients. {unknown}"
+                if known(facts)
+                else unknown,
             ),
         ),
         Item(
@@ -157,7 +167,9 @@ def _performance(facts: Facts) -> list[Item]:
             _say(
                 facts,
                 "ALL-IDB2 cannot answer: nothing is known of the patients.",
-                "Not tested: no column says anything of the patients.",
+                "Not tested: nothing but the names of patients is known."
+                if known(facts)
+                else "Not tested: no column says anything of the patients.",
             ),
         ),
     ]
@@ -165,15 +177,7 @@ def _performance(facts: Facts) -> list[Item]:
 
 def _limitations(facts: Facts) -> list[Item]:
     return [
-        Item(
-            "Was it tested on another laboratory's images?",
-            "open",
-            _say(
-                facts,
-                "No external test. ALL-IDB1 would be none: the crops of ALL-IDB2 come from it.",
-                "No external test.",
-            ),
-        ),
+        _elsewhere(facts),
         Item(
             "How does it compare with readers, and does it help them?",
             "open",
@@ -193,3 +197,19 @@ def _limitations(facts: Facts) -> list[Item]:
             "A run of a program has none but research. A study must add its own.",
         ),
     ]
+
+
+def _elsewhere(facts: Facts) -> Item:
+    question = "Was it tested on another laboratory's images?"
+    if facts.get("external") is not None and not facts["synthetic"]:
+        answer = (
+            "On another set than that of the training, {external.trained_on.name}. Whether it "
+            "comes from another laboratory is for whoever brought it to say."
+        )
+        return Item(question, "in part", answer)
+    answer = _say(
+        facts,
+        "No external test. ALL-IDB1 would be none: the crops of ALL-IDB2 come from it.",
+        "No external test.",
+    )
+    return Item(question, "open", answer)

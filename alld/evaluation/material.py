@@ -53,7 +53,7 @@ class Pictured:
 class Material:
     """A result, ready to be shown."""
 
-    layout: Literal["run", "crossval"]  # the folder of its templates
+    layout: Literal["run", "external", "crossval"]  # the folder of its templates
     facts: Mapping[str, Any]  # what may be looked up: metrics.json, for a run also its predictions
     words: Words
     tests: tuple[Scored, ...]  # a run is tested once, a cross-validation once in each repeat

@@ -21,6 +21,7 @@ from alld.inference.prediction import VERDICTS
 from alld.stats.bootstrap import group_bootstrap
 from alld.stats.intervals import UndefinedMetric
 from alld.stats.metrics import Metric, all_metrics, brier, grouped_proportions
+from alld.stats.patients import ByPatient, by_patient
 from alld.stats.ranking import pr_auc, roc_auc
 from alld.stats.reliability import expected_calibration_error
 
@@ -41,6 +42,7 @@ class HeldOut:
     probability: float
     threshold: float
     said: str | None = None
+    patient: str = ""  # empty where that is not known
 
     @property
     def verdict(self) -> int:
@@ -104,27 +106,30 @@ def read_fold(run: Path, repeat: int, fold: int) -> list[HeldOut]:
     """
     try:
         with open(run / "split.csv", encoding="utf-8", newline="") as file:
-            groups = {row["path"]: row["group"] for row in csv.DictReader(file)}
+            split = {row["path"]: row for row in csv.DictReader(file)}
         with open(run / "evaluation" / "predictions.csv", encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
-        return [_held_out(row, groups, repeat, fold) for row in rows]
+        return [_held_out(row, split, repeat, fold) for row in rows]
     except (OSError, ValueError, KeyError, StopIteration) as error:
         raise RunError(f"{run}: its evaluation cannot be read ({error!r}); delete it") from error
 
 
-def _held_out(row: dict[str, str], groups: dict[str, str], repeat: int, fold: int) -> HeldOut:
+def _held_out(
+    row: dict[str, str], split: dict[str, dict[str, str]], repeat: int, fold: int
+) -> HeldOut:
     # Predictions have whole paths, the split those from the set's root.
-    inside = next(path for path in _tails(row["path"]) if path in groups)
+    inside = next(path for path in _tails(row["path"]) if path in split)
     return HeldOut(
         repeat=repeat,
         fold=fold,
         path=inside,
         sha256=row["sha256"],
-        group=groups[inside],
+        group=split[inside]["group"],
         label=LABEL_NAMES.index(row["label"]),
         probability=float(row["probability"]),
         threshold=float(row["threshold"]),
         said=VERDICTS[VERDICTS.index(row["verdict"])],
+        patient=split[inside].get("patient") or "",
     )
 
 
@@ -178,6 +183,14 @@ def pooled_metrics(repeats: Sequence[Sequence[HeldOut]], draws: int) -> dict[str
         means[name] = replace(means[name], n=int((truth == label).sum()))
     error = fmean(expected_calibration_error(truth, column) for column in prob.T)
     return means | {"ece": Metric(error, None, len(truth), None, None, None, _NO_INTERVAL)}
+
+
+def pooled_by_patient(repeats: Sequence[Sequence[HeldOut]], draws: int) -> ByPatient | None:
+    """The numbers by patient, as means over the repeats; None where nobody is named."""
+    ordered = [sorted(rows, key=lambda row: row.path) for rows in repeats]
+    verdicts = np.array([[row.verdict for row in rows] for rows in ordered]).T  # (n, repeats)
+    labels = [row.label for row in ordered[0]]
+    return by_patient(labels, verdicts, [row.patient for row in ordered[0]], draws=draws)
 
 
 _NO_INTERVAL = "no interval of a mean over repeats"

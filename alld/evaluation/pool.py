@@ -14,6 +14,7 @@ from alld.evaluation.out_of_fold import (
     HeldOut,
     metrics_of_repeat,
     missed_images,
+    pooled_by_patient,
     pooled_metrics,
     training_spread,
 )
@@ -49,6 +50,7 @@ def pool(
         metrics=pooled_metrics(repeats, draws),
         per_repeat=per_repeat,
         spread=training_spread(per_repeat),
+        by_patient=pooled_by_patient(repeats, draws),
         folds=tuple(_fold_facts(fold) for fold in judged),
         reliability=reliability_curve(
             [row.label for row in rows],

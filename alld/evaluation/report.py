@@ -23,7 +23,8 @@ from alld.evaluation.charts import (
 from alld.evaluation.facts import as_html, as_markdown, look_up, marked
 from alld.evaluation.guidelines import SOURCES
 from alld.evaluation.material import Material
-from alld.evaluation.result import PROPORTIONS, title_of
+from alld.evaluation.patient_words import known, told_by_patient
+from alld.evaluation.result import PROPORTIONS, TITLES, title_of
 from alld.evaluation.thumbnails import thumbnails
 from alld.evaluation.verdict import source
 from alld.evaluation.words import Words
@@ -87,7 +88,8 @@ def _render(template: str, facts: Mapping[str, Any], words: Words, **context: An
         words=words,
         notice=NOTICE,
         style_of=partial(_style_of, facts),
-        titles={name: title_of(name) for name in facts["metrics"]},
+        titles=TITLES | {name: title_of(name) for name in facts["metrics"]},
+        by_patient=told_by_patient(facts) if known(facts) else "",
         source=source(facts),
         sources=SOURCES,
         **context,

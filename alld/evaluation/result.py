@@ -10,9 +10,11 @@ from alld import NOTICE
 from alld.data.manifest import LABEL_NAMES
 from alld.evaluation.facts import as_text
 from alld.evaluation.material import History, Material, Pictured, Scored, short_names
+from alld.evaluation.patient_words import known, told_by_patient
 from alld.evaluation.run_words import limits, words
 from alld.inference.heat_map import Heat
 from alld.stats.metrics import Confusion, Metric
+from alld.stats.patients import ByPatient
 from alld.stats.reliability import ReliabilityPoint
 
 if TYPE_CHECKING:  # reading numbers back, as `compare` does, needs no torch
@@ -30,9 +32,12 @@ TITLES = {
     "ece": "Calibration error (ECE)",
     "ppv": "PPV",
     "npv": "NPV",
+    "out_of_domain": "Refused as out of domain",  # in comparisons
 }
 PROPORTIONS = ("accuracy", "sensitivity", "specificity")
 _AT = "_at_"
+COMPARISON = ("Measure", "Here", "The run's own test", "Difference")
+_SIDES = ("external", "internal")
 TABLE_COLUMNS = ("metric", "value", "k", "n", "ci_low", "ci_high", "method", "reason")
 
 
@@ -51,14 +56,18 @@ class Evaluation:
     abstention: dict[str, Any]
     robustness: tuple["Shaken", ...] | None  # None where it was not asked for
     explained: "Explanation"
+    by_patient: ByPatient | None  # None where nobody is named
+    external: dict[str, Any] | None  # of an external validation: against the run's own test
     predictions: tuple["Prediction", ...]
     labels: tuple[int, ...]
     provenance: dict[str, Any]
 
     @property
     def title(self) -> str:
-        """`resnet50, grouped split, seed 0`."""
+        """`resnet50, grouped split, seed 0`, or on which set it was validated."""
         data = self.data
+        if self.external:
+            return f"{self.model['arch']}, external validation on {self.external['set']}"
         return f"{self.model['arch']}, {data['split']} split, seed {data['split_seed']}"
 
     @property
@@ -68,8 +77,9 @@ class Evaluation:
 
     @property
     def synthetic(self) -> bool:
-        """The images were drawn, not photographed."""
-        return bool(self.data["synthetic"])
+        """The images were drawn, not photographed, or those were that trained the model."""
+        trained = self.external and self.external["trained_on"]["synthetic"]
+        return bool(self.data["synthetic"] or trained)
 
     def errors(self) -> list[tuple["Prediction", str]]:
         """The images called what they are not, with their label; the surest errors first."""
@@ -88,6 +98,8 @@ class Evaluation:
             "data": self.data,
             "metrics": _plain(self.metrics),
             "grouped_metrics": _plain(self.grouped_metrics),
+            "by_patient": self.by_patient and self.by_patient.as_dict(),
+            "external": self.external,
             "confusion": asdict(self.confusion),
             "wrong": len(wrong_rows(self.predictions, self.labels)),
             "reliability": [asdict(point) for point in self.reliability],
@@ -132,7 +144,7 @@ def run_material(
         )
 
     return Material(
-        layout="run",
+        layout="external" if facts["external"] else "run",
         facts={**facts, "predictions": [prediction.as_row() for prediction in predictions]},
         words=words(facts),
         tests=(Scored(labels, probabilities, verdicts),),
@@ -199,6 +211,44 @@ def caveats(evaluation: Evaluation) -> list[str]:
     return [as_text(sentence, facts) for sentence in limits(facts)]
 
 
+def patient_line(evaluation: Evaluation) -> str | None:
+    """The numbers by patient in a sentence, or None where nobody is named."""
+    facts = evaluation.as_dict()
+    return f"By patient: {as_text(told_by_patient(facts), facts)}." if known(facts) else None
+
+
+def comparison_rows(evaluation: Evaluation) -> list[tuple[str, ...]]:
+    """Of an external validation: a row a metric under `COMPARISON`, to read."""
+    rows = (evaluation.external or {}).get("comparison") or {}
+    return [
+        (
+            TITLES[name],
+            *(_with_ends(Metric(**{"reason": None, **row[side]})) for side in _SIDES),
+            _difference(Metric(**{"reason": None, **row["difference"]}), counted=_counted(row)),
+        )
+        for name, row in rows.items()
+    ]
+
+
+def _counted(row: Mapping[str, Any]) -> bool:
+    return row["internal"]["k"] is not None
+
+
+def _with_ends(metric: Metric) -> str:
+    value, counts, ends = format_metric(metric)
+    return f"{value} ({ends or counts})"
+
+
+def _difference(metric: Metric, *, counted: bool) -> str:
+    if metric.value is None:
+        return f"undefined: {metric.reason}"
+    scale, digits, unit = (100, 1, " points") if counted else (1, 3, "")
+    told = f"{metric.value * scale:+.{digits}f}{unit}"
+    if metric.ci_low is None or metric.ci_high is None:
+        return f"{told} ({metric.reason})"
+    return f"{told} ({metric.ci_low * scale:+.{digits}f} to {metric.ci_high * scale:+.{digits}f})"
+
+
 def markdown_table(evaluation: Evaluation) -> str:
     """`table.md`: the numbers with their counts, intervals and caveats."""
     lines = [
@@ -218,7 +268,18 @@ def markdown_table(evaluation: Evaluation) -> str:
         f"| blast | {c.true_positive} | {c.false_negative} |",
         f"| healthy | {c.false_positive} | {c.true_negative} |",
         "",
+        *_more_tables(evaluation),
         *(f"- {sentence}" for sentence in caveats(evaluation)),
         f"- {NOTICE}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _more_tables(evaluation: Evaluation) -> list[str]:
+    lines = []
+    if rows := comparison_rows(evaluation):
+        lines += [f"| {' | '.join(COMPARISON)} |", "|---" * len(COMPARISON) + "|"]
+        lines += [*(f"| {' | '.join(row)} |" for row in rows), ""]
+    if line := patient_line(evaluation):
+        lines += [line, ""]
+    return lines

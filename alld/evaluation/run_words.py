@@ -3,7 +3,14 @@
 from collections.abc import Callable
 
 from alld.evaluation.abstention_words import CAPTION, explained, outcome, silent
+from alld.evaluation.external_words import (
+    external_limits,
+    external_partition,
+    external_supports,
+    is_external,
+)
 from alld.evaluation.guidelines import apart, calibrated, kept, measured, shaken, themes
+from alld.evaluation.patient_words import known, patient_limits, patient_supports
 from alld.evaluation.verdict import (
     believable_maps,
     blind_background,
@@ -22,10 +29,11 @@ from alld.evaluation.words import Facts, Item, Themes, Words, estimate, interval
 def words(facts: Facts) -> Words:
     """All of it; `facts` is the content of its metrics.json."""
     part = "{metrics.accuracy.k} of {metrics.accuracy.n}"
+    external = is_external(facts)
     return Words(
-        headline=f"{part} cell images were judged as labelled: "
-        f"{{metrics.accuracy.value:percent}}, interval "
-        f"{interval(facts, 'metrics.accuracy')} ({{metrics.accuracy.method}})",
+        headline=f"{'External validation: ' if external else ''}"
+        f"{part} cell images were judged as labelled: "
+        f"{{metrics.accuracy.value:percent}}, {_ends(facts)}",
         supports=supports(facts),
         limits=limits(facts),
         themes=_themes(facts),
@@ -40,8 +48,12 @@ def words(facts: Facts) -> Words:
         abstaining=explained(facts),
         bought=outcome(facts),
         rule=f"P(blast) of {{model.threshold:plain}} or more is called blast.{judged(facts)}",
-        stamp="{model.arch} · {data.name}, {data.split} split, seed {data.split_seed} · "
-        "model {model.identity:short}",
+        stamp=(
+            "{title} · model {model.identity:short}"
+            if external
+            else "{model.arch} · {data.name}, {data.split} split, seed {data.split_seed} · "
+            "model {model.identity:short}"
+        ),
     )
 
 
@@ -50,6 +62,8 @@ def supports(facts: Facts) -> list[str]:
     checks = (
         _accuracy,
         _by_groups,
+        patient_supports,
+        _of_other_images,
         _untorn,
         _untouched,
         blind_background,
@@ -63,6 +77,8 @@ def limits(facts: Facts) -> list[str]:
     """What a reader must know before quoting a number."""
     checks: tuple[Callable[[Facts], list[str]], ...] = (
         _unit,
+        patient_limits,
+        _of_others,
         _torn,
         _assumed,
         _doubtful_threshold,
@@ -74,12 +90,33 @@ def limits(facts: Facts) -> list[str]:
         doubtful_maps,
         _fragile,
         random_weights,
-        one_source,
+        _of_one_source,
     )
     return [sentence for check in checks for sentence in check(facts)]
 
 
+def _of_other_images(facts: Facts) -> list[str]:
+    return external_supports(facts) if is_external(facts) else []
+
+
+def _of_others(facts: Facts) -> list[str]:
+    return external_limits(facts) if is_external(facts) else []
+
+
+def _of_one_source(facts: Facts) -> list[str]:
+    return [] if is_external(facts) else one_source(facts)
+
+
+def _ends(facts: Facts) -> str:
+    ends = interval(facts, "metrics.accuracy")
+    if facts["metrics"]["accuracy"]["ci_low"] is None:
+        return ends  # one patient alone gives none
+    return f"interval {ends} ({{metrics.accuracy.method}})"
+
+
 def _accuracy(facts: Facts) -> list[str]:
+    if facts["metrics"]["accuracy"]["ci_low"] is None:
+        return []
     return [
         f"For images like these, taken one by one, every accuracy from "
         f"{interval(facts, 'metrics.accuracy')} agrees with what was seen."
@@ -88,7 +125,7 @@ def _accuracy(facts: Facts) -> list[str]:
 
 def _by_groups(facts: Facts) -> list[str]:
     """Beside Wilson's interval, where images hang together."""
-    if facts["data"]["test_groups"] == facts["metrics"]["accuracy"]["n"]:
+    if known(facts) or facts["data"]["test_groups"] == facts["metrics"]["accuracy"]["n"]:
         return []
     told = (
         "The {metrics.accuracy.n} images make {data.test_groups} groups ({data.groups}). Counted "
@@ -101,8 +138,10 @@ def _by_groups(facts: Facts) -> list[str]:
 
 
 def _untorn(facts: Facts) -> list[str]:
-    if facts["data"]["torn_groups"]:
+    if is_external(facts) or facts["data"]["torn_groups"]:
         return []
+    if known(facts):
+        return ["No patient lies on both sides of the split: nobody's cells are in both."]
     return [
         "None of the groups lies on both sides of the split: as far as they tell, no cell of the "
         "test was seen in training."
@@ -110,6 +149,8 @@ def _untorn(facts: Facts) -> list[str]:
 
 
 def _untouched(facts: Facts) -> list[str]:
+    if is_external(facts):
+        return []
     return [
         "The test images took no part in the training: threshold {model.threshold:plain} and "
         "temperature {model.temperature:plain} were fixed before they were read."
@@ -117,6 +158,11 @@ def _untouched(facts: Facts) -> list[str]:
 
 
 def _unit(facts: Facts) -> list[str]:
+    if known(facts):
+        return [
+            "The unit of every number but those by patient is a cell image: {data.test_images} of "
+            "{by_patient.patients} patients. Every interval resamples patients."
+        ]
     return [
         "The unit is a cell image, never a patient: {data.test_images} in "
         "{data.test_groups} groups."
@@ -126,6 +172,11 @@ def _unit(facts: Facts) -> list[str]:
 def _torn(facts: Facts) -> list[str]:
     if not facts["data"]["torn_groups"]:
         return []
+    if known(facts):
+        return [
+            "{data.torn_groups} patients lie on both sides of this {data.split} split, which "
+            "flatters the numbers; --split grouped does not."
+        ]
     return [
         "{data.torn_groups} groups of same cells or overlapping crops lie on both sides of this "
         "{data.split} split, which flatters the numbers; --split grouped does not."
@@ -160,7 +211,7 @@ def _fragile(facts: Facts) -> list[str]:
     """The worst of the simulated changes, where chance does not explain it."""
     rows = facts["robustness"] or []
     worst = min(range(len(rows)), key=lambda row: rows[row]["accuracy"]["value"], default=None)
-    if worst is None:
+    if worst is None or facts["metrics"]["accuracy"]["ci_low"] is None:
         return []
     if rows[worst]["accuracy"]["ci_high"] >= facts["metrics"]["accuracy"]["ci_low"]:
         return []
@@ -185,21 +236,9 @@ def _captions(facts: Facts) -> dict[str, str]:
 
 
 def _themes(facts: Facts) -> Themes:
-    parts = ", ".join(f"{{data.parts.{name}}} {name}" for name in facts["data"]["parts"])
     return themes(
         facts,
-        partition=[
-            Item(
-                "How were the images divided?",
-                "answered",
-                f"{parts}: {{data.split}} split, seed {{data.split_seed}}, saved with its hash.",
-            ),
-            apart(
-                facts,
-                "By image and by group ({data.groups}); {data.torn_groups} groups lie on both "
-                "sides.",
-            ),
-        ],
+        partition=external_partition(facts) if is_external(facts) else _partition(facts),
         model=[
             calibrated(
                 "Threshold {model.threshold:plain}: {model.threshold_how}. Temperature "
@@ -208,10 +247,29 @@ def _themes(facts: Facts) -> Themes:
             kept("Code, settings, seed, versions, the split and the hash of the model"),
         ],
         performance=[
-            measured("Wilson's intervals take images for independent, the others resample groups."),
+            measured(
+                "Every interval resamples patients."
+                if known(facts)
+                else "Wilson's intervals take images for independent, the others resample groups."
+            ),
             _shaken(facts),
         ],
     )
+
+
+def _partition(facts: Facts) -> list[Item]:
+    parts = ", ".join(f"{{data.parts.{name}}} {name}" for name in facts["data"]["parts"])
+    return [
+        Item(
+            "How were the images divided?",
+            "answered",
+            f"{parts}: {{data.split}} split, seed {{data.split_seed}}, saved with its hash.",
+        ),
+        apart(
+            facts,
+            "By image and by group ({data.groups}); {data.torn_groups} groups lie on both sides.",
+        ),
+    ]
 
 
 def _shaken(facts: Facts) -> Item:

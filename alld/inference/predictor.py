@@ -125,6 +125,17 @@ class Predictor:
             found.append(self._look(batch)[1])
         return np.concatenate(found)
 
+    def features(self, pictures: Iterable[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Decoded pictures, as for `judge`, to (n, F): what the body sees, pooled.
+
+        The head keeps little but the verdict of it; here other stains and microscopes still show.
+        """
+        squares = (self.square(pixels) for pixels in pictures)
+        found: list[NDArray[np.float32]] = []
+        while batch := list(islice(squares, self.batch)):
+            found.append(self._look(batch)[0])
+        return np.concatenate(found) if found else np.zeros((0, 0), np.float32)
+
     def evidence(self, squares: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Squares, RGB uint8 (S, S, 3), to (B, h, w): see `alld.model.explain.evidence`."""
         from alld.model.explain import evidence  # captum: plain predictions do without it

@@ -66,6 +66,7 @@ def apply(images: Tensor, parameters: Draw, size: int) -> Tensor:
 
     Returns:
         (B, 3, size, size) float32 in 0 to 1. What comes in from outside the image is reflected.
+        What is black in all channels stays so: no light fell there, as around cells cut out.
     """
     theta = parameters.theta.to(images.device)
     grid = F.affine_grid(theta, [len(images), 3, size, size], align_corners=False)
@@ -75,4 +76,5 @@ def apply(images: Tensor, parameters: Draw, size: int) -> Tensor:
     contrast = parameters.contrast.to(images.device)[:, None, None, None]
     brightness = parameters.brightness.to(images.device)[:, None, None, None]
     mean = sampled.mean(dim=(1, 2, 3), keepdim=True)
-    return torch.addcmul(mean * (1 - contrast) + brightness, sampled, contrast).clamp_(0, 1)
+    lit = torch.addcmul(mean * (1 - contrast) + brightness, sampled, contrast).clamp_(0, 1)
+    return lit.mul_(sampled.amax(dim=1, keepdim=True) > 0)

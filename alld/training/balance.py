@@ -15,13 +15,13 @@ def make_loss(balance: str, labels: Sequence[int], device: torch.device) -> Loss
     """(B, 2) logits and (B,) labels to the mean loss of the batch.
 
     Args:
-        balance: `train.balance`; with `weights` an image of class c weighs n / 2 n_c.
-        labels: of the training images, 0 or 1, both there.
+        balance: `train.balance`; with `weights` an image of class c, of C, weighs n / C n_c.
+        labels: of the training images, 0 to C - 1, each there.
     """
     if balance != "weights":
         return nn.CrossEntropyLoss()
-    counts = torch.bincount(torch.tensor(labels), minlength=2)
-    return partial(_weighted_mean, weights=(len(labels) / (2 * counts)).to(device))
+    counts = torch.bincount(torch.tensor(labels))
+    return partial(_weighted_mean, weights=(len(labels) / (len(counts) * counts)).to(device))
 
 
 def _weighted_mean(logits: Tensor, labels: Tensor, *, weights: Tensor) -> Tensor:
@@ -30,13 +30,15 @@ def _weighted_mean(logits: Tensor, labels: Tensor, *, weights: Tensor) -> Tensor
 
 
 def balanced_order(labels: Sequence[int], rng: random.Random) -> list[int]:
-    """As many positions as `labels` has, half of them of each class, in random order.
+    """As many positions as `labels` has, an equal share of each class, in random order.
 
-    Every image of the rarer class comes in as often as any other of it, give or take one; of the
-    other class a part is left out, another one in each epoch.
+    Every image of a rarer class comes in as often as any other of it, give or take one; of a
+    commoner class a part is left out, another one in each epoch.
     """
     order: list[int] = []
-    for label, size in ((0, len(labels) // 2), (1, len(labels) - len(labels) // 2)):
+    classes = sorted(set(labels))
+    for number, label in enumerate(classes, start=1):
+        size = len(labels) * number // len(classes) - len(order)
         members = [position for position, own in enumerate(labels) if own == label]
         times, rest = divmod(size, len(members))
         order += members * times + rng.sample(members, rest)

@@ -12,22 +12,20 @@ from torch import nn
 
 from alld.config import Config
 from alld.model.backbones import layer_groups
-from alld.training.balance import Loss
+from alld.training.balance import make_loss
 from alld.training.machine import precision
 from alld.training.optimiser import FusedAdam
 from alld.training.phases import Phase
 
 
-def make_learner(
-    model: nn.Sequential, loaders: DataLoaders, config: Config, loss: Loss | None = None
-) -> Learner:
-    """Loss (by default cross-entropy), optimiser and layer groups for a Sequential(Body, head)."""
+def make_learner(model: nn.Sequential, loaders: DataLoaders, config: Config) -> Learner:
+    """Loss, optimiser and layer groups of the recipe around a Sequential(Body, head)."""
     bf16 = precision(config, loaders.device) == "bf16"
     mixed = [MixedPrecision(AMPMode.BF16)] if bf16 else []
     return Learner(
         loaders,
         model.to(loaders.device).to(memory_format=torch.channels_last),
-        loss_func=loss or nn.CrossEntropyLoss(),
+        loss_func=make_loss(config.train.balance, loaders.train.targets, loaders.device),
         # beta 1 and 2 of the paper; fastai's schedule sets beta 1 (`mom`) anew at every batch.
         opt_func=partial(FusedAdam, mom=0.9, sqr_mom=0.99),
         splitter=layer_groups,

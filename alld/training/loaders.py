@@ -112,11 +112,12 @@ class WholeBatchDL(TfmdDL):  # type: ignore[misc]
         *,
         sources: Sequence[BatchSource],
         paths: Sequence[str],
-        classes: Sequence[int] | None = None,
+        labels: Sequence[int],
+        balanced: bool,
         **kwargs: Any,
     ) -> None:
-        self.sources, self.paths = sources, paths
-        self.classes = classes  # by manifest number, where both are to be equally frequent
+        self.sources, self.paths, self.labels = sources, paths, labels  # by manifest number
+        self.balanced = balanced  # both classes come equally often in an epoch of training
         self.served: list[list[int]] = []  # the manifest numbers of each batch of this epoch
         super().__init__(dataset, **kwargs)
 
@@ -124,6 +125,11 @@ class WholeBatchDL(TfmdDL):  # type: ignore[misc]
     def indices(self) -> list[int]:
         """The manifest numbers of this loader's images."""
         return [int(index) for index in self.dataset.items]
+
+    @property
+    def targets(self) -> list[int]:
+        """The labels of this loader's images."""
+        return [self.labels[index] for index in self.indices]
 
     def create_batches(self, samps: Iterable[int]) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the batches of one epoch; `samps` are positions among this loader's images."""
@@ -141,10 +147,10 @@ class WholeBatchDL(TfmdDL):  # type: ignore[misc]
 
     def shuffle_fn(self, idxs: Sequence[int]) -> list[int]:
         """The order of one epoch of training, as positions among this loader's images."""
-        if self.classes is None:
-            order: list[int] = super().shuffle_fn(idxs)
-            return order
-        return balanced_order([self.classes[index] for index in self.indices], self.rng)
+        if self.balanced:
+            return balanced_order(self.targets, self.rng)
+        order: list[int] = super().shuffle_fn(idxs)
+        return order
 
     def files(self, number: int) -> list[str]:
         """The files of the batch of that number, from 1, in this epoch."""
@@ -157,8 +163,8 @@ class WholeBatchDL(TfmdDL):  # type: ignore[misc]
 
     def new(self, dataset: Any = None, cls: Any = None, **kwargs: Any) -> "WholeBatchDL":
         """Another loader of the same kind; fastai makes the validation loader this way."""
-        own = {"sources": self.sources, "paths": self.paths, "classes": self.classes}
-        return super().new(dataset, cls, **{**own, **kwargs})  # type: ignore[no-any-return]
+        own = ("sources", "paths", "labels", "balanced")
+        return super().new(dataset, cls, **{name: getattr(self, name) for name in own} | kwargs)  # type: ignore[no-any-return]
 
     @property
     def _trains(self) -> bool:
@@ -212,7 +218,8 @@ def make_loaders(
     served = {
         "sources": sources,
         "paths": [record.path for record in manifest],
-        "classes": manifest.labels if config.train.balance == "sampling" else None,
+        "labels": manifest.labels,
+        "balanced": config.train.balance == "sampling",
     }
     mean, std = normalisation(config.model.arch)
     block = DataBlock(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from alld.config import Config, dump_config, parse_config, read_yaml
-from alld.data.manifest import Manifest, Progress
+from alld.data.manifest import LABEL_NAMES, ImageRecord, Manifest, Progress
 from alld.data.sources import load_manifest
 from alld.data.splits import PARTS, Part, Split
 from alld.errors import ConfigError, DataError, RunError
@@ -19,6 +19,7 @@ from alld.files import sha256_hex, write_csv, write_json, write_text
 
 RUNS = Path("runs")
 LOCK = ".lock"  # see live.py
+IMAGES = "images.csv"
 HISTORY = ("epoch", "phase", "train_loss", "valid_loss", "valid_accuracy", "seconds")
 
 
@@ -88,6 +89,8 @@ def create_run(
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "config.yaml", dump_config(config))
     write_text(folder / "split.csv", split_csv)
+    rows = ({"path": record.path, "sha256": record.sha256} for record in manifest)
+    write_csv(folder / IMAGES, ("path", "sha256"), rows)
     facts = {
         "state": "running",
         "started": datetime.now(UTC).isoformat(timespec="milliseconds"),
@@ -180,8 +183,17 @@ def newest_run(root: Path = RUNS) -> Run:
     return finished[-1]
 
 
-def read_manifest(run: Run, data: Path | None = None, progress: Progress | None = None) -> Manifest:
-    """The images of a run, from where they were, or from `data` if they lie there now.
+def read_manifest(
+    run: Run,
+    data: Path | None = None,
+    progress: Progress | None = None,
+    *,
+    positive: str | None = None,
+    both_classes: bool = True,
+) -> Manifest:
+    """The images of a run, from where they were, or from `data` if they, or others, lie there.
+
+    `positive` takes the place of the run's own setting; `both_classes` is as in `load_manifest`.
 
     Raises:
         DataError: they are gone, or no longer a set.
@@ -193,7 +205,31 @@ def read_manifest(run: Run, data: Path | None = None, progress: Progress | None 
             f"{root}: the images of {run.folder} were there and are gone; bring them back, "
             f"or say with --data DIR where they are now"
         )
-    return load_manifest(config.model_copy(update={"root": root}), progress)
+    changed = {"root": root, "positive": positive or config.positive}
+    return load_manifest(config.model_copy(update=changed), progress, both_classes=both_classes)
+
+
+def read_records(run: Run) -> tuple[ImageRecord, ...]:
+    """The images of a run as its own folder knows them: names, labels, hashes.
+
+    Raises:
+        RunError: an older run did not write them down, or they were altered since.
+    """
+    path, facts = run.folder / IMAGES, run.info["data"]
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            hashes = [row["sha256"] for row in csv.DictReader(file)]
+        with open(run.folder / "split.csv", encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        records = tuple(
+            ImageRecord(row["path"], LABEL_NAMES.index(row["label"]), sha256)
+            for row, sha256 in zip(rows, hashes, strict=True)
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise RunError(f"{path}: cannot be read ({error!r}); train again to have it") from error
+    if Manifest(Path(), "table", records, synthetic=False).fingerprint != facts["fingerprint"]:
+        raise RunError(f"{path}: altered since the run began")
+    return records
 
 
 def read_split(run: Run, manifest: Manifest) -> Split:

@@ -20,7 +20,6 @@ from alld.data.splits import Split, make_split, split_text
 from alld.errors import Interrupted, RunError
 from alld.model.backbones import create_model
 from alld.model.bundle import write_bundle
-from alld.training.balance import Loss, make_loss
 from alld.training.callbacks import (
     EpochSeed,
     FrozenBody,
@@ -204,7 +203,7 @@ def _fit_and_save(training: _Training, listener: Listener) -> Run:
     run, config = training.run, training.run.config
     with StopOnSignal() as stop, ending(run):
         listener.begin(run, training.manifest, training.split)
-        learner = make_learner(training.model, training.loaders, config, _loss(training))
+        learner = make_learner(training.model, training.loaders, config)
         _fit(run, learner, config, training.checkpoint, stop, listener)
         if config.train.select == "best":
             learner.model.load_state_dict(load_best_weights(run.checkpoints))
@@ -219,12 +218,6 @@ def _fit_and_save(training: _Training, listener: Listener) -> Run:
         done = f"stopped by {stop.name_of_signal}; the run had just been finished"
         raise Interrupted(f"{done}; next: alld evaluate {run.folder}", stop.exit_status)
     return run
-
-
-def _loss(training: _Training) -> Loss:
-    manifest, config = training.manifest, training.run.config
-    trained = [manifest.labels[index] for index in training.split.indices("train")]
-    return make_loss(config.train.balance, trained, training.loaders.device)
 
 
 def _fit(
