@@ -340,6 +340,16 @@ def test_connections_are_bounded(site: Site, monkeypatch: pytest.MonkeyPatch) ->
         connection.close()
 
 
+def test_a_small_answer_waits_for_no_other(site: Site) -> None:
+    """TCP_NODELAY: else the system holds an answer back for some 40 ms."""
+    eventually(lambda: not site.server.server_state.connections)
+    with site.connect():
+        eventually(lambda: site.server.server_state.connections)
+        [protocol] = site.server.server_state.connections
+        connection = protocol.transport.get_extra_info("socket")
+        assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_the_queue_is_bounded(site: Site, cell: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """One thread judges; of three times as many files as have room two thirds may come again."""
     go_on = threading.Event()

@@ -58,7 +58,8 @@ def _resolve(host: str, port: int) -> tuple[socket.AddressFamily, tuple[str, int
 
 
 def _bind(family: socket.AddressFamily, place: tuple[str, int], host: str) -> socket.socket:
-    listening = socket.socket(family, socket.SOCK_STREAM)
+    # By its protocol asyncio knows that small answers shall not wait for others (TCP_NODELAY).
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     if hasattr(socket, "SO_REUSEPORT"):  # Windows means something else by SO_REUSEADDR
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
