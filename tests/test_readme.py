@@ -27,6 +27,7 @@ SMALLER = {
     "train": FAST[1:],
     "crossval": [*FAST[1:], "--folds", "2", "--repeats", "1"],
     "synth": ["--n", "20"],
+    "pretrain": [*FAST, "--epochs", "1"],
 }
 
 
@@ -37,6 +38,10 @@ def reader(drawn_set: Path, run_folder: Path, tmp_path_factory: pytest.TempPathF
     shutil.copytree(drawn_set, folder / "ALL-IDB2")
     (folder / "cells").mkdir()
     (folder / "slides").mkdir()
+    for name, label in (("one", 1), ("other", 0)):
+        (folder / "other-cells" / name).mkdir(parents=True)
+        for image in sorted(drawn_set.glob(f"*_{label}.tif"))[:8]:
+            shutil.copy(image, folder / "other-cells" / name)
     shutil.copy(drawn_set / "Im001_1.tif", folder / "cell.tif")
     shutil.copy(drawn_set / "Im002_1.tif", folder / "cells" / "one.tif")
     shutil.copy(drawn_set / "Im003_1.tif", folder / "slides" / "two.png")
@@ -88,6 +93,7 @@ def test_the_readme_names_every_command() -> None:
         "bootstrap.py demo",
         "bootstrap.py test",
         "reproduce_table2.py --data ALL-IDB2 --dry-run",
+        "reproduce_table1.py --data ALL-IDB2",  # test_table1 runs it with --quick
         "benchmark.py --data ALL-IDB2",  # test_benchmark runs it with --quick
     ]
 
