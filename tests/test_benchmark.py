@@ -9,6 +9,7 @@ import pytest
 from conftest import REPOSITORY
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform == "win32", reason="peak memory of a child is read with os.wait4")
 def test_every_line_of_the_benchmark_is_measured(tmp_path: Path) -> None:
     """--quick: floor, stock fastai and ALLD train and predict, and the table is written."""

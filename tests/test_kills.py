@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the kills need os.fork, which Windows lacks")
 def test_every_killed_training_ends_in_the_same_weights() -> None:
     """At random moments and inside the writer, by signals, for want of room; folds too."""

@@ -160,6 +160,7 @@ def test_bootstrap_explains_itself_with_the_standard_library_alone() -> None:
     assert "test" in done.stdout
 
 
+@pytest.mark.long
 def test_the_demo_goes_the_whole_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

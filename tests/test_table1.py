@@ -154,6 +154,7 @@ def test_folds_of_another_kind_are_not_compared(validated: Path, bench: Bench) -
         networks([], [validated], replace(bench, manifest=other), "cpu")
 
 
+@pytest.mark.long
 def test_the_script_goes_the_whole_way_and_repeats_nothing(tmp_path: Path) -> None:
     """--quick on drawn images with a trained network: all files; the second call computes none."""
     out = tmp_path / "t"

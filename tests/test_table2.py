@@ -97,6 +97,7 @@ def test_the_plan_is_seed_by_seed_and_then_the_folds(tmp_path: Path) -> None:
     assert len({cell.folder for cell in cells}) == 8
 
 
+@pytest.mark.long
 def test_the_script_goes_the_whole_way_and_repeats_nothing(tmp_path: Path) -> None:
     """--quick on drawn images: table, LaTeX, picture; a second call trains no cell again."""
     command = [sys.executable, SCRIPT, "--quick", "--out", tmp_path / "t", "--set",
