@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw
 from untrained import write_untrained
 
 from alld import NOTICE
+from alld.data.lettering import font, wrapped
 from alld.inference import heat_pictures
 from alld.inference.heat_pictures import PANEL, safe_name
 from alld.inference.prediction import EXPLAINED
@@ -103,6 +104,16 @@ def test_a_picture_says_what_was_judged_by_whom(
     ):
         assert part in said
     assert str(drawn_set) not in said
+
+
+def test_a_long_reason_is_broken_not_cut() -> None:
+    """Every word is there, and no line is wider than the picture."""
+    reason = "P(blast) between 0.024 and 0.98, where at least 0.2 of the verdicts were wrong"
+    lines = wrapped(reason, 200, 14)
+    assert " ".join(lines) == reason
+    assert len(lines) > 2
+    assert all(font(14).getlength(line) <= 200 for line in lines)
+    assert wrapped("", 200, 14) == []
 
 
 def test_a_photograph_is_not_called_synthetic(

@@ -21,3 +21,15 @@ def shortened(text: str, width: int, size: int = 12) -> str:
     while letters.getlength("…" + printable) > width and printable:
         printable = printable[1:]
     return "…" + printable
+
+
+def wrapped(text: str, width: int, size: int) -> list[str]:
+    """A text as lines that fit `width` px, broken between words."""
+    letters, lines = font(size), [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if lines[-1] and letters.getlength(longer) > width:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines if lines[0] else []

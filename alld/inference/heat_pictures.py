@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 
 from alld import NOTICE
 from alld.data.decode import decode, is_synthetic, read_unchanged
-from alld.data.lettering import GREY, INK, MARK, PAPER, RULE, font, shortened
+from alld.data.lettering import GREY, INK, MARK, PAPER, RULE, font, shortened, wrapped
 from alld.data.preprocess import to_square
 from alld.errors import ConfigError, ImageError
 from alld.files import plain_path, replacing, well_formed
@@ -152,30 +152,42 @@ def _draw(
     """The picture, its map and the colour scale side by side, with what was judged and by whom."""
     left, right, scale = MARGIN, 2 * MARGIN + PANEL, 3 * MARGIN + 2 * PANEL
     width = scale + sum(SCALE) + MARGIN
-    sheet = Image.new("RGB", (width, HEAD + PANEL + FOOT), PAPER)
+    reason = wrapped(prediction.reason or "", width - 2 * MARGIN, 14)
+    top = HEAD + 20 * len(reason)
+    sheet = Image.new("RGB", (width, top + PANEL + FOOT), PAPER)
     draw = ImageDraw.Draw(sheet)
     for place, pixels in ((left, panel), (right, overlaid(panel, evidence))):
-        sheet.paste(Image.fromarray(pixels), (place, HEAD))
-        _frame(draw, (place, HEAD), shape)
-    _draw_scale(sheet, draw, (scale, HEAD), greatest(evidence))
+        sheet.paste(Image.fromarray(pixels), (place, top))
+        _frame(draw, (place, top), shape)
+    _draw_scale(sheet, draw, (scale, top), greatest(evidence))
     said = f"{prediction.verdict}   P(blast) {prediction.probability or 0:.3f}"
-    reason = f": {prediction.reason}" if prediction.reason else ""
     title = f"{'SYNTHETIC   ' if synthetic else ''}{said}, threshold {prediction.threshold:.3g}"
-    draw.text((left, 12), title + reason, MARK if synthetic else INK, font(22))
+    draw.text((left, 12), title, MARK if synthetic else INK, font(22))
+    _draw_lines(draw, (left, 42), reason, INK)
     # Pictures are passed on: no one's whole path.
     file = shortened("/".join(Path(prediction.path).parts[-2:]), width - 2 * MARGIN, 14)
-    draw.text((left, 44), file, GREY, font(14))
+    _draw_lines(draw, (left, top - 26), [file])
+    _draw_lines(draw, (left, top + PANEL + 12), _about(predictor, evidence))
+    return sheet
+
+
+def _about(predictor: Predictor, evidence: Heat) -> list[str]:
+    """What kind of map it is, of which model, and that it is no diagnosis."""
     info = predictor.info
     ways = "mean of eight orientations" if predictor.tta else "upright"
-    height, across = (f"{count}" for count in evidence.shape)
-    lines = (
+    height, across = evidence.shape
+    return [
         f"{info.arch}, model {predictor.identity[:12]}. Grad-CAM at the last features, "
         f"{height} x {across} places, {ways}: coarse, and no outline of anything.",
         NOTICE,
-    )
+    ]
+
+
+def _draw_lines(
+    draw: ImageDraw.ImageDraw, at: tuple[int, int], lines: Sequence[str], colour: str = GREY
+) -> None:
     for number, line in enumerate(lines):
-        draw.text((left, HEAD + PANEL + 12 + 20 * number), line, GREY, font(13))
-    return sheet
+        draw.text((at[0], at[1] + 20 * number), line, colour, font(14))
 
 
 def _frame(draw: ImageDraw.ImageDraw, at: tuple[int, int], shape: Sequence[int]) -> None:
