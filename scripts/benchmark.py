@@ -6,8 +6,8 @@
 
 Training: *floor*, the arithmetic alone (scripts/floor.py); *stock*, a fastai script as a user
 writes it (scripts/stock_fastai.py); *alld train*. Prediction: floor, `learn.predict` in a loop,
-`learn.get_preds`, *alld predict*. Start-up, and memory for more and more files. Lines alternate,
-A B A B; medians are compared. Let the machine do nothing else meanwhile.
+`learn.get_preds`, *alld predict*. `alld serve`, start-up, and memory for more and more files. Lines
+alternate, A B A B; medians are compared. Let the machine do nothing else meanwhile.
 """
 
 import argparse
@@ -95,7 +95,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="alld-benchmark-") as folder:
         bench = Bench(options, Path(folder), Path(folder, "drawn"))
         call(*ALLD, "synth", bench.drawn, "--n", 40 if options.quick else 260)
-        for section in (startup, prediction, abstention, memory, training):
+        for section in (startup, prediction, abstention, serving, memory, training):
             if section.__name__ in options.sections:
                 section(bench)
                 report(bench)
@@ -186,6 +186,27 @@ def abstention(bench: Bench) -> None:
         say(forward, score)
     bench.ratios.append(
         Ratio("facts and score / forward pass", score.median / forward.median, "under 0.1")
+    )
+
+
+def serving(bench: Bench) -> None:
+    """`alld serve` against judging the same images, one at a time, without a server."""
+    command = [sys.executable, SCRIPTS / "serving_speed.py", "--model", trained(bench)]
+    command += ["--images", bench.drawn, "--requests", 10 if bench.options.quick else 200]
+    names = {"first_page": "command to first page", "ready": "command to loaded model",
+             "median": "an answer, median", "p95": "an answer, 95th percentile",
+             "several": "an answer, four clients",
+             "without_server": "without a server"}  # fmt: skip
+    lines = {key: Line(f"serving: {name}") for key, name in names.items()}
+    bench.lines += lines.values()
+    for _ in range(bench.options.repeats):
+        answer = json.loads(call(*command).output.splitlines()[-1])
+        for key, line in lines.items():
+            line.add(Done(answer[key], answer["peak_mb"]), key not in ("first_page", "ready"))
+        say(*lines.values())
+    ratio = lines["median"].median / lines["without_server"].median
+    bench.ratios.append(
+        Ratio("alld serve, an answer / the same without a server", ratio, "reported")
     )
 
 
@@ -313,7 +334,7 @@ def report(bench: Bench) -> None:
     for line in bench.lines:
         rate = f"{line.rate:.1f}" if line.images else ""
         peak = f"{max(line.peak_mb):.0f}" if line.peak_mb else ""
-        print(f"| {line.name} | {line.median:.2f} | {rate} | {peak} |")
+        print(f"| {line.name} | {line.median:.3g} | {rate} | {peak} |")
     print("\n| figure | reached | wanted |\n|---|---|---|")
     for ratio in bench.ratios:
         print(f"| {ratio.name} | {ratio.value:.2f} | {ratio.wanted} |")
@@ -326,7 +347,7 @@ def report(bench: Bench) -> None:
 
 
 def parse() -> argparse.Namespace:
-    sections = ("startup", "prediction", "abstention", "memory", "training")
+    sections = ("startup", "prediction", "abstention", "serving", "memory", "training")
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help="set to train on (default: the drawn one)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or mps (default: cpu)")

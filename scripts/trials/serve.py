@@ -4,7 +4,6 @@ The server is the command itself in a process of its own, on a free port of this
 """
 
 import json
-import re
 import signal
 import socket
 import subprocess
@@ -22,6 +21,7 @@ from hostile.case import Case
 from hostile.catalogue import large, small
 from untrained import write_untrained
 
+from trials.memory import memory_mb
 from trials.tally import Tally
 
 CLIENTS, SECONDS, QUICK_SECONDS = 16, 30.0, 3.0
@@ -272,19 +272,3 @@ def common(target: Target) -> str:
 
 def expects(wanted: int, status: int) -> str:
     return "" if status in (wanted, BUSY) else f"status {status}, not {wanted}"
-
-
-def memory_mb(pid: int) -> float:
-    """What a process and its children hold, in MB; 0 where the system does not tell."""
-    children = Path(f"/proc/{pid}/task/{pid}/children")
-    with suppress(OSError):
-        family = [pid, *map(int, children.read_text().split())]
-        return sum(map(_resident_mb, family))
-    return 0.0
-
-
-def _resident_mb(pid: int) -> float:
-    with suppress(OSError):
-        found = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
-        return int(found[1]) / 1024 if found else 0.0
-    return 0.0
