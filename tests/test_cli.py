@@ -14,10 +14,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import typer.main
 from conftest import SMALL, Answer
 from drawn import draw_all_idb2
 
 from alld import display
+from alld.cli import app
 
 SETTINGS = [f"--set={key}={value}" for key, value in SMALL.items()]
 
@@ -396,3 +398,12 @@ def test_version(alld: Callable[..., Answer]) -> None:
     from importlib import metadata
 
     assert alld("--version")[:2] == (0, f"alld {metadata.version('alld')}\n")
+
+
+def test_a_cross_validation_takes_the_settings_of_a_training() -> None:
+    """Whoever has trained with an option finds it again; pretraining has those that fit it."""
+    commands = typer.main.get_command(app).commands
+    named = {name: {option.name for option in commands[name].params} for name in commands}
+    alone = {"resume", "out"}
+    assert named["train"] - alone <= named["crossval"]
+    assert {"batch_size", "lr", "image_size", "epochs", "weights"} <= named["pretrain"]

@@ -10,10 +10,14 @@ from alld import display
 from alld.commands.options import DeviceOption, JsonOption, VerboseOption, print_json
 from alld.commands.settings import (
     ArchOption,
+    BatchSizeOption,
     ConfigOption,
     EpochsOption,
+    ImageSizeOption,
     PretrainedOption,
+    RateOption,
     SetOption,
+    WeightsOption,
     read_settings,
 )
 
@@ -27,10 +31,11 @@ def pretrain(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Of weights, images and order.")] = None,
     epochs: EpochsOption = None,
+    batch_size: BatchSizeOption = None,
+    lr: RateOption = None,
+    image_size: ImageSizeOption = None,
     pretrained: PretrainedOption = None,
-    weights: Annotated[
-        Path | None, typer.Option(help="Go on from this .safetensors or .pth file.")
-    ] = None,
+    weights: WeightsOption = None,
     config: ConfigOption = "pretrain",
     assignments: SetOption = None,
     device: DeviceOption = None,
@@ -39,6 +44,8 @@ def pretrain(
 ) -> None:
     """Let a network learn any classes of cells or tissue, and keep its body as first weights.
 
+    It begins with the settings of `--config pretrain`: random weights, 40 epochs, batches of 32.
+
     Example: [bold]alld pretrain --data cells/ --arch resnet18 --out cells.safetensors[/]
     """
     options = {
@@ -46,6 +53,9 @@ def pretrain(
         "model.arch": arch,
         "seed": seed,
         "train.epochs": epochs,
+        "train.batch_size": batch_size,
+        "train.max_lr": lr,
+        "data.image_size": image_size,
         "model.pretrained": pretrained,
         "model.weights": weights,
         "runtime.device": device,

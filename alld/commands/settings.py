@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -53,13 +54,48 @@ ArchOption = Annotated[
 ]
 EpochsOption = Annotated[
     int | None,
-    typer.Option(help="Epochs with all layers (default: 18).", rich_help_panel=SETTINGS),
+    typer.Option(
+        help="Epochs with all layers (18 in the paper's recipe).", rich_help_panel=SETTINGS
+    ),
+]
+BatchSizeOption = Annotated[
+    int | None,
+    typer.Option(help="Images a step (64 in the paper's recipe).", rich_help_panel=SETTINGS),
+]
+RateOption = Annotated[
+    float | None,
+    typer.Option(
+        help="Highest learning rate (1e-3 in the paper's recipe).", rich_help_panel=SETTINGS
+    ),
+]
+ImageSizeOption = Annotated[
+    int | None,
+    typer.Option(
+        help="Side in pixels of the network's input (default: 224).", rich_help_panel=SETTINGS
+    ),
+]
+WeightsOption = Annotated[
+    Path | None,
+    typer.Option(help="Start from this .safetensors or .pth file.", rich_help_panel=SETTINGS),
+]
+GroupsOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="CSV table path,group: which images belong together.", rich_help_panel=SETTINGS
+    ),
+]
+PositiveOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Folder or label that means blast, in a set with names of its own.",
+        rich_help_panel=SETTINGS,
+    ),
 ]
 PretrainedOption = Annotated[
     bool | None,
     typer.Option(
         "--pretrained/--no-pretrained",
-        help="Start from ImageNet weights, or from random ones (default: pretrained).",
+        help="Start from ImageNet weights, or from random ones.",
         rich_help_panel=SETTINGS,
     ),
 ]

@@ -16,15 +16,20 @@ from alld.commands.options import (
     print_json,
 )
 from alld.commands.settings import (
-    SETTINGS,
     ArchOption,
+    BatchSizeOption,
     ConfigOption,
     EpochsOption,
+    GroupsOption,
+    ImageSizeOption,
     InexactOption,
+    PositiveOption,
     PretrainedOption,
+    RateOption,
     SetOption,
     SplitKind,
     TtaOption,
+    WeightsOption,
     asked,
     check_inexact,
     read_settings,
@@ -63,38 +68,14 @@ def train(
     ] = None,
     allow_inexact: InexactOption = False,
     epochs: EpochsOption = None,
-    batch_size: Annotated[
-        int | None, typer.Option(help="Images a step (default: 64).", rich_help_panel=SETTINGS)
-    ] = None,
-    lr: Annotated[
-        float | None,
-        typer.Option(help="Highest learning rate (default: 1e-3).", rich_help_panel=SETTINGS),
-    ] = None,
-    image_size: Annotated[
-        int | None,
-        typer.Option(
-            help="Side in pixels of the network's input (default: 224).", rich_help_panel=SETTINGS
-        ),
-    ] = None,
+    batch_size: BatchSizeOption = None,
+    lr: RateOption = None,
+    image_size: ImageSizeOption = None,
     pretrained: PretrainedOption = None,
     tta: TtaOption = None,
-    weights: Annotated[
-        Path | None,
-        typer.Option(help="Start from this .safetensors or .pth file.", rich_help_panel=SETTINGS),
-    ] = None,
-    groups: Annotated[
-        Path | None,
-        typer.Option(
-            help="CSV table path,group: which images belong together.", rich_help_panel=SETTINGS
-        ),
-    ] = None,
-    positive: Annotated[
-        str | None,
-        typer.Option(
-            help="Folder or label that means blast, in a set with names of its own.",
-            rich_help_panel=SETTINGS,
-        ),
-    ] = None,
+    weights: WeightsOption = None,
+    groups: GroupsOption = None,
+    positive: PositiveOption = None,
     config: ConfigOption = None,
     assignments: SetOption = None,
     device: DeviceOption = None,
