@@ -62,9 +62,7 @@ def check_out(bundle: Path, out: Path) -> Path:
     if out.is_dir():
         raise ConfigError(f"--out {out}: is a folder; name a file")
     if out.parent.resolve() == bundle.resolve():
-        raise ConfigError(
-            f"--out {out}: lies in a bundle, which never changes; name a place outside"
-        )
+        raise ConfigError(f"--out {out}: inside a bundle, which never changes; name another place")
     return out
 
 
