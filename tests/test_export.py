@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from conftest import Answer
 from hostile.bundles import flip
 from hostile.exported import LIES
@@ -18,11 +19,13 @@ from onnx import ModelProto
 from serving import running
 from untrained import write_untrained
 
+from alld import NOTICE
 from alld.data.decode import decode, read_image_bytes
 from alld.data.picture_facts import picture_facts
 from alld.data.preprocess import normalise, to_square
-from alld.errors import BundleError, ConfigError, DataError
+from alld.errors import BundleError, ConfigError, DataError, RunError
 from alld.evaluation import export
+from alld.evaluation.hub import export_hub
 from alld.files import sha256_hex
 from alld.inference.prediction import OUT_OF_DOMAIN, UNCERTAIN, VERDICTS, Prediction
 from alld.inference.predictor import Predictor
@@ -242,6 +245,66 @@ def test_a_file_that_lies_is_refused(
     assert err.rstrip("\n").isprintable()
     assert named in err
     assert not (copied.parent / "canary").exists()
+
+
+def test_a_folder_for_the_hub_predicts_as_the_run(
+    alld: Callable[..., Answer], run_folder: Path, cells: list[Path], tmp_path: Path
+) -> None:
+    """Also with what the Hub adds to it: the bundle lies there unchanged."""
+    status, out, _ = alld("export", run_folder, "--format", "hub", "--out", tmp_path / "hub")
+    assert (status, out) == (0, f"SYNTHETIC exported: {tmp_path / 'hub'}\n")
+    (tmp_path / "hub" / ".gitattributes").touch()
+    rows = Predictor.load(run_folder, "cpu").predict(cells[:3])
+    assert Predictor.load(tmp_path / "hub", "cpu").predict(cells[:3]) == rows
+
+
+def test_the_card_of_the_hub_has_the_numbers_and_says_what_they_are(
+    run_folder: Path, tmp_path: Path
+) -> None:
+    """YAML with each value and interval of the test, SYNTHETIC, the notice, the identity."""
+    hub, identity, _ = export_hub(run_folder, tmp_path / "hub")
+    _, metadata, card = (hub / "README.md").read_text().split("---\n", 2)
+    content = yaml.safe_load(metadata)
+    facts = json.loads((run_folder / "evaluation" / "metrics.json").read_text())["metrics"]
+    [result] = content["model-index"][0]["results"]
+    accuracy = next(one for one in result["metrics"] if one["type"] == "accuracy")
+    assert accuracy["value"] == facts["accuracy"]["value"]
+    assert f"{facts['accuracy']['k']} of {facts['accuracy']['n']}" in accuracy["name"]
+    assert f"{facts['accuracy']['ci_low']:.3f} to" in accuracy["name"]
+    assert "synthetic" in content["tags"]
+    assert card.startswith("# Model card: SYNTHETIC")
+    assert card.count(NOTICE) == 3
+    assert f"--require-sha256 {identity}" in card
+    config = json.loads((hub / "config.json").read_text())
+    assert config["id2label"] == {"0": "healthy", "1": "blast"}
+    assert config["identity"] == bundle_identity(run_folder / "model.alld") == identity
+
+
+def test_a_run_without_a_test_of_this_model_gets_no_card(run_folder: Path, tmp_path: Path) -> None:
+    """Not evaluated, or evaluated when it was another model: the line says what comes first."""
+    run = shutil.copytree(run_folder, tmp_path / "run")
+    facts = run / "evaluation" / "metrics.json"
+    facts.write_text(facts.read_text().replace(bundle_identity(run / "model.alld"), "0" * 64))
+    with pytest.raises(RunError, match="of another model, 0000"):
+        export_hub(run)
+    facts.write_text('{"model": []}')
+    with pytest.raises(RunError, match="not what an evaluation writes"):
+        export_hub(run)
+    facts.unlink()
+    with pytest.raises(RunError, match="not evaluated yet"):
+        export_hub(run)
+    assert not (run / "hub").exists()
+
+
+def test_a_folder_with_other_files_is_not_replaced(run_folder: Path, tmp_path: Path) -> None:
+    """An earlier export is; the run and the bundle are refused too."""
+    run = shutil.copytree(run_folder, tmp_path / "run")
+    assert export_hub(run) == export_hub(run)
+    (run / "hub" / "mine.txt").touch()
+    for place in (run / "hub", run, tmp_path, run / "model.alld", run / "model.alld" / "hub"):
+        with pytest.raises(ConfigError, match="--out"):
+            export_hub(run, place)
+    assert (run / "hub" / "mine.txt").exists()
 
 
 def test_a_required_identity_pins_the_file(
