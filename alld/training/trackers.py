@@ -4,9 +4,8 @@ Losses, accuracy, rates and settings go there: no weights, no images, no predict
 files. Nothing of either is imported without `runtime.log`.
 """
 
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
 from uuid import uuid4
@@ -79,13 +78,14 @@ def _wandb(learner: Learner, epochs: int) -> Callback:
     from fastai.callback.wandb import WandbCallback
 
     first = epochs * len(learner.dls.train)
+    # fastai would search all objects for settings and their folders; ours are those of the run.
+    learner.gather_args = dict
 
     class Account(WandbCallback):  # type: ignore[misc]
         """Goes on counting where the phase, or the process, before it ended."""
 
         def before_fit(self) -> None:
-            with redirect_stdout(sys.stderr):  # on which fastai says what it could not read
-                super().before_fit()
+            super().before_fit()
             self._wandb_step = max(self._wandb_step, first - 1)  # type: ignore[has-type]
             self._wandb_epoch = epochs
 
@@ -99,8 +99,8 @@ def _wandb_run(run: Run) -> Iterator[None]:
     config = run.config
     identity = run.info.get("tracked") or uuid4().hex[:12]
     run.update(tracked=identity)
-    settings = config.model_dump(mode="json")
-    del settings["data"]["root"]
+    places = {"data": {"root"}, "split": {"groups"}, "model": {"weights"}}
+    settings = config.model_dump(mode="json", exclude=places)
     fold = config.split.fold is not None
     try:
         begun = wandb.init(
@@ -128,5 +128,10 @@ def _wandb_run(run: Run) -> Iterator[None]:
 def _settings(wandb: Any) -> Any:
     """Nothing of the machine, the code or the terminal, where names of files stand."""
     return wandb.Settings(
-        console="off", save_code=False, disable_git=True, x_disable_meta=True, x_disable_stats=True
+        console="off",
+        disable_git=True,
+        save_code=False,
+        x_disable_meta=True,
+        x_disable_stats=True,
+        x_save_requirements=False,
     )
