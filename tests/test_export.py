@@ -351,13 +351,15 @@ def test_what_an_export_cannot_do_is_said_in_one_line(
     assert said in err
 
 
+@pytest.mark.parametrize("library", ["onnx", "onnxruntime"])
 def test_without_the_extra_the_one_line_says_how_to_get_it(
-    exported: Path, monkeypatch: pytest.MonkeyPatch
+    bundle: Path, exported: Path, monkeypatch: pytest.MonkeyPatch, library: str
 ) -> None:
-    """Neither library comes with ALLD itself."""
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(ConfigError, match=r"needs onnxruntime: pip install 'alld\[onnx\]'"):
-        Predictor.load(exported)
+    """Neither library comes with ALLD itself; for judging, and for the export."""
+    monkeypatch.setitem(sys.modules, library, None)
+    for work in (Predictor.load, lambda _: export.export_onnx(bundle)):
+        with pytest.raises(ConfigError, match=rf"needs {library}: pip install 'alld\[onnx\]'"):
+            work(exported)
 
 
 def test_the_page_judges_by_an_exported_model(exported: Path, cells: list[Path]) -> None:

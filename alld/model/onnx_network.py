@@ -33,6 +33,7 @@ def load_exported(
             "give the run that it came from"
         )
     try:
+        import onnx  # noqa: F401
         import onnxruntime  # noqa: F401
     except ImportError as error:
         raise needs_extra(error, str(path)) from error

@@ -13,6 +13,7 @@ from uuid import uuid4
 from fastai.callback.core import Callback
 from fastai.learner import Learner, Recorder
 from fastai.metrics import accuracy
+from fastai.torch_core import rank_distrib
 
 from alld.config import Config
 from alld.errors import ConfigError
@@ -43,7 +44,7 @@ def tracking(run: Run) -> Iterator[MakeCallbacks]:
         ConfigError: Weights & Biases does not begin, for want of an account for example.
     """
     name = run.config.runtime.log
-    if name == "none":
+    if name == "none" or rank_distrib():  # of several processes the first one speaks
         yield lambda _learner, _epochs: []
     elif name == "tensorboard":
         yield lambda learner, epochs: [*_recording(learner), _tensorboard(run, learner, epochs)]
