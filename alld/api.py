@@ -40,7 +40,7 @@ def evaluate(
 
 
 def load(model: Run | str | Path, device: str = "auto", *, tta: bool | None = None) -> Predictor:
-    """A model that predicts: of a run, a run's folder, or a bundle `model.alld`.
+    """A model that predicts: of a run, a run's folder, a `model.alld` or an exported `.onnx`.
 
     Raises:
         BundleError: no finished model there, or one that fails its hashes.

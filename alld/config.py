@@ -145,6 +145,7 @@ class RuntimeConfig(_Section):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     image_memory: int = Field(4096, ge=0)
     keep_memory: bool = True
+    log: Literal["none", "tensorboard", "wandb"] = "none"
 
 
 class Config(_Section):

@@ -6,8 +6,9 @@
 
 Training: *floor*, the arithmetic alone (scripts/floor.py); *stock*, a fastai script as a user
 writes it (scripts/stock_fastai.py); *alld train*. Prediction: floor, `learn.predict` in a loop,
-`learn.get_preds`, *alld predict*. `alld serve`, start-up, and memory for more and more files. Lines
-alternate, A B A B; medians are compared. Let the machine do nothing else meanwhile.
+`learn.get_preds`, *alld predict*. Runtimes: a model exported to onnxruntime against the original on
+torch. `alld serve`, start-up, and memory for more and more files. Lines alternate, A B A B; medians
+are compared. Let the machine do nothing else meanwhile.
 """
 
 import argparse
@@ -95,7 +96,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="alld-benchmark-") as folder:
         bench = Bench(options, Path(folder), Path(folder, "drawn"))
         call(*ALLD, "synth", bench.drawn, "--n", 40 if options.quick else 260)
-        for section in (startup, prediction, abstention, serving, memory, training):
+        sections = (startup, prediction, runtimes, abstention, serving, memory, training)
+        for section in sections:
             if section.__name__ in options.sections:
                 section(bench)
                 report(bench)
@@ -170,6 +172,30 @@ def prediction(bench: Bench) -> None:
         Ratio("alld predict / learn.predict loop", rows.rate / loop.rate, "reported"),
         Ratio("alld predict / learn.get_preds", rows.rate / get_preds.rate, "at least 2"),
         Ratio("alld predict, first to last row / floor", rows.rate / floor.rate, "at least 0.85"),
+    ]
+
+
+def runtimes(bench: Bench) -> None:
+    """The exported model on onnxruntime against the original on torch."""
+    files = 400 if bench.options.quick else 2600
+    folder = multiply(bench.drawn, bench.place / f"files-{files}", files)
+    exported = bench.place / "model.onnx"
+    call(*ALLD, "export", trained(bench), "--out", exported)
+    runtime, one = Line("import onnxruntime"), Line("alld predict --model x.onnx one.tif")
+    ours, torch, whole = (Line(f"runtimes: {name}") for name in ("onnxruntime", "torch", "whole"))
+    bench.lines += [runtime, one, ours, torch]
+    image = sorted(bench.drawn.glob("*.tif"))[0]
+    for _ in range(1 if bench.options.quick else 7):
+        runtime.add(call(sys.executable, "-c", "import onnxruntime"))
+        one.add(call(*ALLD, "predict", image, "--model", exported))
+    for _ in range(bench.options.repeats):
+        call_rows(bench, folder, ours, whole, exported)
+        call_rows(bench, folder, torch, whole)
+    say(runtime, one, ours, torch)
+    more = one.median - runtime.median
+    bench.ratios += [
+        Ratio("predict --model x.onnx, more seconds than its runtime", more, "at most 0.6"),
+        Ratio("onnxruntime / torch, images/s", ours.rate / torch.rate, "reported"),
     ]
 
 
@@ -266,10 +292,12 @@ def record(line: Line, script: str, *arguments: object) -> None:
     line.add(Done(answer["seconds"], done.peak_mb), answer["images"])
 
 
-def call_rows(bench: Bench, folder: Path, rows: Line, whole: Line) -> None:
+def call_rows(
+    bench: Bench, folder: Path, rows: Line, whole: Line, exported: Path | None = None
+) -> None:
     """`alld predict FOLDER`: from the first row to the last, and the whole command."""
-    command = [*ALLD, "predict", folder, "--model", trained(bench), "--format", "csv"]
-    command += ["--device", bench.options.device]
+    command = [*ALLD, "predict", folder, "--model", exported or trained(bench), "--format", "csv"]
+    command += [] if exported else ["--device", bench.options.device]
     arrived: list[tuple[float, int]] = []  # when, and how many rows
     with tempfile.TemporaryFile() as errors:
         began = time.perf_counter()
@@ -347,7 +375,7 @@ def report(bench: Bench) -> None:
 
 
 def parse() -> argparse.Namespace:
-    sections = ("startup", "prediction", "abstention", "serving", "memory", "training")
+    sections = ("startup", "prediction", "runtimes", "abstention", "serving", "memory", "training")
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help="set to train on (default: the drawn one)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or mps (default: cpu)")

@@ -23,6 +23,7 @@ from alld.inference.prediction import OUT_OF_DOMAIN, UNCERTAIN
 from alld.inference.predictor import Predictor
 from alld.model.abstain import FEWEST, Limits, fit_limits, refusal, spread_out
 from alld.model.bundle import LIMITS, read_bundle, read_info
+from alld.model.network import load_model
 from alld.training.run import Run
 from alld.training.train import train
 
@@ -190,18 +191,18 @@ def test_a_probability_near_the_threshold_is_uncertain(
     judging: tuple[Path, Run], tmp_path: Path
 ) -> None:
     """Inside the bundle's band there is no verdict but the reason; outside it there is one."""
-    bundle = read_bundle(judging[1].bundle)
-    band = bundle.info.uncertain
+    model = load_model(judging[1].bundle, "cpu")
+    band = model.info.uncertain
     assert band is not None
-    everything = bundle.info.model_copy(
+    everything = model.info.model_copy(
         update={"uncertain": band.model_copy(update={"low": 0.0, "high": 1.0})}
     )
-    nothing = bundle.info.model_copy(update={"uncertain": None})
+    nothing = model.info.model_copy(update={"uncertain": None})
     files = sorted(judging[0].glob("*.tif"))[:6]
-    quiet = Predictor(replace(bundle, info=everything, limits=None), "cpu").predict(files)
+    quiet = Predictor(replace(model, info=everything, limits=None)).predict(files)
     assert {row.verdict for row in quiet} == {UNCERTAIN}
     assert all("P(blast) between 0 and 1" in str(row.reason) for row in quiet)
-    told = Predictor(replace(bundle, info=nothing, limits=None), "cpu").predict(files)
+    told = Predictor(replace(model, info=nothing, limits=None)).predict(files)
     assert [row.verdict for row in told] == [row.call for row in told]
     assert all(row.reason is None for row in told)
 

@@ -84,7 +84,9 @@ def test_only_training_imports_fastai() -> None:
     ("statement", "absent"),
     [
         ("from alld.cli import run_command; run_command(['--help'])", HEAVY),
-        ("import alld.inference.predictor", ("fastai", "sklearn", "matplotlib", "captum")),
+        ("import alld.inference.predictor", (*HEAVY, "scipy", "yaml")),
+        ("import alld.model.torch_network", ("fastai", "sklearn", "matplotlib", "captum")),
+        ("import alld.model.onnx_network", (*HEAVY, "scipy", "yaml")),
         ("import alld.inference.heat_map", HEAVY),
         ("import alld.evaluation.compare", HEAVY),
         ("import alld.serve.server", HEAVY),

@@ -14,8 +14,8 @@ from alld.errors import BundleError
 from alld.files import sha256_hex
 from alld.inference.batch import expand
 from alld.inference.prediction import called
-from alld.inference.predictor import CPU_BATCH, Predictor, blast_probability
-from alld.model.bundle import read_bundle
+from alld.inference.predictor import CPU_BATCH, Predictor
+from alld.model.network import blast_probability
 from alld.model.place import find_bundle
 
 
@@ -57,10 +57,9 @@ def test_the_rows_do_not_depend_on_the_number_of_threads(
     """Bitwise, in the order of the paths, a bad file among them; torch's own number is kept."""
     monkeypatch.setattr("alld.inference.predictor.CPU_BATCH", 7)
     paths = [*sorted(drawn_set.glob("*.tif"))[:30], drawn_set / "missing.tif"]
-    bundle = read_bundle(find_bundle(run_folder))
     found = []
     for threads in (1, 2, 3):
-        found.append(Predictor(bundle, "cpu", threads).predict(paths))
+        found.append(Predictor.load(run_folder, "cpu", threads=threads).predict(paths))
         assert torch.get_num_threads() == threads
     torch.set_num_threads(2)
     assert found[0] == found[1] == found[2]

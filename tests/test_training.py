@@ -14,8 +14,9 @@ from alld.data.groups import load_groups
 from alld.data.sources import load_manifest
 from alld.data.splits import Split, make_split
 from alld.errors import ConfigError
-from alld.inference.predictor import Predictor, blast_probability
+from alld.inference.predictor import Predictor
 from alld.model.bundle import read_bundle
+from alld.model.network import blast_probability
 from alld.training import train as training
 from alld.training.checkpoints import load_best_weights
 from alld.training.describe import validation_logits

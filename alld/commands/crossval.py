@@ -17,6 +17,7 @@ from alld.commands.settings import (
     GroupsOption,
     ImageSizeOption,
     InexactOption,
+    LogOption,
     PositiveOption,
     PretrainedOption,
     RateOption,
@@ -63,6 +64,7 @@ def crossval(
     weights: WeightsOption = None,
     groups: GroupsOption = None,
     positive: PositiveOption = None,
+    log: LogOption = None,
     config: ConfigOption = None,
     assignments: SetOption = None,
     device: DeviceOption = None,
@@ -88,6 +90,7 @@ def crossval(
         "split.groups": groups,
         "data.positive": positive,
         "runtime.device": device,
+        "runtime.log": log and log.value,
     }
     plan = asked({"folds": folds, "repeats": repeats})
     if resume is not None and (asked(options) or out or config or assignments or plan):

@@ -28,7 +28,9 @@ def predict(
     paths: Annotated[list[str], typer.Argument(help="Image files, folders or globs.")],
     model: Annotated[
         Path | None,
-        typer.Option(help="Run or bundle (default: the newest run on real data under ./runs)."),
+        typer.Option(
+            help="Run, bundle or .onnx (default: the newest run on real data under ./runs)."
+        ),
     ] = None,
     table: Annotated[
         TableFormat, typer.Option("--format", help="How the rows are written.")
@@ -59,11 +61,14 @@ def predict(
     from alld.inference.prediction import COLUMNS, EXPLAINED, VERDICTS
     from alld.inference.predictor import Predictor
     from alld.inference.rows import write_rows
+    from alld.model.place import is_exported, no_heat_map
 
     table = _table_format(table, out, as_json)
     required = None if require_sha256 is None else _identity(require_sha256)
     files = expand(paths)
     if explain is not None:
+        if model is not None and is_exported(model):
+            raise no_heat_map(model)
         from alld.inference import heat_pictures
 
         heat_pictures.check_place(explain, paths, files)
@@ -138,6 +143,7 @@ def _model_facts(predictor: Any) -> dict[str, Any]:
     return {
         "path": well_formed(str(predictor.path)),
         "identity": predictor.identity,
+        "exported_from": predictor.exported_from,
         "arch": info.arch,
         "initial_weights": info.initial_weights,
         "synthetic": info.data.synthetic,

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 def serve(
     model: Annotated[
         Path | None,
-        typer.Option(help="Run or bundle (default: the newest run on real data under ./runs)."),
+        typer.Option(
+            help="Run, bundle or .onnx (default: the newest run on real data under ./runs)."
+        ),
     ] = None,
     host: Annotated[
         str, typer.Option(help="Address to listen at; others than this machine's need --token.")
@@ -40,13 +42,13 @@ def serve(
 
     Example: [bold]alld serve --open[/]
     """
-    from alld.model.place import find_bundle
+    from alld.model.place import find_model
     from alld.serve.address import listen
     from alld.serve.judge import Judge
     from alld.serve.server import run
 
     began = time.monotonic()
-    bundle = find_bundle(model or newest_run())
+    place = find_model(model or newest_run())
     address = listen(host, port, token)
     display.say(NOTICE)
     display.say("the page is at this address; Ctrl-C ends it:")
@@ -58,7 +60,7 @@ def serve(
         seconds = time.monotonic() - began
         display.say(f"model: {predictor.path}{drawn} ({facts}), loaded after {seconds:.1f} s")
 
-    judge = Judge(bundle, device or "auto", tta)
+    judge = Judge(place, device or "auto", tta)
     if open_page:
         webbrowser.open(address.url)
     try:

@@ -24,6 +24,13 @@ class SplitKind(StrEnum):
     blocks = "blocks"
 
 
+class Tracker(StrEnum):
+    """What `--log` may say."""
+
+    tensorboard = "tensorboard"
+    wandb = "wandb"
+
+
 def complete_arch(incomplete: str) -> list[str]:
     """The architectures' names that begin so, for the shell's tab key."""
     from alld.model.architectures import NAMES
@@ -124,6 +131,14 @@ InexactOption = Annotated[
     typer.Option(
         "--allow-inexact",
         help="With --resume: go on with other versions, threads or settings; it is recorded.",
+    ),
+]
+LogOption = Annotated[
+    Tracker | None,
+    typer.Option(
+        "--log",
+        help="Log losses and rates: tensorboard into RUN/tensorboard, or wandb.",
+        rich_help_panel=SETTINGS,
     ),
 ]
 TtaOption = Annotated[

@@ -23,6 +23,7 @@ from alld.commands.settings import (
     GroupsOption,
     ImageSizeOption,
     InexactOption,
+    LogOption,
     PositiveOption,
     PretrainedOption,
     RateOption,
@@ -76,6 +77,7 @@ def train(
     weights: WeightsOption = None,
     groups: GroupsOption = None,
     positive: PositiveOption = None,
+    log: LogOption = None,
     config: ConfigOption = None,
     assignments: SetOption = None,
     device: DeviceOption = None,
@@ -101,6 +103,7 @@ def train(
         "split.groups": groups,
         "data.positive": positive,
         "runtime.device": device,
+        "runtime.log": log and log.value,
     }
     if resume is not None:
         others = asked(options).keys() - {"data.root"}

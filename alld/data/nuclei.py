@@ -2,7 +2,6 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_opening, gaussian_filter
 
 LEAST, MOST = 0.25, 0.6  # difference of green and blue density that marks a nucleus
 _BINS = 128
@@ -10,6 +9,8 @@ _BINS = 128
 
 def nuclear_mask(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """RGB uint8 (H, W, 3) to (H, W), true on the nuclei of all cells in the picture."""
+    from scipy.ndimage import binary_opening, gaussian_filter  # predictions do without scipy
+
     light = gaussian_filter(pixels.astype(np.float32), (1.5, 1.5, 0))
     bright = np.percentile(light, 90, axis=(0, 1))  # the unstained smear
     density = optical_density(light, bright)

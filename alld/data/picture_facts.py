@@ -8,9 +8,9 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.ndimage import label, uniform_filter
 
 from alld.data.nuclei import optical_density, stain_threshold
+from alld.data.small_grids import connected_parts, smoothed
 
 # Order of the numbers that `picture_facts` returns.
 SHARPNESS, CELL_SIZE, OFF_CENTRE, ELSEWHERE = range(4)
@@ -71,8 +71,8 @@ def _central_nucleus(
     density: NDArray[np.float32],
 ) -> tuple[float, float, float, NDArray[np.float64]]:
     """Area, distance from the middle and area of the others, as shares; its mean density (3,)."""
-    stain = uniform_filter(density[:, :, 1] - density[:, :, 2], 3)
-    names, count = label(stain > stain_threshold(stain))
+    stain = smoothed(density[:, :, 1] - density[:, :, 2])
+    names, count = connected_parts(stain > stain_threshold(stain))
     if not count:
         return 0.0, 1.0, 0.0, np.zeros(3)
     flat = names.ravel()

@@ -10,7 +10,6 @@ from bisect import bisect_left
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
 
 FINE, COARSE = 1.0, 4.0  # px, standard deviations of the blurs that a scale is measured against
 EDGES = 95  # percentile: pixels above it are the edges; noise rules the rest
@@ -71,6 +70,8 @@ def _focus(fine: Plane, coarse: Plane) -> float:
 
 
 def _detail(light: Plane, scale: float) -> Plane:
+    from scipy.ndimage import gaussian_filter  # 0.2 s, and most models do not sharpen
+
     return np.asarray(light - gaussian_filter(light, scale))
 
 

@@ -1,31 +1,23 @@
 """Load a model once, predict many images: the one path of evaluate, predict and serve."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from alld.data.decode import Decoded, decode, read_image_bytes
-from alld.data.manifest import BLAST, HEALTHY
 from alld.data.picture_facts import picture_facts
 from alld.data.preprocess import normalise, to_square
 from alld.errors import BundleError, ImageError
 from alld.files import plain_path, sha256_hex
 from alld.inference.prediction import OUT_OF_DOMAIN, UNCERTAIN, Prediction, called
 from alld.model.abstain import refusal
-from alld.model.bundle import Bundle, read_bundle
 from alld.model.bundle_info import BundleInfo
-from alld.model.device import keep_freed_memory, resolve_device, set_threads
-from alld.model.folding import fold_batch_norm
-from alld.model.orientations import features_and_logits
-from alld.model.place import find_bundle
-from alld.threads import map_ahead, usable_cores
+from alld.model.network import Features, Model, blast_probability, load_model
+from alld.threads import map_ahead
 
 # Images a batch. On a CPU each thread has its own; larger ones cost memory and are no faster.
 CPU_BATCH, GPU_BATCH = 16, 128
@@ -51,23 +43,16 @@ class Predictor:
     that share one batch would wait for each other at every layer.
     """
 
-    def __init__(
-        self,
-        bundle: Bundle,
-        device: str = "auto",
-        threads: int | None = None,
-        tta: bool | None = None,
-    ) -> None:
-        self.device = resolve_device(device)
-        keep_freed_memory()
-        self.threads = set_threads(threads) if self.device.type == "cpu" else usable_cores()
-        self.info: BundleInfo = bundle.info
-        self.identity = bundle.identity
-        self.path = bundle.path
-        self.tta = bundle.info.tta if tta is None else tta
-        self._limits = bundle.limits
-        model = fold_batch_norm(bundle.model, bundle.info.image_size)
-        self._model = model.to(self.device).to(memory_format=torch.channels_last)
+    def __init__(self, model: Model, tta: bool | None = None) -> None:
+        self.info: BundleInfo = model.info
+        self.identity = model.identity
+        self.exported_from = model.exported_from
+        self.path = model.path
+        self.device = model.network.device
+        self.threads = model.network.threads
+        self.tta = model.info.tta if tta is None else tta
+        self._limits = model.limits
+        self._network = model.network
 
     @classmethod
     def load(
@@ -77,23 +62,26 @@ class Predictor:
         *,
         tta: bool | None = None,
         required: str | None = None,
+        threads: int | None = None,
     ) -> "Predictor":
-        """Load a run folder or a bundle folder.
+        """Load a run folder, a bundle folder or an exported `.onnx`.
 
         Args:
             tta: judge each image in its eight orientations, or in one; by default as the model was
                 calibrated.
             required: the identity that the model must have, 64 hexadecimal digits.
+            threads: to compute with on a CPU; by default one for each core.
 
         Raises:
             BundleError: no finished model there, another one, or one that fails its hashes.
+            ConfigError: a device that is not there, or a library that is not installed.
         """
-        return cls(read_bundle(find_bundle(Path(path)), required), device, tta=tta)
+        return cls(load_model(Path(path), device, threads, required), tta)
 
     @property
     def batch(self) -> int:
         """Images that go through the network together."""
-        return CPU_BATCH if self.device.type == "cpu" else GPU_BATCH
+        return CPU_BATCH if self.device == "cpu" else GPU_BATCH
 
     def predict(self, paths: Iterable[str | Path]) -> list[Prediction]:
         """One prediction for each path, in the order given; a bad file is a row with its error."""
@@ -138,16 +126,13 @@ class Predictor:
 
     def evidence(self, squares: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Squares, RGB uint8 (S, S, 3), to (B, h, w): see `alld.model.explain.evidence`."""
-        from alld.model.explain import evidence  # captum: plain predictions do without it
-
-        images = torch.from_numpy(normalise(np.stack(squares), self.info.mean, self.info.std))
-        batch = images.to(self.device).to(memory_format=torch.channels_last)
-        return evidence(self._model, batch, tta=self.tta).float().cpu().numpy()
+        images = normalise(np.stack(squares), self.info.mean, self.info.std)
+        return self._network.evidence(images, tta=self.tta)
 
     def _side_by_side(self, batches: Iterable[list[Path]]) -> Iterator[list[Prediction]]:
         ahead = self.threads + 2
-        with _workers(self.threads, self.device) as pool:
-            if self.device.type == "cpu":
+        with self._network.workers() as pool:
+            if self.device == "cpu":
                 yield from map_ahead(pool, self._predict_batch, batches, ahead)
             else:
                 yield from map(self._run, map_ahead(pool, self._prepare, batches, 2 * ahead))
@@ -219,45 +204,16 @@ class Predictor:
             return UNCERTAIN, f"P(blast) between {band.low:.2g} and {band.high:.2g}, {band.how}"
         return called(probability, self.info.threshold), None
 
-    def _look(
-        self, squares: Sequence[NDArray[np.uint8]]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-        return self._forward(normalise(np.stack(squares), self.info.mean, self.info.std))
-
-    def _forward(
-        self, images: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-        """(B, 3, S, S) to pooled features (B, F) and P(blast) (B,)."""
-        batch = torch.from_numpy(images).to(self.device).to(memory_format=torch.channels_last)
-        with torch.inference_mode():
-            features, logits = features_and_logits(self._model, batch, tta=self.tta)
-        if not (torch.isfinite(features).all() and torch.isfinite(logits).all()):
+    def _look(self, squares: Sequence[NDArray[np.uint8]]) -> tuple[Features, NDArray[np.float64]]:
+        """Squares (S, S, 3) to pooled features (B, F) and P(blast) (B,)."""
+        images = normalise(np.stack(squares), self.info.mean, self.info.std)  # (B, 3, S, S)
+        features, logits = self._network.look(images, tta=self.tta)
+        if not (np.isfinite(features).all() and np.isfinite(logits).all()):
             raise BundleError(f"{self.path}: says no number of a picture; train the model anew")
-        probabilities = blast_probability(logits.double().cpu().numpy(), self.info.temperature)
-        return features.float().cpu().numpy(), probabilities
+        return features, blast_probability(logits, self.info.temperature)
 
 
 def _batches(paths: Iterable[str | Path], size: int) -> Iterator[list[Path]]:
     waiting = map(Path, paths)
     while batch := list(islice(waiting, size)):
         yield batch
-
-
-@contextmanager
-def _workers(threads: int, device: torch.device) -> Iterator[ThreadPoolExecutor]:
-    """Threads that compute alone; torch's own number for the others is put back at the end."""
-    alone = (lambda: torch.set_num_threads(1)) if device.type == "cpu" else None
-    pool = ThreadPoolExecutor(threads, "alld-predict", initializer=alone)
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
-        torch.set_num_threads(threads)
-
-
-def blast_probability(logits: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:
-    """(B, 2) logits to (B,) P(blast): softmax(logits / temperature) (Guo et al. 2017, eq. 9)."""
-    margin = (logits[:, BLAST] - logits[:, HEALTHY]) / temperature
-    # Both branches of the logistic function are written so that exp never overflows.
-    small = np.exp(-np.abs(margin))
-    return np.where(margin >= 0, 1 / (1 + small), small / (1 + small))

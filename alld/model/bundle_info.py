@@ -2,12 +2,11 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from alld import NOTICE
-from alld.config import Unsharp
 from alld.data.preprocess import RESIZE_POLICY
 from alld.errors import BundleError
 from alld.files import one_line
@@ -16,11 +15,13 @@ SCHEMA_VERSION = 3
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
+    """Facts that are read back: no key too many, no number that is none."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class TrainedOn(_Strict):
+class TrainedOn(Strict):
     """The images behind a model, and how they were divided."""
 
     name: str
@@ -33,7 +34,7 @@ class TrainedOn(_Strict):
     groups: str
 
 
-class TemperatureFit(_Strict):
+class TemperatureFit(Strict):
     """Where the temperature comes from: its interval on `n` validation images, or why it is 1."""
 
     ci_low: float | None
@@ -43,14 +44,14 @@ class TemperatureFit(_Strict):
     reason: str | None
 
 
-class ThresholdChoice(_Strict):
+class ThresholdChoice(Strict):
     """How the threshold was chosen, and what to hold against it."""
 
     how: str
     warning: str | None
 
 
-class UncertainBand(_Strict):
+class UncertainBand(Strict):
     """P(blast) between the two ends is no verdict; `how` says where they are from."""
 
     low: float = Field(ge=0, le=1)
@@ -58,7 +59,7 @@ class UncertainBand(_Strict):
     how: str
 
 
-class DomainLimits(_Strict):
+class DomainLimits(Strict):
     """A picture that scores above `limit` is out of domain; see `model.abstain` for the score.
 
     The limit lies `deviations` robust standard deviations above the median of `images` validation
@@ -71,7 +72,7 @@ class DomainLimits(_Strict):
     reason: str | None
 
 
-class BundleInfo(_Strict):
+class BundleInfo(Strict):
     """Everything about a model but its tensors; the content of `alld.json`."""
 
     schema_version: Literal[3] = 3
@@ -87,7 +88,7 @@ class BundleInfo(_Strict):
     temperature: float = Field(ge=1e-2, le=1e2)
     temperature_fit: TemperatureFit
     tta: bool = False
-    unsharp: Unsharp = "none"
+    unsharp: Literal["none", "adaptive"] = "none"  # of alld.config, whose import takes a while
     limits: DomainLimits
     uncertain: UncertainBand | None
     data: TrainedOn
@@ -111,28 +112,37 @@ class BundleInfo(_Strict):
         return policy
 
 
-def parse_info(file: Path, data: bytes) -> BundleInfo:
+Facts = TypeVar("Facts", bound=Strict)
+
+
+def parse_info(place: Path | str, data: bytes) -> BundleInfo:
     """The facts in the bytes of `alld.json`.
 
     Raises:
         BundleError: no such JSON, another version, a key too many, too few or twice, a value out of
             range.
     """
+    return parse_facts(place, data, BundleInfo, SCHEMA_VERSION)
+
+
+def parse_facts(place: Path | str, data: bytes, kind: type[Facts], version: int) -> Facts:
+    """The facts of that kind in strict JSON; `place` is where it stood, for errors like those of
+    `parse_info`."""
     try:
         content = json.loads(data, object_pairs_hook=_once)
-        version = content.get("schema_version")
-        if version != SCHEMA_VERSION:
+        seen = content.get("schema_version")
+        if seen != version:
             raise BundleError(
-                f"{file}: schema version {version!r}; this ALLD reads {SCHEMA_VERSION}; "
+                f"{place}: schema version {seen!r}; this ALLD reads {version}; "
                 "train the model anew, or install the version that wrote it"
             )
-        return BundleInfo.model_validate_json(data, strict=True)
+        return kind.model_validate_json(data, strict=True)
     except ValidationError as error:
         first = error.errors()[0]
-        place = one_line(".".join(str(part) for part in first["loc"]))
-        raise BundleError(f"{file}: {place}: {first['msg']}") from error
+        key = one_line(".".join(str(part) for part in first["loc"]))
+        raise BundleError(f"{place}: {key}: {first['msg']}") from error
     except (ValueError, AttributeError, RecursionError) as error:
-        raise BundleError(f"{file}: not the JSON of a bundle") from error
+        raise BundleError(f"{place}: not the JSON of a model") from error
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from alld.data.manifest import BLAST, HEALTHY
 from alld.errors import ConfigError
 from alld.model.backbones import Body
-from alld.model.orientations import ORIENTATIONS, turned, turned_back
+from alld.model.network import ORIENTATIONS
+from alld.model.orientations import turned, turned_back
 
 MIN_PLACES = 3  # along either side; with 2 there is no middle
 

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-ORIENTATIONS = 8
+from alld.model.network import ORIENTATIONS
+
 _POOLED = 2  # layers of the head that only pool: see `create_head`
 
 

@@ -9,7 +9,6 @@ from alld.config import CalibrateConfig, Config
 from alld.data.manifest import BLAST, HEALTHY, Manifest
 from alld.data.splits import Split
 from alld.errors import RunError
-from alld.inference.predictor import blast_probability
 from alld.model.backbones import normalisation
 from alld.model.bundle_info import (
     BundleInfo,
@@ -19,6 +18,7 @@ from alld.model.bundle_info import (
     TrainedOn,
     UncertainBand,
 )
+from alld.model.network import blast_probability
 from alld.model.orientations import features_and_logits
 from alld.model.weights import origin_of
 from alld.stats.calibration import (

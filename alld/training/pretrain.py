@@ -66,6 +66,8 @@ def pretrain(
         Interrupted: Ctrl-C or SIGTERM; nothing was written.
     """
     listener = listener or Listener()
+    if config.runtime.log != "none":
+        raise ConfigError("runtime.log: a pretraining leaves no run that could be tracked")
     path = _free(out or _default_path(config.model.arch))
     machine = prepare_machine(config)
     manifest, classes = load_classes(config.data.root, partial(listener.step, "reading images"))

@@ -16,6 +16,7 @@ from alld.data.sources import load_manifest
 from alld.data.splits import PARTS, Part, Split
 from alld.errors import ConfigError, DataError, RunError
 from alld.files import sha256_hex, write_csv, write_json, write_text
+from alld.model.place import is_exported
 
 RUNS = Path("runs")
 LOCK = ".lock"  # see live.py
@@ -134,6 +135,11 @@ def open_run(folder: Path) -> Run:
         RunError: no run there, or one whose files are not a run's.
     """
     run = Run(folder)
+    if is_exported(folder):
+        raise RunError(
+            f"{folder}: an exported model, which knows neither its images nor their split; "
+            "give the run that it came from"
+        )
     if not (folder / "run.json").is_file():
         raise RunError(
             f"{folder}: no run there (no run.json); `alld runs` lists those under ./runs"

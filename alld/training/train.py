@@ -46,6 +46,7 @@ from alld.training.run import (
     read_split,
 )
 from alld.training.signals import StopOnSignal
+from alld.training.trackers import MakeCallbacks, check_tracker, tracking
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,7 @@ def train(config: Config, out: Path | None = None, listener: Listener | None = N
     listener = listener or Listener()
     if out is not None:
         check_free(out)
+    check_tracker(config)
     machine = prepare_machine(config)
     manifest, groups = _load_data(config, listener)
     split = make_split(manifest, groups.of_image, groups.source, config.split, config.split_seed)
@@ -122,6 +124,7 @@ def resume(
         raise RunError(f"--resume {folder}: that run is finished; `alld evaluate {folder}` is next")
     with live(folder):
         config = run.config
+        check_tracker(config)
         machine = prepare_machine(config)
         manifest = read_manifest(run, data, partial(listener.step, "reading images"))
         split = read_split(run, manifest)
@@ -204,7 +207,8 @@ def _fit_and_save(training: _Training, listener: Listener) -> Run:
     with StopOnSignal() as stop, ending(run):
         listener.begin(run, training.manifest, training.split)
         learner = make_learner(training.model, training.loaders, config)
-        _fit(run, learner, config, training.checkpoint, stop, listener)
+        with tracking(run) as tracked:
+            _fit(run, learner, config, training.checkpoint, stop, listener, tracked)
         if config.train.select == "best":
             learner.model.load_state_dict(load_best_weights(run.checkpoints))
         images = (training.manifest, training.split)
@@ -227,6 +231,7 @@ def _fit(
     checkpoint: Checkpoint | None,
     stop: StopOnSignal,
     listener: Listener,
+    tracked: MakeCallbacks,
 ) -> None:
     history: list[EpochRecord] = list(checkpoint.history) if checkpoint else []
     if checkpoint:
@@ -239,6 +244,7 @@ def _fit(
         if checkpoint and done > 0:
             checkpoint.restore_optimiser(learner.opt)
         callbacks = _callbacks(run, phase, config, history, listener)
+        callbacks += tracked(learner, len(history))
         fit_phase(learner, phase, done, [*callbacks, stop])
         if stop.signal_number is not None:
             break

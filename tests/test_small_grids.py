@@ -1,0 +1,25 @@
+"""Small grids against scipy.ndimage, whose import predictions do without."""
+
+import numpy as np
+import pytest
+from scipy.ndimage import label, uniform_filter
+
+from alld.data.small_grids import connected_parts, smoothed
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.55, 0.7, 1.0])
+def test_connected_parts_are_those_of_scipy(share: float) -> None:
+    """The same numbers in the same places, for sparse masks and for mazes, of any shape."""
+    rng = np.random.default_rng(0)
+    for shape in ((1, 1), (1, 9), (9, 1), (17, 30), (64, 64)):
+        mask = rng.random(shape) < share
+        names, count = connected_parts(mask)
+        expected, expected_count = label(mask)
+        assert count == expected_count
+        np.testing.assert_array_equal(names, expected)
+
+
+def test_smoothing_is_that_of_scipy() -> None:
+    """The mean over 3 x 3, at the border too."""
+    grid = np.random.default_rng(0).standard_normal((13, 20)).astype(np.float32)
+    np.testing.assert_allclose(smoothed(grid), uniform_filter(grid, 3), atol=1e-6)
