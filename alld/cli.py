@@ -25,7 +25,8 @@ from alld.commands import (
     synth,
     train,
 )
-from alld.errors import AlldError, Interrupted
+from alld.errors import AlldError, ConfigError, Interrupted
+from alld.launch import launched
 
 CLOSED_PIPE = 141  # as a shell reports a command whose reader left, `head` for one
 
@@ -66,12 +67,19 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
+    context: typer.Context,
     version: Annotated[
         bool,
         typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
     ] = False,
 ) -> None:
-    pass
+    start = launched()
+    display.silence(start.rank > 0)
+    if start.world_size > 1 and context.invoked_subcommand != "train":
+        raise ConfigError(
+            f"alld {context.invoked_subcommand} runs in one process, and torchrun started "
+            f"{start.world_size}; give it without torchrun"
+        ).from_all()
 
 
 def run_command(arguments: list[str]) -> int:
@@ -96,7 +104,11 @@ def _run(arguments: list[str]) -> int:
         display.say(str(stopped))
         return stopped.exit_status
     except AlldError as error:
-        display.fail(str(error))
+        rank = _rank()
+        if error.everywhere and rank > 0:
+            return error.exit_status
+        display.silence(False)
+        display.fail(f"process {rank}: {error}" if rank else str(error))
         for advice in getattr(error, "__notes__", ()):
             for line in advice.splitlines():
                 display.say(line)
@@ -123,6 +135,12 @@ def _run(arguments: list[str]) -> int:
     if status == 130:  # typer turns Ctrl-C into a silent exit
         return _stopped()
     return status if isinstance(status, int) else 0
+
+
+def _rank() -> int:
+    with suppress(ConfigError):  # what the environment says of it may be the very error
+        return launched().rank
+    return 0
 
 
 def _stopped() -> int:

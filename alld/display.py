@@ -3,10 +3,10 @@
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.console import Console
 from rich.live import Live
@@ -57,6 +57,11 @@ def detail(text: str) -> None:
 def set_verbose(wanted: bool) -> None:
     """Show details too, from here on."""
     details.quiet = not wanted
+
+
+def silence(wanted: bool = True) -> None:
+    """Say nothing from here on: of several processes of one training one speaks for all."""
+    errors.quiet = output.quiet = wanted
 
 
 def warn(text: str) -> None:
@@ -170,6 +175,15 @@ class TrainingDisplay:
         if self.live is not None:
             self.live.stop()
             self.live = None
+
+
+def parallel_line(shared: Mapping[str, Any]) -> str:
+    """`2 processes: batches of 64 images, 32 in each; highest rate 0.001, as with one; ...`."""
+    return (
+        f"{shared['processes']} processes: batches of {shared['global_batch']} images, "
+        f"{shared['batch_per_process']} in each; highest rate {shared['max_lr']:g}, as with one; "
+        f"batch norm: {shared['batch_norm']}"
+    )
 
 
 def calibration_line(info: "BundleInfo") -> str:

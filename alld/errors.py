@@ -11,11 +11,30 @@
 A message names the place, what was seen there, and what to do next; `cli` alone prints it.
 """
 
+from typing import Self
+
 
 class AlldError(Exception):
-    """Something that the user can mend; `exit_status` is what the command line ends with."""
+    """Something that the user can mend; `exit_status` is what the command line ends with.
+
+    Where all processes of one training raise it `everywhere`, the first of them says it for all.
+    """
 
     exit_status = 2
+    everywhere = False
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+
+    def __str__(self) -> str:
+        # fastai writes words of its own into the arguments of what its callbacks raise.
+        return self.message
+
+    def from_all(self) -> Self:
+        """This error, as one that all processes raise."""
+        self.everywhere = True
+        return self
 
 
 class ConfigError(AlldError):

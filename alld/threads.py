@@ -6,15 +6,22 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from typing import TypeVar
 
+from alld.launch import launched
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 def usable_cores() -> int:
-    """The cores this process may use; containers often allow fewer than the machine has."""
+    """The cores this process may use; containers often allow fewer than the machine has.
+
+    Of several processes that torchrun started here, each has its share.
+    """
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    return max(1, cores // launched().local_world_size)
 
 
 def map_ahead(

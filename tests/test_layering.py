@@ -13,6 +13,7 @@ PACKAGE = REPOSITORY / "alld"
 ORDER = [
     "errors",
     "files",
+    "launch",
     "threads",
     "config",
     "stats",

@@ -18,9 +18,10 @@ from alld.inference.predictor import Predictor
 from alld.model.bundle import read_bundle
 from alld.model.network import blast_probability
 from alld.training import train as training
+from alld.training.batches import MemorySource, StreamSource
 from alld.training.checkpoints import load_best_weights
 from alld.training.describe import validation_logits
-from alld.training.loaders import MemorySource, StreamSource, make_loaders
+from alld.training.loaders import make_loaders
 from alld.training.phases import phases
 from alld.training.train import train
 

@@ -36,6 +36,7 @@ from alld.commands.settings import (
     read_settings,
 )
 from alld.errors import ConfigError
+from alld.launch import launched
 
 if TYPE_CHECKING:
     from alld.training.run import Run
@@ -115,8 +116,21 @@ def train(
         )
         return
     check_inexact(allow_inexact)
-    settings = read_settings(config, assignments, options)
+    with _one_for_all():
+        settings = read_settings(config, assignments, options)
     _report(lambda room, ear: room.train(settings, out, ear), as_json)
+
+
+@contextmanager
+def _one_for_all() -> Iterator[None]:
+    """What is wrong with the settings is said once, however many processes read them."""
+    if launched().world_size == 1:
+        yield  # no torch is needed to say it
+        return
+    from alld.training.ranks import joined, together
+
+    with joined(), together():
+        yield
 
 
 def _report(work: Callable[[Any, Any], "Run"], as_json: bool) -> None:
@@ -125,6 +139,8 @@ def _report(work: Callable[[Any, Any], "Run"], as_json: bool) -> None:
 
     with listening() as listener:
         run = work(room, listener)
+    if launched().rank > 0:
+        return  # the model may not be there yet; the first process says when it is
     from alld.model.bundle import bundle_identity, read_info
 
     info = read_info(run.bundle)
@@ -157,6 +173,8 @@ def listening() -> Iterator[Any]:
             display.warn(f"{split.torn_groups} groups lie on both sides of this split")
         display.say(f"run folder: {run.folder}")
         facts = run.info
+        if shared := facts["parallel"]:
+            display.say(display.parallel_line(shared))
         display.detail(f"device {facts['device']}, {facts['threads']} threads")
         display.detail(
             ", ".join(f"{name} {version}" for name, version in facts["versions"].items())

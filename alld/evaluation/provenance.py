@@ -28,7 +28,11 @@ def provenance(run: Run, *, device: str, threads: int, seconds: float) -> dict[s
     training = run.info
     return {
         "config": run.config.model_dump(mode="json"),
-        "training": {name: training.get(name) for name in _OF_TRAINING} | _inexact(training),
+        "training": {
+            **{name: training.get(name) for name in _OF_TRAINING},
+            **_parallel(training),
+            **_inexact(training),
+        },
         "evaluation": {
             "finished": _now(),
             "seconds": round(seconds, 1),
@@ -54,6 +58,12 @@ def provenance_of_folds(
             "versions": library_versions(),
         },
     }
+
+
+def _parallel(training: Mapping[str, Any]) -> dict[str, Any]:
+    """How several processes shared the batches, where they did."""
+    shared = training.get("parallel") or {}
+    return {name: value for name, value in shared.items() if name != "processes"}
 
 
 def _inexact(training: Mapping[str, Any]) -> dict[str, str]:

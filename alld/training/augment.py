@@ -22,6 +22,10 @@ class Draw:
     contrast: Tensor  # (B,) factor about the image's mean
     brightness: Tensor  # (B,) added, in units of the full range
 
+    def of(self, rows: slice) -> "Draw":
+        """The parameters of some images of the batch."""
+        return Draw(self.theta[rows], self.contrast[rows], self.brightness[rows])
+
 
 def draw(batch: int, config: AugmentConfig) -> Draw:
     """Draw a batch's parameters from torch's global generator, always the same number of them."""

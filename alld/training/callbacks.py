@@ -17,6 +17,7 @@ from alld.errors import RunError
 from alld.files import one_line
 from alld.training.checkpoints import EpochRecord, save_checkpoint
 from alld.training.phases import Phase
+from alld.training.ranks import size, total
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class DivergedError(RunError):
     """A training loss that is not a number; `facts` go into run.json."""
 
     NAMED = 3
+    everywhere = True
 
     def __init__(self, epoch: int, batch: int, loss: float, files: Sequence[str]) -> None:
         named = ", ".join(map(one_line, files[: self.NAMED]))
@@ -80,11 +82,12 @@ class Journal(Callback):  # type: ignore[misc]
     """Counts losses and hits exactly (means over images) and tells the caller of it.
 
     Sums stay on the device and are read at most every `EVERY` seconds: reading makes the host wait
-    for the GPU, and the GPU then for the host.
+    for the GPU, and the GPU then for the host. Several processes do so at the same batches.
     """
 
     order = 55
     EVERY = 0.25
+    BATCHES = 8
 
     def __init__(
         self,
@@ -110,13 +113,16 @@ class Journal(Callback):  # type: ignore[misc]
     def after_batch(self) -> None:
         loss, images = self.loss.detach(), len(self.y)
         if self.training:
+            if size() > 1:
+                share, images = images, self.dls.train.images_of(self.iter)
+                loss = total(loss * (share / images))
             self.losses.append(loss)
         else:
             self.hits += (self.pred.argmax(dim=1) == self.y).sum()
         self.sums[self.training] += loss * images
         self.seen[self.training] += images
         self.batch += 1
-        if self._device_is_cpu or time.monotonic() - self.read > self.EVERY:
+        if self._due():
             self._check()
             self.notify(self._progress(epoch_done=False))
             self.read = time.monotonic()
@@ -127,6 +133,7 @@ class Journal(Callback):  # type: ignore[misc]
     def after_epoch(self) -> None:
         if self.batch < self.batches:  # skipped because it was done before a resume, or stopped
             return
+        self._add_up_validation()
         self.history.append(
             EpochRecord(
                 epoch=self._epoch,
@@ -139,9 +146,19 @@ class Journal(Callback):  # type: ignore[misc]
         )
         self.notify(self._progress(epoch_done=True))
 
-    @property
-    def _device_is_cpu(self) -> bool:
-        return bool(self.dls.device.type == "cpu")
+    def _due(self) -> bool:
+        if self.dls.device.type == "cpu":
+            return True
+        if size() > 1:
+            return self.batch % self.BATCHES == 0
+        return time.monotonic() - self.read > self.EVERY
+
+    def _add_up_validation(self) -> None:
+        """The parts of all processes, that each of them keeps the same history."""
+        if size() > 1:
+            own = [float(self.sums[False]), self.seen[False], int(self.hits)]
+            loss, seen, hits = total(torch.tensor(own, dtype=torch.float64))
+            self.sums[False], self.seen[False], self.hits = loss, int(seen), hits
 
     @property
     def _epoch(self) -> int:

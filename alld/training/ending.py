@@ -6,7 +6,9 @@ from contextlib import contextmanager, suppress
 
 import torch
 
+from alld.config import Config
 from alld.errors import Interrupted, RunError
+from alld.training.ranks import leads, lost, size
 from alld.training.run import Run
 from alld.training.signals import StopOnSignal, StoppedAtOnce
 
@@ -15,18 +17,22 @@ _NO_MEMORY = ("can't allocate memory", "not enough memory", "Cannot allocate mem
 
 
 @contextmanager
-def ending(run: Run) -> Iterator[None]:
+def ending(run: Run, config: Config) -> Iterator[None]:
     """Record in run.json how the block ended and how long it took.
+
+    Of several processes the leader alone records it.
 
     Raises:
         Interrupted: in place of a KeyboardInterrupt, with the status of its signal.
-        RunError: in place of an error that says that memory ran out.
+        RunError: in place of an error that says that memory ran out, or another process is gone.
     """
-    began, before = time.monotonic(), run.info["seconds"]
+    leading = leads()
+    began, before = time.monotonic(), run.info["seconds"] if leading else 0.0
 
     def record(state: str, status: int, **facts: object) -> None:
         seconds = round(before + time.monotonic() - began, 1)
-        run.update(state=state, exit=status, seconds=seconds, **facts)
+        if leading:
+            run.update(state=state, exit=status, seconds=seconds, **facts)
 
     try:
         yield
@@ -36,12 +42,17 @@ def ending(run: Run) -> Iterator[None]:
             record("interrupted", status)
         raise Interrupted(f"stopped at once; {_go_on(run)}", status) from error
     except Exception as error:
+        if lost(error):
+            gone = _left_alone(run)
+            with suppress(OSError):
+                record("interrupted", gone.exit_status)
+            raise gone from error
         state = "interrupted" if isinstance(error, Interrupted) else "failed"
         facts = getattr(error, "facts", None)
         with suppress(OSError):  # the disk may be what has failed
             record(state, getattr(error, "exit_status", 1), **({"failure": facts} if facts else {}))
         if _out_of_memory(error):
-            raise RunError(_smaller(run)) from error
+            raise RunError(_smaller(config)) from error
         raise
     record("finished", 0)
 
@@ -54,7 +65,14 @@ def interrupted(run: Run, epochs_done: int, stop: StopOnSignal) -> Interrupted:
 
 
 def _go_on(run: Run) -> str:
+    if size() > 1:
+        again = f"go on with {size()} processes again"
+        return f"{again}: torchrun ... -m alld train --resume {run.folder}"
     return f"go on with: alld train --resume {run.folder}"
+
+
+def _left_alone(run: Run) -> RunError:
+    return RunError(f"another process of this training is gone; {_go_on(run)}").from_all()
 
 
 def _out_of_memory(error: BaseException) -> bool:
@@ -63,8 +81,7 @@ def _out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(word in str(error) for word in _NO_MEMORY)
 
 
-def _smaller(run: Run) -> str:
-    config = run.config
+def _smaller(config: Config) -> str:
     batch = config.train.batch_size
     if batch < 4:
         return f"out of memory with batches of {batch}; try --image-size 160 or a smaller --arch"

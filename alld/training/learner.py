@@ -15,13 +15,16 @@ from alld.model.backbones import layer_groups
 from alld.training.balance import make_loss
 from alld.training.machine import precision
 from alld.training.optimiser import FusedAdam
+from alld.training.parallel import OneModel, divided
 from alld.training.phases import Phase
+from alld.training.ranks import size
 
 
 def make_learner(model: nn.Sequential, loaders: DataLoaders, config: Config) -> Learner:
     """Loss, optimiser and layer groups of the recipe around a Sequential(Body, head)."""
     bf16 = precision(config, loaders.device) == "bf16"
     mixed = [MixedPrecision(AMPMode.BF16)] if bf16 else []
+    model = divided(model, loaders.device)
     return Learner(
         loaders,
         model.to(loaders.device).to(memory_format=torch.channels_last),
@@ -34,7 +37,7 @@ def make_learner(model: nn.Sequential, loaders: DataLoaders, config: Config) -> 
         train_bn=config.train.recipe == "fine_tune",
         default_cbs=False,
         # fastai's Recorder stays out: it waits for the device at every batch; see Journal.
-        cbs=[TrainEvalCallback(), *mixed],
+        cbs=[TrainEvalCallback(), *mixed, *([OneModel()] if size() > 1 else [])],
     )
 
 

@@ -6,10 +6,17 @@ from typing import Any
 import torch
 
 from alld.config import Config
-from alld.errors import ConfigError
+from alld.data.manifest import Manifest
+from alld.data.splits import Split, split_text
+from alld.errors import ConfigError, RunError
+from alld.files import sha256_hex
 from alld.model.bundle import library_versions
 from alld.model.device import keep_freed_memory, resolve_device, set_threads
 from alld.threads import usable_cores
+from alld.training.checkpoints import Checkpoint
+from alld.training.parallel import parallel_facts
+from alld.training.ranks import agree, size
+from alld.training.run import Run
 
 # Settings that change no weight: where things lie, what is done afterwards, how memory is used.
 _WITHOUT_EFFECT = ("data.root", "evaluate.", "runtime.")
@@ -25,7 +32,8 @@ def prepare_machine(config: Config) -> dict[str, Any]:
         "kept_memory": config.runtime.keep_memory and keep_freed_memory(),
         "threads": set_threads(config.runtime.threads),
         "workers": config.runtime.workers or usable_cores(),
-        "world_size": 1,
+        "world_size": size(),
+        "parallel": parallel_facts(config, device),
         "versions": library_versions(),
     }
 
@@ -59,6 +67,45 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         if former.get(name) != present.get(name)
         and not name.removeprefix("config.").startswith(_WITHOUT_EFFECT)
     ]
+
+
+def changes(
+    run: Run, checkpoint: Checkpoint | None, machine: dict[str, Any], *, allow_inexact: bool
+) -> list[str]:
+    """What differs from the training so far; without a checkpoint there is none to differ from.
+
+    Raises:
+        RunError: something does, and that is not allowed.
+    """
+    if checkpoint is None:
+        return []
+    changed = differences(checkpoint.origin, origin(run.config, {**run.info, **machine}))
+    if changed and not allow_inexact:
+        raise RunError(
+            f"--resume {run.folder}: {'; '.join(changed)}. The same weights would not come out; "
+            "bring that back, or go on with --allow-inexact, which is recorded"
+        )
+    return changed
+
+
+def agree_on_all(
+    config: Config, manifest: Manifest, split: Split, machine: Mapping[str, Any]
+) -> None:
+    """Hold what the weights come from against what the other processes of this training have.
+
+    Raises:
+        RunError: it differs; no one model would come out.
+    """
+    settings = config.model_dump_json(exclude={"data": {"root"}, "model": {"weights"}})
+    facts = {
+        "settings": settings,
+        "images": manifest.fingerprint,
+        "split": sha256_hex(split_text(manifest, split).encode()),
+        "threads": str(machine["threads"]),
+        "versions": str(machine["versions"]),
+    }
+    for name, value in facts.items():
+        agree(name, value, "give all processes the same")
 
 
 def _leaves(facts: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:

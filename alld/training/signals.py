@@ -6,6 +6,8 @@ from typing import Any
 
 from fastai.callback.core import Callback, CancelFitException
 
+from alld.training.ranks import highest, size
+
 
 class StoppedAtOnce(KeyboardInterrupt):
     """The second signal: not even this batch is finished."""
@@ -19,13 +21,15 @@ class StopOnSignal(Callback):  # type: ignore[misc]
     """A context manager around a training and the saving of its model, and a callback of its fits.
 
     `signal_number` tells what came, if anything. Nothing is interrupted in the middle by the first
-    signal: whoever saves looks at it afterwards.
+    signal: whoever saves looks at it afterwards. Several processes stop at the same batch, if a
+    signal has reached one of them.
     """
 
     order = 70
 
     def __init__(self) -> None:
-        self.signal_number: int | None = None
+        self._own: int | None = None
+        self._told: int | None = None  # what came to any of several processes
         self._former: dict[int, Any] = {}
 
     def __enter__(self) -> "StopOnSignal":
@@ -41,6 +45,10 @@ class StopOnSignal(Callback):  # type: ignore[misc]
             signal.signal(number, handler)
 
     @property
+    def signal_number(self) -> int | None:
+        return self._own if self._own is not None else self._told
+
+    @property
     def name_of_signal(self) -> str:
         return "Ctrl-C" if self.signal_number == signal.SIGINT else "SIGTERM"
 
@@ -49,15 +57,21 @@ class StopOnSignal(Callback):  # type: ignore[misc]
         """What a shell reports of a command that this signal ended."""
         return 128 + (self.signal_number or 0)
 
+    def heard(self) -> bool:
+        """Whether to stop; all processes have to ask at the same place."""
+        self._told = highest(self.signal_number or 0) or None
+        return self._told is not None
+
     def before_batch(self) -> None:
-        if self.signal_number is not None:
+        # Parts of the validation images may have unlike numbers of batches: nobody waits there.
+        if (self.training or size() == 1) and self.heard():
             raise CancelFitException
 
     def after_epoch(self) -> None:
-        if self.signal_number is not None:
+        if self.heard():
             raise CancelFitException
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
-        if self.signal_number is not None:
+        if self._own is not None:
             raise StoppedAtOnce(number)
-        self.signal_number = number
+        self._own = number

@@ -13,11 +13,11 @@ from uuid import uuid4
 from fastai.callback.core import Callback
 from fastai.learner import Learner, Recorder
 from fastai.metrics import accuracy
-from fastai.torch_core import rank_distrib
 
 from alld.config import Config
 from alld.errors import ConfigError
 from alld.files import one_line
+from alld.training.ranks import leads
 from alld.training.run import Run
 
 PROJECT = "alld"  # of Weights & Biases
@@ -37,19 +37,19 @@ def check_tracker(config: Config) -> None:
 
 
 @contextmanager
-def tracking(run: Run) -> Iterator[MakeCallbacks]:
+def tracking(run: Run, config: Config) -> Iterator[MakeCallbacks]:
     """What makes a fit of this run tracked, for as long as the block lasts; by default nothing.
 
     Raises:
         ConfigError: Weights & Biases does not begin, for want of an account for example.
     """
-    name = run.config.runtime.log
-    if name == "none" or rank_distrib():  # of several processes the first one speaks
+    name = config.runtime.log
+    if name == "none" or not leads():  # of several processes the first one speaks
         yield lambda _learner, _epochs: []
     elif name == "tensorboard":
         yield lambda learner, epochs: [*_recording(learner), _tensorboard(run, learner, epochs)]
     else:
-        with _wandb_run(run):
+        with _wandb_run(run, config):
             yield lambda learner, epochs: [*_recording(learner), _wandb(learner, epochs)]
 
 
@@ -94,10 +94,9 @@ def _wandb(learner: Learner, epochs: int) -> Callback:
 
 
 @contextmanager
-def _wandb_run(run: Run) -> Iterator[None]:
+def _wandb_run(run: Run, config: Config) -> Iterator[None]:
     import wandb
 
-    config = run.config
     identity = run.info.get("tracked") or uuid4().hex[:12]
     run.update(tracked=identity)
     places = {"data": {"root"}, "split": {"groups"}, "model": {"weights"}}

@@ -1,6 +1,7 @@
 """Train one model by the recipe: seed, data, model, fit, save, told from top to bottom."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -34,8 +35,9 @@ from alld.training.learner import fit_phase, make_learner
 from alld.training.limits import learn_limits
 from alld.training.live import live
 from alld.training.loaders import make_loaders
-from alld.training.machine import differences, origin, prepare_machine
+from alld.training.machine import agree_on_all, changes, origin, prepare_machine
 from alld.training.phases import Phase, phases
+from alld.training.ranks import gather, joined, leads, part, together
 from alld.training.run import (
     Run,
     check_free,
@@ -64,6 +66,7 @@ class _Training:
     """All that is there when the first epoch begins."""
 
     run: Run
+    config: Config
     manifest: Manifest
     split: Split
     loaders: DataLoaders
@@ -74,6 +77,9 @@ class _Training:
 def train(config: Config, out: Path | None = None, listener: Listener | None = None) -> Run:
     """Train one model and return its run folder.
 
+    Of several processes that torchrun started the leader alone writes, and it alone saves the
+    model; the others return when the last epoch is done.
+
     Args:
         config: all settings; nothing else influences the result but the machine and the versions.
         out: the run's folder; by default a new one under `runs/`.
@@ -83,22 +89,30 @@ def train(config: Config, out: Path | None = None, listener: Listener | None = N
         RunError: the folder is taken, or the loss diverged.
         Interrupted: Ctrl-C or SIGTERM; `resume` goes on from the last whole epoch.
     """
-    listener = listener or Listener()
-    if out is not None:
-        check_free(out)
-    check_tracker(config)
-    machine = prepare_machine(config)
-    manifest, groups = _load_data(config, listener)
-    split = make_split(manifest, groups.of_image, groups.source, config.split, config.split_seed)
-    config = resolve_config(config, manifest)
-    torch.manual_seed(config.seed)
-    model = _create(config)
-    loaders = _make_loaders(manifest, split, config, machine, listener)
-    facts = {**machine, "groups": groups.source, "torn_groups": split.torn_groups}
-    folder = out or default_folder(config.model.arch)
-    with live(folder):
-        run = create_run(folder, config, manifest, split_text(manifest, split), facts)
-        return _fit_and_save(_Training(run, manifest, split, loaders, model, None), listener)
+    with joined():
+        listener = (listener if leads() else None) or Listener()
+        with together():
+            if out is not None and leads():
+                check_free(out)
+            check_tracker(config)
+            machine = prepare_machine(config)
+            manifest, groups = _load_data(config, listener)
+            split = make_split(
+                manifest, groups.of_image, groups.source, config.split, config.split_seed
+            )
+            config = resolve_config(config, manifest)
+            torch.manual_seed(config.seed)
+            model = _create(config)
+            loaders = _make_loaders(manifest, split, config, machine, listener)
+        agree_on_all(config, manifest, split, machine)
+        facts = {**machine, "groups": groups.source, "torn_groups": split.torn_groups}
+        folder = Path(gather(str(out or default_folder(config.model.arch)).encode())[0].decode())
+        with _place(folder):
+            run = Run(folder)
+            if leads():
+                run = create_run(folder, config, manifest, split_text(manifest, split), facts)
+            training = _Training(run, config, manifest, split, loaders, model, None)
+            return _fit_and_save(training, listener)
 
 
 def resume(
@@ -118,45 +132,43 @@ def resume(
         RunError: no run there, a finished one, one that is at work, other data, other versions,
             threads or settings, or nothing that can be read back.
     """
-    listener = listener or Listener()
-    run = open_run(folder)
-    if run.state == "finished":
-        raise RunError(f"--resume {folder}: that run is finished; `alld evaluate {folder}` is next")
-    with live(folder):
-        config = run.config
-        check_tracker(config)
-        machine = prepare_machine(config)
-        manifest = read_manifest(run, data, partial(listener.step, "reading images"))
-        split = read_split(run, manifest)
-        checkpoint, warnings = load_newest(run.checkpoints)
-        for warning in warnings:
-            listener.note(warning)
-        changed = _changed(run, checkpoint, machine, allow_inexact=allow_inexact)
-        for difference in changed:
-            listener.note(f"not to the bit the run that was begun: {difference}")
-        torch.manual_seed(config.seed)
-        # Weights of a checkpoint take the place of the pretrained ones: these need not be found.
-        model = _create(config if checkpoint is None else _without_weights(config))
-        loaders = _make_loaders(manifest, split, config, machine, listener)
-        inexact = run.info.get("inexact", []) + changed
-        resumed = run.info.get("resumed", 0) + 1
-        run.update(**machine, state="running", resumed=resumed, inexact=inexact)
-        return _fit_and_save(_Training(run, manifest, split, loaders, model, checkpoint), listener)
+    with joined():
+        listener = (listener if leads() else None) or Listener()
+        with together():
+            run = open_run(folder)
+            if run.state == "finished":
+                advice = f"`alld evaluate {folder}` is next"
+                raise RunError(f"--resume {folder}: that run is finished; {advice}")
+        with _place(folder):
+            with together():
+                config = run.config
+                check_tracker(config)
+                machine = prepare_machine(config)
+                manifest = read_manifest(run, data, partial(listener.step, "reading images"))
+                split = read_split(run, manifest)
+                checkpoint, warnings = load_newest(run.checkpoints)
+                for warning in warnings:
+                    listener.note(warning)
+                changed = changes(run, checkpoint, machine, allow_inexact=allow_inexact)
+                for difference in changed:
+                    listener.note(f"not to the bit the run that was begun: {difference}")
+                torch.manual_seed(config.seed)
+                # Weights of a checkpoint take the place of the pretrained ones: these need not be
+                # found.
+                model = _create(config if checkpoint is None else _without_weights(config))
+                loaders = _make_loaders(manifest, split, config, machine, listener)
+            agree_on_all(config, manifest, split, machine)
+            if leads():
+                inexact = run.info.get("inexact", []) + changed
+                resumed = run.info.get("resumed", 0) + 1
+                run.update(**machine, state="running", resumed=resumed, inexact=inexact)
+            training = _Training(run, config, manifest, split, loaders, model, checkpoint)
+            return _fit_and_save(training, listener)
 
 
-def _changed(
-    run: Run, checkpoint: Checkpoint | None, machine: dict[str, Any], *, allow_inexact: bool
-) -> list[str]:
-    """What differs from the training so far; without a checkpoint there is none to differ from."""
-    if checkpoint is None:
-        return []
-    changed = differences(checkpoint.origin, origin(run.config, {**run.info, **machine}))
-    if changed and not allow_inexact:
-        raise RunError(
-            f"--resume {run.folder}: {'; '.join(changed)}. The same weights would not come out; "
-            "bring that back, or go on with --allow-inexact, which is recorded"
-        )
-    return changed
+def _place(folder: Path) -> AbstractContextManager[None]:
+    """The folder of a run, held by the one process that writes."""
+    return live(folder) if leads() else nullcontext()
 
 
 def _load_data(config: Config, listener: Listener) -> tuple[Manifest, Groups]:
@@ -203,12 +215,16 @@ def _make_loaders(
 
 
 def _fit_and_save(training: _Training, listener: Listener) -> Run:
-    run, config = training.run, training.run.config
-    with StopOnSignal() as stop, ending(run):
-        listener.begin(run, training.manifest, training.split)
+    run, config = training.run, training.config
+    with StopOnSignal() as stop, ending(run, config):
+        if leads():
+            listener.begin(run, training.manifest, training.split)
         learner = make_learner(training.model, training.loaders, config)
-        with tracking(run) as tracked:
+        with tracking(run, config) as tracked:
             _fit(run, learner, config, training.checkpoint, stop, listener, tracked)
+        if not leads():
+            return run
+        part()
         if config.train.select == "best":
             learner.model.load_state_dict(load_best_weights(run.checkpoints))
         images = (training.manifest, training.split)
@@ -236,6 +252,7 @@ def _fit(
     history: list[EpochRecord] = list(checkpoint.history) if checkpoint else []
     if checkpoint:
         learner.model.load_state_dict(checkpoint.weights)
+    stopped = False
     for phase in phases(config.train):
         done = len(history) - phase.first_epoch  # epochs of this phase, from a checkpoint
         if done >= phase.epochs:
@@ -246,9 +263,10 @@ def _fit(
         callbacks = _callbacks(run, phase, config, history, listener)
         callbacks += tracked(learner, len(history))
         fit_phase(learner, phase, done, [*callbacks, stop])
-        if stop.signal_number is not None:
+        stopped = stop.heard()
+        if stopped:
             break
-    if stop.signal_number is not None:
+    if stopped:
         raise interrupted(run, len(history), stop)
 
 
@@ -259,15 +277,17 @@ def _callbacks(
     keep_best = config.train.select == "best"
 
     def notify(progress: Progress) -> None:
-        if progress.epoch_done:
+        if progress.epoch_done and leads():
             run.write_history([record.__dict__ for record in history])
         listener.progress(progress)
 
     callbacks: list[Callback] = [
         EpochSeed(config.seed, phase),
         Journal(phase, epochs, history, notify),
-        SaveEpoch(run.checkpoints, history, origin(config, run.info), keep_best=keep_best),
     ]
+    if leads():
+        come_from = origin(config, run.info)
+        callbacks.append(SaveEpoch(run.checkpoints, history, come_from, keep_best=keep_best))
     if phase.frozen and config.train.recipe == "paper":
         callbacks.append(FrozenBody())
     return callbacks

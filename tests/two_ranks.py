@@ -1,0 +1,163 @@
+"""What test_ranks.py lets two processes do, started by torchrun: trainings, and their mishaps.
+
+    torchrun --nproc_per_node 2 tests/two_ranks.py SET OUT
+
+Each process writes what it saw to `OUT/<rank>.json`; runs go to `OUT/<name>`.
+"""
+
+import json
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import SMALL
+from torch import nn
+
+from alld import files
+from alld.cli import run_command
+from alld.config import Config, load_config
+from alld.errors import AlldError
+from alld.model.backbones import Body, create_head
+from alld.training import parallel
+from alld.training import train as training
+from alld.training.batches import MemorySource
+from alld.training.callbacks import Journal
+from alld.training.train import resume, train
+
+# 26 training images make batches of 10, 10 and 6; validation has 6.
+SETTINGS = {**SMALL, "train.batch_size": 10, "runtime.threads": 1, "train.epochs": 1}
+
+
+def settings(data: Path, **changed: object) -> Config:
+    changed = {key.replace("__", "."): value for key, value in changed.items()}
+    return load_config(options={**SETTINGS, "data.root": data, **changed})
+
+
+def plain_network(*_: object, **__: object) -> nn.Sequential:
+    """Two convolutions and the head, without batch norm: one process must get the same weights."""
+    layers = [nn.Conv2d(3, 8, 3, stride=4), nn.ReLU(), nn.Conv2d(8, 16, 3, stride=2)]
+    body = Body(nn.Sequential(*layers), 16, ["0.weight", "0.bias"])
+    head = create_head(16)
+    for name, layer in head.named_children():
+        if isinstance(layer, nn.BatchNorm1d):
+            setattr(head, name, nn.Identity())
+    return nn.Sequential(body, head)
+
+
+def plain_settings(data: Path) -> Config:
+    """Batches of 13, so that shares are unlike; dropout and random transforms as ever."""
+    odd = {"train__batch_size": 13, "train__frozen_epochs": 0, "train__epochs": 2}
+    return settings(data, model__pretrained=False, train__lr_span=1, **odd)
+
+
+def main() -> None:
+    data, out = map(Path, sys.argv[1:])
+    rank = int(os.environ["RANK"])
+    with pytest.MonkeyPatch.context() as patch:
+        seen = {
+            "told": told(patch, data, out),
+            "stopped": stopped(patch, data, out, rank),
+            "resumed": outcome(lambda: resume(out / "stopped")),
+            "apart": apart(patch, data, out, rank),
+            "failed": failed(patch, data, out, rank),
+        }
+        patch.setattr(training, "create_model", plain_network)
+        train(plain_settings(data), out / "plain")
+    (out / f"{rank}.json").write_text(json.dumps(seen))
+
+
+def outcome(work: Callable[[], object]) -> dict[str, Any]:
+    try:
+        work()
+    except AlldError as error:
+        return {"error": str(error), "status": error.exit_status, "everywhere": error.everywhere}
+    return {}
+
+
+@contextmanager
+def watched(patch: pytest.MonkeyPatch) -> Iterator[dict[str, list[Any]]]:
+    """The images of each batch, the files written, and the weights compared."""
+    seen: dict[str, list[Any]] = {"batches": [], "written": [], "weights": []}
+    serve, beside, agree = MemorySource.batches, files._beside, parallel.agree
+
+    def batches(self: MemorySource, chosen: Any) -> Any:
+        chosen = list(chosen)
+        seen["batches"].append(chosen)
+        return serve(self, chosen)
+
+    def writing(path: Path) -> Path:
+        seen["written"].append(str(path))
+        return beside(path)
+
+    def agreeing(name: str, value: str, advice: str) -> None:
+        seen["weights"].append(value)
+        agree(name, value, advice)
+
+    with patch.context() as inner:
+        inner.setattr(MemorySource, "batches", batches)
+        inner.setattr(files, "_beside", writing)
+        inner.setattr(parallel, "agree", agreeing)
+        yield seen
+
+
+def told(patch: pytest.MonkeyPatch, data: Path, out: Path) -> dict[str, Any]:
+    """A whole training as a user starts it."""
+    options = [f"--set={key}={value}" for key, value in SETTINGS.items()]
+    with watched(patch) as seen:
+        status = run_command(["train", "--data", str(data), "--out", str(out / "whole"), *options])
+    return {"status": status, **seen}
+
+
+def stopped(patch: pytest.MonkeyPatch, data: Path, out: Path, rank: int) -> dict[str, Any]:
+    """SIGTERM reaches the second process alone, in the second batch of the second epoch."""
+    batches: list[tuple[int, int]] = []
+    after = Journal.after_batch
+
+    def after_batch(self: Journal) -> None:
+        after(self)
+        batches.append((self._epoch, self.batch))
+        if rank == 1 and batches[-1] == (2, 2):
+            signal.raise_signal(signal.SIGTERM)
+
+    with patch.context() as inner:
+        inner.setattr(Journal, "after_batch", after_batch)
+        ended = outcome(lambda: train(settings(data), out / "stopped"))
+    if rank == 0:
+        shutil.copytree(out / "stopped", out / "left")
+    return {**ended, "last": batches[-1]}
+
+
+def apart(patch: pytest.MonkeyPatch, data: Path, out: Path, rank: int) -> dict[str, Any]:
+    """One process computes otherwise, by a little."""
+    after = parallel.OneModel.after_train
+
+    def after_train(self: parallel.OneModel) -> None:
+        after(self)
+        if rank == 1:
+            next(self.model.parameters()).data.add_(1e-6)
+
+    with patch.context() as inner:
+        inner.setattr(parallel.OneModel, "after_train", after_train)
+        return outcome(lambda: train(settings(data, train__epochs=0), out / "apart"))
+
+
+def failed(patch: pytest.MonkeyPatch, data: Path, out: Path, rank: int) -> dict[str, Any]:
+    """The second process alone lacks an image before the training begins."""
+
+    def missing(*_: object) -> None:
+        raise AlldError("cell.tif: gone")
+
+    with patch.context() as inner:
+        if rank == 1:
+            inner.setattr(training, "load_manifest", missing)
+        return outcome(lambda: train(settings(data, train__epochs=0), out / "failed"))
+
+
+if __name__ == "__main__":
+    main()
