@@ -28,15 +28,14 @@ def connected_parts(mask: NDArray[np.bool_]) -> tuple[NDArray[np.intp], int]:
     runs = np.cumsum(first).reshape(mask.shape) * mask
     count = int(runs.max(initial=0))
     touching = mask[1:] & mask[:-1]
-    pairs = np.unique(runs[:-1][touching] * (count + 1) + runs[1:][touching])
-    upper, lower = np.divmod(pairs, count + 1)
+    upper, lower = runs[:-1][touching].tolist(), runs[1:][touching].tolist()
     parent = list(range(count + 1))
-    for one, other in zip(upper.tolist(), lower.tolist(), strict=True):
+    for one, other in set(zip(upper, lower, strict=True)):
         a, b = _root(parent, one), _root(parent, other)
         parent[max(a, b)] = min(a, b)
-    roots = [_root(parent, run) for run in range(count + 1)]
-    names, numbers = np.unique(roots, return_inverse=True)  # 0 is its own root, and the first
-    return numbers[runs], len(names) - 1
+    numbers: dict[int, int] = {}  # of roots, each the first run of its part; 0 is its own
+    names = [numbers.setdefault(_root(parent, run), len(numbers)) for run in range(count + 1)]
+    return np.array(names)[runs], len(numbers) - 1
 
 
 def _root(parent: list[int], run: int) -> int:
