@@ -151,7 +151,7 @@ class TrainingDisplay:
 
     def _print_epoch(self, p: "Progress") -> None:
         loss, valid, accuracy = p.train_loss or 0, p.valid_loss or 0, p.valid_accuracy or 0
-        left = f"  {_duration(p.seconds_left)} left" if p.seconds_left else ""
+        left = f"  {duration(p.seconds_left)} left" if p.seconds_left else ""
         say(
             f"{p.epoch:>2}/{p.epochs:<2}  {p.phase:<11}  {loss:>10.4f}  {valid:>10.4f}"
             f"  {accuracy:>13.1%}{'' if errors.is_terminal else left}"
@@ -166,7 +166,7 @@ class TrainingDisplay:
         width = 24
         filled = width * p.batch // p.batches
         loss = "" if p.train_loss is None else f"  train loss {p.train_loss:.4f}"
-        left = "" if p.seconds_left is None else f"  {_duration(p.seconds_left)} left"
+        left = "" if p.seconds_left is None else f"  {duration(p.seconds_left)} left"
         bar = f"[blue]{'━' * filled}[/][dim]{'━' * (width - filled)}[/]"
         self.live.update(f"{p.epoch:>2}/{p.epochs:<2}  {p.phase}  {bar}{loss}{left}")
 
@@ -320,7 +320,7 @@ def print_crossval(result: "CrossValidation") -> None:
 
 def fold_line(fold: "Fold", number: int, of: int, seconds_left: float | None) -> str:
     """`run 3 of 10: repeat 1, fold 3; 20 min left`."""
-    left = "" if seconds_left is None else f"; {_duration(seconds_left)} left"
+    left = "" if seconds_left is None else f"; {duration(seconds_left)} left"
     return f"run {number} of {of}: repeat {fold.repeat}, fold {fold.fold}{left}"
 
 
@@ -362,6 +362,7 @@ def plain_table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
     return table
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """`48 s`, `2 min 05 s`."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

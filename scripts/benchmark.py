@@ -6,9 +6,9 @@
 
 Training: *floor*, the arithmetic alone (scripts/floor.py); *stock*, a fastai script as a user
 writes it (scripts/stock_fastai.py); *alld train*. Prediction: floor, `learn.predict` in a loop,
-`learn.get_preds`, *alld predict*. Runtimes: a model exported to onnxruntime against the original on
-torch. `alld serve`, start-up, and memory for more and more files. Lines alternate, A B A B; medians
-are compared. Let the machine do nothing else meanwhile.
+`learn.get_preds`, *alld predict*; an archive by several processes. Runtimes: a model exported to
+onnxruntime against the original on torch. `alld serve`, start-up, and memory for more and more
+files. Lines alternate, A B A B; medians are compared. Let the machine do nothing else meanwhile.
 """
 
 import argparse
@@ -96,7 +96,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="alld-benchmark-") as folder:
         bench = Bench(options, Path(folder), Path(folder, "drawn"))
         call(*ALLD, "synth", bench.drawn, "--n", 40 if options.quick else 260)
-        sections = (startup, prediction, runtimes, abstention, serving, memory, training)
+        sections = (
+            startup, prediction, archive, runtimes, abstention, serving, memory, training,
+        )  # fmt: skip
         for section in sections:
             if section.__name__ in options.sections:
                 section(bench)
@@ -251,6 +253,28 @@ def memory(bench: Bench) -> None:
     bench.ratios.append(Ratio(name, larger.peak_mb[0] / smaller.peak_mb[0], "at most 1.1"))
 
 
+def archive(bench: Bench) -> None:
+    """What a second process gains, a thread each; and threads in one process beside it."""
+    if bench.options.quick:
+        return  # so short a list is not cut in shards
+    folder = multiply(bench.drawn, bench.place / "files-8192", 8192)
+    command = [*ALLD, "predict", folder, "--model", trained(bench), "--device", "cpu"]
+    command += ["--out", bench.place / "rows.csv"]
+    ways = {(1, 1): Line("archive: 1 worker, 1 thread"),
+            (2, 1): Line("archive: 2 workers, 1 thread each"),
+            (1, 2): Line("archive: 1 worker, 2 threads")}  # fmt: skip
+    bench.lines += ways.values()
+    for _ in range(bench.options.repeats):
+        for (workers, threads), line in ways.items():
+            line.add(call(*command, "--workers", workers, "--threads", threads), 8192)
+        say(*ways.values())
+    one, two, threaded = ways.values()
+    bench.ratios += [
+        Ratio("archive: 2 workers / 1, a thread each", two.rate / one.rate, "at least 1.7"),
+        Ratio("archive: 2 workers / 2 threads of one", two.rate / threaded.rate, "reported"),
+    ]
+
+
 def startup(bench: Bench) -> None:
     """What a user waits for before anything happens."""
     python, torch = Line("python -c pass"), Line("import torch, torchvision")
@@ -375,7 +399,10 @@ def report(bench: Bench) -> None:
 
 
 def parse() -> argparse.Namespace:
-    sections = ("startup", "prediction", "runtimes", "abstention", "serving", "memory", "training")
+    sections = (
+        "startup", "prediction", "archive", "runtimes", "abstention", "serving", "memory",
+        "training",
+    )  # fmt: skip
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help="set to train on (default: the drawn one)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or mps (default: cpu)")

@@ -19,8 +19,8 @@ from alld.config import Config, load_config, parse_config
 from alld.data.synthetic import draw_set
 from alld.data.synthetic_plan import Recipe
 from alld.errors import AlldError, ConfigError, Interrupted
+from alld.live import live
 from alld.model.architectures import check_arch
-from alld.training.live import live
 
 FITTED = ("lbp", "swarm", "morphology")
 TRAINED = ("unsharp", "pretrained")  # networks: hours where the others take minutes

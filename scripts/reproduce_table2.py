@@ -13,14 +13,17 @@ import time
 from pathlib import Path
 
 from alld import display
+from alld.cluster import Cluster
+from alld.commands.engines import Engine, cluster_for
 from alld.config import Config, load_config
 from alld.data.synthetic import draw_set
 from alld.data.synthetic_plan import Recipe
 from alld.errors import AlldError, Interrupted
 from alld.evaluation.table2 import Cell, collect, compute_cell, estimate_seconds, plan_cells
 from alld.evaluation.table2_files import markdown, write_table2
+from alld.evaluation.table2_spread import compute_on_cluster
+from alld.live import live
 from alld.model.architectures import check_arch
-from alld.training.live import live
 from alld.training.train import Listener
 
 PAPERS = ("vgg16", "vgg19", "resnet34", "resnet50")
@@ -56,19 +59,34 @@ def reproduce(options: argparse.Namespace) -> int:
     if options.dry_run:
         show_plan(cells, config)
         return 0
-    began = time.monotonic()
-    with live(options.out):
-        waiting = [cell for cell in cells if not cell.done]
-        for number, cell in enumerate(waiting):
-            say_where(cell, cells, number, len(waiting), time.monotonic() - began)
-            compute_cell(
-                cell, config, Listener(note=display.warn), allow_inexact=options.allow_inexact
-            )
+    engine, threads = Engine(options.engine), config.runtime.threads
+    with live(options.out), cluster_for(engine, options.address, options.gpus, threads) as cluster:
+        compute(cells, config, cluster, allow_inexact=options.allow_inexact)
         table = collect(cells, config, display.say)
     write_table2(options.out / "table", table)
     print(markdown(table))
     display.say(f"written: {options.out / 'table'}")
     return 0
+
+
+def compute(
+    cells: list[Cell], config: Config, cluster: Cluster | None, *, allow_inexact: bool
+) -> None:
+    """What is missing: one cell after another here, or side by side on a cluster."""
+    began, waiting = time.monotonic(), [cell for cell in cells if not cell.done]
+    number = 0
+
+    def say(cell: Cell) -> None:
+        nonlocal number
+        say_where(cell, cells, number, len(waiting), time.monotonic() - began)
+        number += 1
+
+    if cluster is not None:
+        compute_on_cluster(cluster, waiting, config, say, display.warn, allow_inexact=allow_inexact)
+        return
+    for cell in waiting:
+        say(cell)
+        compute_cell(cell, config, Listener(note=display.warn), allow_inexact=allow_inexact)
 
 
 def configuration(options: argparse.Namespace) -> Config:
@@ -118,6 +136,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--no-pretrained", action="store_true", help="random first weights")
     parser.add_argument("--allow-inexact", action="store_true",
                         help="go on with other versions, threads or settings")  # fmt: skip
+    parser.add_argument("--engine", choices=["local", "ray"], default="local",
+                        help="one cell after another, or tasks of a Ray cluster")  # fmt: skip
+    parser.add_argument("--address", help="of the cluster's head (default: one of this machine)")
+    parser.add_argument("--gpus", type=float, help="of each task (default: 1, where there is one)")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and its time")
     parser.add_argument("--quick", action="store_true", help="drawn images, small, two seeds")
     options = parser.parse_args()

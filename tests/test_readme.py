@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
@@ -54,6 +55,7 @@ def reader(drawn_set: Path, run_folder: Path, tmp_path_factory: pytest.TempPathF
     # The reader's images are real ones: without a name the newest run on such answers.
     facts = (run / "run.json").read_text()
     (run / "run.json").write_text(facts.replace('"synthetic": true', '"synthetic": false'))
+    (folder / "archive.csv").write_text("path\ncell.tif\ncells/one.tif\ncell.tif\n")
     write_untrained(folder / "mapped", 96)
     return folder
 
@@ -67,11 +69,18 @@ def finite_commands() -> list[list[str]]:
     return [words for words in alld_commands() if words[0] != "serve"]
 
 
-@pytest.mark.parametrize("words", finite_commands(), ids=" ".join)
+def slow_where_spread(words: list[str]) -> Any:
+    """Ray takes long to start, and is not installed everywhere."""
+    return pytest.param(words, marks=[pytest.mark.slow] if "--engine" in words else [])
+
+
+@pytest.mark.parametrize("words", [*map(slow_where_spread, finite_commands())], ids=" ".join)
 def test_every_command_of_the_readme_runs(
     words: list[str], reader: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Word for word; only trainings are made small, and a finished run is not resumed again."""
+    if "--engine" in words:
+        pytest.importorskip("ray")
     monkeypatch.chdir(reader)
     if words[:2] == ["train", "--resume"]:
         assert run_command(words) == 2  # finished: test_training resumes the unfinished

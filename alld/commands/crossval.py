@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from alld import display
+from alld.commands.engines import AddressOption, Engine, EngineOption, GpusOption, cluster_for
 from alld.commands.options import DataOption, DeviceOption, JsonOption, VerboseOption, print_json
 from alld.commands.settings import (
     ArchOption,
@@ -67,6 +68,9 @@ def crossval(
     log: LogOption = None,
     config: ConfigOption = None,
     assignments: SetOption = None,
+    engine: EngineOption = Engine.local,
+    address: AddressOption = None,
+    gpus: GpusOption = None,
     device: DeviceOption = None,
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
@@ -96,14 +100,18 @@ def crossval(
     if resume is not None and (asked(options) or out or config or assignments or plan):
         raise ConfigError(f"--resume {resume} takes its settings from there; give it alone")
     if resume is not None:
-        _report(
-            lambda room, ear: room.resume_crossval(resume, ear, allow_inexact=allow_inexact),
-            as_json,
-        )
+        from alld.evaluation.folds import read_plan
+
+        _, settings = read_plan(resume)
+        with cluster_for(engine, address, gpus, settings.runtime.threads) as cluster:
+            how: dict[str, Any] = {"allow_inexact": allow_inexact, "cluster": cluster}
+            _report(lambda room, ear: room.resume_crossval(resume, ear, **how), as_json)
         return
     check_inexact(allow_inexact)
     settings = read_settings(config, assignments, options)
-    _report(lambda room, ear: room.crossval(settings, **plan, out=out, listener=ear), as_json)
+    with cluster_for(engine, address, gpus, settings.runtime.threads) as cluster:
+        how = {**plan, "out": out, "cluster": cluster}
+        _report(lambda room, ear: room.crossval(settings, **how, listener=ear), as_json)
 
 
 def _report(work: Callable[[Any, Any], "CrossValidation"], as_json: bool) -> None:

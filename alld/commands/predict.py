@@ -1,19 +1,26 @@
 """`alld predict`: one row for every image."""
 
 import re
-from collections import Counter
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from alld import NOTICE, display
+from alld.commands.archive import Workforce, asked_of
+from alld.commands.engines import AddressOption, Engine, EngineOption, GpusOption
 from alld.commands.options import DeviceOption, JsonOption, VerboseOption, newest_run, print_json
 from alld.commands.settings import TtaOption
 from alld.errors import ConfigError
 from alld.files import one_line, well_formed
+
+if TYPE_CHECKING:
+    from alld.inference.batch import Inputs
+    from alld.inference.prediction import Prediction
+    from alld.inference.predictor import Predictor
+    from alld.inference.tally import Tally
 
 
 class TableFormat(StrEnum):
@@ -22,10 +29,16 @@ class TableFormat(StrEnum):
     text = "text"
     csv = "csv"
     jsonl = "jsonl"
+    parquet = "parquet"
 
 
 def predict(
-    paths: Annotated[list[str], typer.Argument(help="Image files, folders or globs.")],
+    paths: Annotated[
+        list[str],
+        typer.Argument(
+            help="Image files, folders, globs, or tables (.csv, .parquet) with a column path."
+        ),
+    ],
     model: Annotated[
         Path | None,
         typer.Option(
@@ -36,7 +49,7 @@ def predict(
         TableFormat, typer.Option("--format", help="How the rows are written.")
     ] = TableFormat.text,
     out: Annotated[
-        Path | None, typer.Option(help="Write the rows to this file (.csv or .jsonl).")
+        Path | None, typer.Option(help="Write the rows to this file (.csv, .jsonl or .parquet).")
     ] = None,
     require_sha256: Annotated[
         str | None,
@@ -46,6 +59,23 @@ def predict(
         Path | None,
         typer.Option(metavar="DIR", help="Draw a heat map of each image into this folder."),
     ] = None,
+    workers: Annotated[
+        int,
+        typer.Option(
+            help="Processes for a list of over 1,024 images that goes to --out (default: 1). They "
+            "share the cores, all of which one process uses too: it has a thread for each."
+        ),
+    ] = 1,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            help="Threads of each process (default: the cores, divided by --workers). The rows "
+            "depend on neither. To see what a second process gains, give both 1 thread."
+        ),
+    ] = None,
+    engine: EngineOption = Engine.local,
+    address: AddressOption = None,
+    gpus: GpusOption = None,
     tta: TtaOption = None,
     device: DeviceOption = None,
     as_json: JsonOption = False,
@@ -56,40 +86,78 @@ def predict(
     Example: [bold]alld predict cells/ --format csv --out rows.csv[/]
 
     What the model looked at, as pictures: [bold]alld predict cells/ --explain maps[/]
+
+    A list of over 1,024 images that goes to --out is judged in shards. Whatever stops that, the
+    same command does what is missing: [bold]alld predict archive.csv --out rows.parquet[/]
     """
-    from alld.inference.batch import expand
-    from alld.inference.prediction import COLUMNS, EXPLAINED, VERDICTS
+    from alld.inference.batch import SHARD, read_inputs
     from alld.inference.predictor import Predictor
-    from alld.inference.rows import write_rows
     from alld.model.place import is_exported, no_heat_map
 
     table = _table_format(table, out, as_json)
+    workforce = Workforce(engine, workers, threads, address, gpus)
+    workforce.check(alone=out is None or explain is not None)
     required = None if require_sha256 is None else _identity(require_sha256)
-    files = expand(paths)
+    inputs = read_inputs(paths)
     if explain is not None:
         if model is not None and is_exported(model):
             raise no_heat_map(model)
         from alld.inference import heat_pictures
 
-        heat_pictures.check_place(explain, paths, files)
-    predictor = Predictor.load(model or newest_run(), device or "auto", tta=tta, required=required)
+        heat_pictures.check_place(explain, paths, inputs)
+    # Tables are read to their ends here: what is wrong with one is said before any work.
+    long = inputs.images > SHARD or engine is Engine.ray
+    sharded = out if long and explain is None else None
+    chosen = model or newest_run()
+    threads = workforce.threads_each if sharded else threads
+    # Of a cluster, this machine need not have what judges.
+    place = "cpu" if engine is Engine.ray else device or "auto"
+    predictor = Predictor.load(chosen, place, tta=tta, required=required, threads=threads)
     info = predictor.info
     drawn = " SYNTHETIC" if info.data.synthetic else ""
     display.say(f"model: {predictor.path}{drawn} ({info.arch}, {predictor.identity[:12]})")
-    counts = Counter(dict.fromkeys((*VERDICTS, "failed"), 0))
-    notes: Counter[str] = Counter()
-    predictions = predictor.iterate(files)
+    if sharded:
+        asked = asked_of(predictor, chosen, table.value)
+        del predictor  # whoever judges has one of its own
+        tally = workforce.judge(inputs, sharded, asked)
+    else:
+        tally = _judge(predictor, inputs, table, out, explain, as_json=as_json)
+    for note, images in tally.notes.items():
+        display.say(f"note: {note} ({display.images(images)})")
+    display.say(display.summary(tally.verdicts))
+    if explain is not None:
+        display.say(f"heat maps: {explain}")
+    display.say(NOTICE)
+    if tally.verdicts["failed"]:
+        raise typer.Exit(1)
+
+
+def _judge(
+    predictor: "Predictor",
+    inputs: "Inputs",
+    table: TableFormat,
+    out: Path | None,
+    explain: Path | None,
+    *,
+    as_json: bool,
+) -> "Tally":
+    """Judge a list from its beginning to its end and write each row as it comes."""
+    from alld.inference import heat_pictures
+    from alld.inference.prediction import COLUMNS, EXPLAINED
+    from alld.inference.rows import write_rows
+    from alld.inference.tally import Tally
+
+    tally, predictions = Tally.of_nothing(), predictor.iterate(inputs)
     columns: tuple[str, ...] = COLUMNS
     if explain is not None:
-        predictions = heat_pictures.draw_all(predictions, explain, predictor)
-        columns = EXPLAINED
-        if as_json or out is not None:  # no line an image tells how far it is
-            predictions = display.counted(predictions, "drawing heat maps", len(files))
+        from alld.inference import heat_pictures
 
-    def watched() -> Iterator[Any]:
-        for prediction in predictions:
-            counts[prediction.verdict or "failed"] += 1
-            notes.update(prediction.notes)
+        predictions, columns = heat_pictures.draw_all(predictions, explain, predictor), EXPLAINED
+        if as_json or out is not None:  # no line an image tells how far it is
+            predictions = display.counted(predictions, "drawing heat maps", inputs.images)
+
+    def watched() -> "Iterator[Prediction]":
+        for prediction in tally.counting(predictions):
             for note in prediction.notes:
                 display.detail(f"note: {one_line(prediction.path)}: {note}")
             yield prediction
@@ -102,14 +170,7 @@ def predict(
             display.output.print(display.prediction_line(prediction), markup=False)
     else:
         write_rows(watched(), table.value, out, columns)
-    for note, images in notes.items():
-        display.say(f"note: {note} ({display.images(images)})")
-    display.say(display.summary(counts))
-    if explain is not None:
-        display.say(f"heat maps: {explain}")
-    display.say(NOTICE)
-    if counts["failed"]:
-        raise typer.Exit(1)
+    return tally
 
 
 def _identity(text: str) -> str:
@@ -127,15 +188,23 @@ def _identity(text: str) -> str:
 
 def _table_format(table: TableFormat, out: Path | None, as_json: bool) -> TableFormat:
     if out is None:
+        if table is TableFormat.parquet:
+            raise ConfigError("--format parquet needs a file; name one with --out rows.parquet")
         return table
     if as_json:
         raise ConfigError("--json answers on standard output; with --out use --format csv or jsonl")
-    if table is not TableFormat.text:
-        return table
-    suffix = out.suffix.lower().removeprefix(".")
-    if suffix not in ("csv", "jsonl"):
-        raise ConfigError(f"--out {out}: end it in .csv or .jsonl, or add --format csv")
-    return TableFormat(suffix)
+    if table is TableFormat.text:
+        suffix = out.suffix.lower().removeprefix(".")
+        if suffix not in ("csv", "jsonl", "parquet"):
+            raise ConfigError(
+                f"--out {out}: end it in .csv, .jsonl or .parquet, or add --format csv"
+            )
+        table = TableFormat(suffix)
+    if table is TableFormat.parquet:
+        from alld.inference.parquet import pyarrow
+
+        pyarrow()  # says before any work that it is missing
+    return table
 
 
 def _model_facts(predictor: Any) -> dict[str, Any]:

@@ -4,13 +4,17 @@ A fold is an ordinary run whose `split.folds` and `split.fold` say which one it 
 resumed and evaluated like any other. What is finished is never done again.
 """
 
+import os
 import shutil
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+from alld.cluster import Cluster
 from alld.config import Config, parse_config
 from alld.data.groups import load_groups
 from alld.data.sources import load_manifest
@@ -21,8 +25,9 @@ from alld.evaluation.evaluate import evaluate
 from alld.evaluation.folds import PLAN, Fold, plan_folds, read_plan
 from alld.evaluation.pool import pool
 from alld.files import write_json
+from alld.live import live
 from alld.stats.metrics import Metric
-from alld.training.live import live
+from alld.stopping import Stopping
 from alld.training.run import RUNS, Run
 from alld.training.train import Listener, resolve_config, resume, train
 
@@ -42,6 +47,7 @@ def crossval(
     repeats: int = 1,
     out: Path | None = None,
     listener: CrossvalListener | None = None,
+    cluster: Cluster | None = None,
 ) -> CrossValidation:
     """Train and test a model for each fold of each repeat, and pool what they say.
 
@@ -51,6 +57,7 @@ def crossval(
         config: as for `train`; `split.kind` is grouped, blocks or random.
         folds: at least 2; every image is tested once in each repeat.
         out: the folder of all of it, by default a new one under `runs/`.
+        cluster: trains the folds side by side, in place of this process.
 
     Raises:
         ConfigError, DataError, ImageError: something to mend before anything was written.
@@ -77,16 +84,21 @@ def crossval(
     }
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / PLAN, plan)
-    return resume_crossval(folder, listener)
+    return resume_crossval(folder, listener, cluster=cluster)
 
 
 def resume_crossval(
-    folder: Path, listener: CrossvalListener | None = None, *, allow_inexact: bool = False
+    folder: Path,
+    listener: CrossvalListener | None = None,
+    *,
+    allow_inexact: bool = False,
+    cluster: Cluster | None = None,
 ) -> CrossValidation:
     """Do what is missing of a cross-validation, and pool it.
 
     Args:
         allow_inexact: go on with a half-trained fold as `resume` of a run does.
+        cluster: trains the folds side by side, in place of this process.
 
     Raises:
         RunError: no cross-validation there, one that is at work, or folds that were made from
@@ -98,34 +110,94 @@ def resume_crossval(
     cells = plan_folds(folder, plan["folds"], plan["repeats"])
     with live(folder):
         waiting = [cell for cell in cells if not cell.done]
-        began = time.monotonic()
-        for number, cell in enumerate(waiting):
-            left = (time.monotonic() - began) / number * (len(waiting) - number) if number else None
-            listener.begin(cell, cells.index(cell) + 1, len(cells), left)
-            own = _fold_config(config, plan["folds"], cell.repeat, cell.fold)
-            _do(cell, own, folder, listener, allow_inexact=allow_inexact)
+        work = _one_by_one if cluster is None else partial(_side_by_side, cluster)
+        work(folder, waiting, listener, allow_inexact=allow_inexact)
         result = pool(folder, plan, config, cells)
         write_crossval(result)
     return result
 
 
-def _do(
-    cell: Fold, config: Config, folder: Path, listener: CrossvalListener, *, allow_inexact: bool
+def do_fold(
+    folder: str, repeat: int, fold: int, allow_inexact: bool
+) -> tuple[list[str], dict[str, dict[str, Any]]]:
+    """Train and test what is missing of one fold: texts and numbers in and out, to run anywhere.
+
+    Returns:
+        What there was to note, and the metrics of the fold.
+    """
+    plan, config = read_plan(Path(folder))
+    notes: list[str] = []
+    metrics = _do(
+        Fold.of(Path(folder), repeat, fold),
+        _fold_config(config, plan["folds"], repeat, fold),
+        Listener(note=notes.append),
+        allow_inexact=allow_inexact,
+    )
+    return notes, {name: asdict(metric) for name, metric in metrics.items()}
+
+
+def _one_by_one(
+    folder: Path, waiting: Sequence[Fold], listener: CrossvalListener, *, allow_inexact: bool
 ) -> None:
+    plan, config = read_plan(folder)
+    cells = plan_folds(folder, plan["folds"], plan["repeats"])
+    began = time.monotonic()
+    for number, cell in enumerate(waiting):
+        left = (time.monotonic() - began) / number * (len(waiting) - number) if number else None
+        listener.begin(cell, cells.index(cell) + 1, len(cells), left)
+        own = _fold_config(config, plan["folds"], cell.repeat, cell.fold)
+        try:
+            metrics = _do(cell, own, listener.training, allow_inexact=allow_inexact)
+        except (Interrupted, KeyboardInterrupt) as stopped:
+            place = f"stopped in repeat {cell.repeat}, fold {cell.fold}"
+            raise _interrupted(place, folder, getattr(stopped, "exit_status", 130)) from stopped
+        listener.end(cell, metrics)
+
+
+def _side_by_side(
+    cluster: Cluster,
+    folder: Path,
+    waiting: Sequence[Fold],
+    listener: CrossvalListener,
+    *,
+    allow_inexact: bool,
+) -> None:
+    """Each fold a task; the listener hears of one when it is done."""
+    plan, _ = read_plan(folder)
+    total = plan["folds"] * plan["repeats"]
+    began = time.monotonic()
+    place = os.path.abspath(folder)
+    calls = ((cell, (place, cell.repeat, cell.fold, allow_inexact)) for cell in waiting)
+    with Stopping() as stop:
+
+        def told() -> None:
+            if stop.signal_number is not None:
+                raise _interrupted(f"stopped by {stop.name_of_signal}", folder, stop.exit_status)
+
+        done = total - len(waiting)
+        for cell, (notes, metrics) in cluster.spread(do_fold, calls, told):
+            done += 1
+            for note in notes:
+                listener.training.note(note)
+            left = (time.monotonic() - began) / (done - total + len(waiting)) * (total - done)
+            listener.begin(cell, done, total, left)
+            listener.end(cell, {name: Metric(**metric) for name, metric in metrics.items()})
+
+
+def _do(
+    cell: Fold, config: Config, listener: Listener, *, allow_inexact: bool
+) -> dict[str, Metric]:
     run = Run(cell.folder)
-    try:
-        if not (cell.folder / "run.json").exists():
-            shutil.rmtree(cell.folder, ignore_errors=True)  # killed before it began
-            train(config, cell.folder, listener.training)
-        elif run.state != "finished":
-            resume(cell.folder, listener.training, allow_inexact=allow_inexact)
-        found = evaluate(cell.folder, config.runtime.device)
-    except (Interrupted, KeyboardInterrupt) as stopped:
-        place = f"stopped in repeat {cell.repeat}, fold {cell.fold}"
-        status = getattr(stopped, "exit_status", 130)
-        hint = f"go on with: alld crossval --resume {folder}"
-        raise Interrupted(f"{place}; {hint}", status) from stopped
-    listener.end(cell, found.metrics)
+    if not (cell.folder / "run.json").exists():
+        shutil.rmtree(cell.folder, ignore_errors=True)  # killed before it began
+        train(config, cell.folder, listener)
+    elif run.state != "finished":
+        resume(cell.folder, listener, allow_inexact=allow_inexact)
+    return evaluate(cell.folder, config.runtime.device).metrics
+
+
+def _interrupted(place: str, folder: Path, status: int) -> Interrupted:
+    return Interrupted(f"{place}; go on with: alld crossval --resume {folder}", status)
 
 
 def _fold_config(config: Config, folds: int, repeat: int, fold: int) -> Config:

@@ -22,6 +22,11 @@ class Fold:
     fold: int
     folder: Path
 
+    @classmethod
+    def of(cls, folder: Path, repeat: int, fold: int) -> "Fold":
+        """One cell of the cross-validation in `folder`."""
+        return cls(repeat, fold, folder / f"repeat-{repeat}" / f"fold-{fold}")
+
     @property
     def done(self) -> bool:
         """Trained and evaluated."""
@@ -43,7 +48,7 @@ class JudgedFold:
 def plan_folds(folder: Path, folds: int, repeats: int) -> list[Fold]:
     """All cells in their order, done or not."""
     return [
-        Fold(repeat, fold, folder / f"repeat-{repeat}" / f"fold-{fold}")
+        Fold.of(folder, repeat, fold)
         for repeat in range(1, repeats + 1)
         for fold in range(1, folds + 1)
     ]

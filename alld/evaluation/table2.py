@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from alld.cluster import Cluster
 from alld.config import Config, parse_config
 from alld.data.groups import load_groups
 from alld.data.manifest import Manifest
@@ -140,9 +141,16 @@ def estimate_seconds(arch: str, config: Config) -> float:
 
 
 def compute_cell(
-    cell: Cell, config: Config, listener: Listener, *, allow_inexact: bool = False
+    cell: Cell,
+    config: Config,
+    listener: Listener,
+    *,
+    allow_inexact: bool = False,
+    cluster: Cluster | None = None,
 ) -> None:
     """Train and evaluate what is missing of one cell; `config` is the grid's, without its arch.
+
+    A `cluster` trains the folds of a cross-validation side by side.
 
     Raises:
         AlldError: something to mend, or Interrupted.
@@ -153,10 +161,10 @@ def compute_cell(
     if cell.seed is None:
         heard = CrossvalListener(training=listener)
         if (cell.folder / "crossval.json").exists():
-            resume_crossval(cell.folder, heard, allow_inexact=allow_inexact)
+            resume_crossval(cell.folder, heard, allow_inexact=allow_inexact, cluster=cluster)
         else:
             shutil.rmtree(cell.folder, ignore_errors=True)
-            crossval(own, FOLDS, 1, cell.folder, heard)
+            crossval(own, FOLDS, 1, cell.folder, heard, cluster)
         return
     if not (cell.folder / "run.json").exists():
         shutil.rmtree(cell.folder, ignore_errors=True)

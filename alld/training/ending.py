@@ -8,9 +8,10 @@ import torch
 
 from alld.config import Config
 from alld.errors import Interrupted, RunError
+from alld.stopping import StoppedAtOnce
 from alld.training.ranks import leads, lost, size
 from alld.training.run import Run
-from alld.training.signals import StopOnSignal, StoppedAtOnce
+from alld.training.signals import StopOnSignal
 
 # What torch says where memory for a tensor on the CPU is refused.
 _NO_MEMORY = ("can't allocate memory", "not enough memory", "Cannot allocate memory")

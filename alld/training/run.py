@@ -16,10 +16,10 @@ from alld.data.sources import load_manifest
 from alld.data.splits import PARTS, Part, Split
 from alld.errors import ConfigError, DataError, RunError
 from alld.files import sha256_hex, write_csv, write_json, write_text
+from alld.live import LOCK
 from alld.model.place import is_exported
 
 RUNS = Path("runs")
-LOCK = ".lock"  # see live.py
 IMAGES = "images.csv"
 HISTORY = ("epoch", "phase", "train_loss", "valid_loss", "valid_accuracy", "seconds")
 

@@ -19,6 +19,7 @@ from alld.data.manifest import Manifest
 from alld.data.sources import load_manifest
 from alld.data.splits import Split, make_split, split_text
 from alld.errors import Interrupted, RunError
+from alld.live import live
 from alld.model.backbones import create_model
 from alld.model.bundle import write_bundle
 from alld.training.callbacks import (
@@ -33,7 +34,6 @@ from alld.training.describe import calibration_warnings, describe
 from alld.training.ending import ending, interrupted
 from alld.training.learner import fit_phase, make_learner
 from alld.training.limits import learn_limits
-from alld.training.live import live
 from alld.training.loaders import make_loaders
 from alld.training.machine import agree_on_all, changes, origin, prepare_machine
 from alld.training.phases import Phase, phases

@@ -1,4 +1,4 @@
-"""One process at a time in a run folder; a dead one's place is free."""
+"""One process at a time in a folder; a dead one's place is free."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -8,7 +8,8 @@ from filelock import FileLock, Timeout
 
 from alld.errors import RunError
 from alld.files import clear_leftovers
-from alld.training.run import LOCK
+
+LOCK = ".lock"
 
 
 @contextmanager
