@@ -1,4 +1,4 @@
-"""The README does what it says: each of its commands is run here, in its order."""
+"""The README and its pages do what they say: each of their commands is run here, in their order."""
 
 import json
 import re
@@ -20,7 +20,8 @@ from untrained import write_untrained
 
 from alld.cli import run_command
 
-README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+PAGES = (REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md")))
+README = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
 COMMANDS = re.findall(r"^    ((?:alld|python3) .*)$", README, flags=re.MULTILINE)
 FAST = [f"--set={key}={value}" for key, value in SMALL.items()]
 # What makes a command quick; later options win.
@@ -199,3 +200,11 @@ def test_the_python_example_is_the_packages_own() -> None:
     assert example
     in_package = re.sub(r"\s+", " ", alld.__doc__ or "").replace('"images"', '"ALL-IDB2"')
     assert re.sub(r"\s+", " ", example.group(1)).strip() in in_package
+
+
+def test_no_link_within_the_readme_and_its_pages_is_dead() -> None:
+    """Whatever is no address of the web is a file or folder here."""
+    for page in PAGES:
+        for link in re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
+            if not link.startswith("https://"):
+                assert (page.parent / link).exists(), f"{page.name}: {link}"
