@@ -1,4 +1,4 @@
-"""Trainings that are killed; `scripts/torture.py` kills a hundred and more, here a few are."""
+"""Trainings and archives that are killed; `scripts/torture.py` kills many, here a few are."""
 
 import os
 import subprocess
@@ -8,20 +8,34 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.skipif(
+    not hasattr(os, "fork"), reason="the kills need os.fork, which Windows lacks"
+)
 
 
-@pytest.mark.long
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="the kills need os.fork, which Windows lacks")
-def test_every_killed_training_ends_in_the_same_weights() -> None:
-    """At random moments and inside the writer, by signals, for want of room; folds too."""
+def tried_and_right(section: str) -> list[tuple[int, int]]:
+    """Of each row of the table: how many kills, and after how many all was as it must be."""
     # A process of its own: it forks, which it may only do before torch has started a thread.
     done = subprocess.run(
-        [sys.executable, ROOT / "scripts" / "torture.py", "--quick", "--section", "kills"],
+        [sys.executable, ROOT / "scripts" / "torture.py", "--quick", "--section", section],
         capture_output=True,
         text=True,
         check=False,
     )
     rows = [line.split(" | ") for line in done.stdout.splitlines() if line.startswith("| ")][2:]
     assert done.returncode == 0, done.stdout + done.stderr
+    return [(int(row[1]), int(row[2])) for row in rows]
+
+
+@pytest.mark.long
+def test_every_killed_training_ends_in_the_same_weights() -> None:
+    """At random moments and inside the writer, by signals, for want of room; folds too."""
+    rows = tried_and_right("kills")
     assert len(rows) == 6
-    assert sum(int(row[1]) for row in rows) == sum(int(row[2]) for row in rows) == 8
+    assert sum(tried for tried, _ in rows) == sum(right for _, right in rows) == 8
+
+
+@pytest.mark.long
+def test_every_killed_archive_ends_in_the_same_table() -> None:
+    """At random moments; `test_archive` kills one of several processes."""
+    assert tried_and_right("archives") == [(2, 2)]
