@@ -30,6 +30,7 @@ ORDER = [
     "api",
     "demo",
     "display",
+    "printed",
     "commands",
     "cli",
     "__main__",

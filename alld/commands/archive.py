@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from alld import display
+from alld import printed
 from alld.commands.engines import Engine, check_engine, cluster_for
 from alld.commands.pace import Pace
 from alld.errors import ConfigError, Interrupted
@@ -103,7 +103,7 @@ def _told(stop: Stopping, pace: Pace) -> Callable[[int, int, int], None]:
     def told(now: int, before: int, total: int) -> None:
         pace(now, before, total)
         if stop.signal_number is not None:
-            done = f"{now + before} of {display.images(total)}"
+            done = f"{now + before} of {printed.images(total)}"
             raise Interrupted(
                 f"stopped by {stop.name_of_signal} after {done}; the same command goes on",
                 stop.exit_status,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from alld import NOTICE, display
+from alld import NOTICE, display, printed
 from alld.commands.options import JsonOption, VerboseOption, print_json
 
 
@@ -50,7 +50,7 @@ def audit(
     if as_json:
         print_json(as_dict(found))
     else:
-        display.print_audit(found, out)
+        printed.print_audit(found, out)
     display.say(NOTICE)
     if found.problems:
         raise typer.Exit(1)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from alld import display
+from alld import printed
 from alld.commands.options import JsonOption, VerboseOption, print_json
 
 
@@ -26,4 +26,4 @@ def compare(
     if as_json:
         print_json(comparison.as_dict())
         return
-    display.print_comparison(comparison)
+    printed.print_comparison(comparison)

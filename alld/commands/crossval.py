@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from alld import display
+from alld import display, printed
 from alld.commands.engines import AddressOption, Engine, EngineOption, GpusOption, cluster_for
 from alld.commands.options import DataOption, DeviceOption, JsonOption, VerboseOption, print_json
 from alld.commands.settings import (
@@ -123,7 +123,7 @@ def _report(work: Callable[[Any, Any], "CrossValidation"], as_json: bool) -> Non
     if as_json:
         print_json(result.as_dict())
         return
-    display.print_crossval(result)
+    printed.print_crossval(result)
 
 
 @contextmanager
@@ -144,11 +144,11 @@ def listening() -> Iterator[Any]:
         steps.close()
         if number == 1:
             display.say(f"folder: {fold.folder.parents[1]}")
-        display.say(display.fold_line(fold, number, of, left))
+        display.say(printed.fold_line(fold, number, of, left))
 
     def end(fold: Any, metrics: Any) -> None:
         live.close()
-        display.say(f"  {display.fold_result(metrics)}")
+        display.say(f"  {printed.fold_result(metrics)}")
 
     training = Listener(step=steps, note=note, begin=lambda *_: steps.close(), progress=live)
     try:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from alld import display
+from alld import display, printed
 from alld.commands.options import JsonOption, VerboseOption, print_json
 from alld.commands.train import listening
 
@@ -30,6 +30,6 @@ def demo(
         print_json(shown.evaluation.as_dict())
         return
     for prediction in shown.predictions:
-        display.output.print(f"SYNTHETIC {display.prediction_line(prediction)}", markup=False)
-    display.print_evaluation(shown.evaluation)
+        display.output.print(f"SYNTHETIC {printed.prediction_line(prediction)}", markup=False)
+    printed.print_evaluation(shown.evaluation)
     display.say("your own images: alld train --data FOLDER, then alld evaluate and alld predict")

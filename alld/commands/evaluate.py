@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from alld import display
+from alld import display, printed
 from alld.commands.options import DeviceOption, JsonOption, VerboseOption, newest_run, print_json
 from alld.commands.settings import TtaOption
 from alld.errors import ConfigError
@@ -78,4 +78,4 @@ def evaluate(
     if as_json:
         print_json(evaluation.as_dict())
         return
-    display.print_evaluation(evaluation)
+    printed.print_evaluation(evaluation)

@@ -1,6 +1,6 @@
 """`alld runs` and `alld models`: what there is."""
 
-from alld import display
+from alld import display, printed
 from alld.commands.options import JsonOption, print_json
 
 
@@ -19,7 +19,7 @@ def runs(as_json: JsonOption = False) -> None:
         display.say("no runs under ./runs; `alld train` makes one")
         return
     cells = [[str(row[name]) for name in COLUMNS] for row in rows]
-    display.output.print(display.plain_table(COLUMNS, cells))
+    display.output.print(printed.plain_table(COLUMNS, cells))
 
 
 def models(as_json: JsonOption = False) -> None:
@@ -44,4 +44,4 @@ def models(as_json: JsonOption = False) -> None:
         ]
         for info in infos
     ]
-    display.output.print(display.plain_table(columns, cells))
+    display.output.print(printed.plain_table(columns, cells))

@@ -5,7 +5,7 @@ import time
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bars
 
-from alld import display
+from alld import display, printed
 
 LINE_SECONDS = 30.0  # between two lines of a log
 
@@ -34,7 +34,7 @@ class Pace:
         if self._said is None:
             self._said = moment
             if before:
-                display.say(f"{before} of {display.images(total)} are done already")
+                display.say(f"{before} of {printed.images(total)} are done already")
         if not now:
             return
         self._first = self._first or (moment, now)  # before it, processes were starting
@@ -45,7 +45,7 @@ class Pace:
             self._draw(now + before, total, pace)
         elif moment - self._said > LINE_SECONDS:
             self._said = moment
-            display.say(f"{now + before} of {display.images(total)}, {pace}")
+            display.say(f"{now + before} of {printed.images(total)}, {pace}")
 
     def _draw(self, done: int, total: int, pace: str) -> None:
         if self._bars is None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from alld import NOTICE, display
+from alld import NOTICE, display, printed
 from alld.commands.archive import Workforce, asked_of
 from alld.commands.engines import AddressOption, Engine, EngineOption, GpusOption
 from alld.commands.options import DeviceOption, JsonOption, VerboseOption, newest_run, print_json
@@ -123,8 +123,8 @@ def predict(
     else:
         tally = _judge(predictor, inputs, table, out, explain, as_json=as_json)
     for note, images in tally.notes.items():
-        display.say(f"note: {note} ({display.images(images)})")
-    display.say(display.summary(tally.verdicts))
+        display.say(f"note: {note} ({printed.images(images)})")
+    display.say(printed.summary(tally.verdicts))
     if explain is not None:
         display.say(f"heat maps: {explain}")
     display.say(NOTICE)
@@ -167,7 +167,7 @@ def _judge(
         print_json({"model": _model_facts(predictor), "predictions": rows})
     elif table is TableFormat.text:
         for prediction in watched():
-            display.output.print(display.prediction_line(prediction), markup=False)
+            display.output.print(printed.prediction_line(prediction), markup=False)
     else:
         write_rows(watched(), table.value, out, columns)
     return tally

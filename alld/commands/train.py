@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from alld import display
+from alld import display, printed
 from alld.commands.options import (
     DataOption,
     DeviceOption,
@@ -148,7 +148,7 @@ def _report(work: Callable[[Any, Any], "Run"], as_json: bool) -> None:
         facts = info.model_dump(include=_TOLD_OF_A_MODEL)
         print_json({"run": str(run.folder), "model": bundle_identity(run.bundle), **facts})
         return
-    display.say(display.calibration_line(info))
+    display.say(printed.calibration_line(info))
     display.output.print(f"run: {run.folder}", markup=False)
     display.say(f"next: alld evaluate {run.folder}")
 
@@ -174,7 +174,7 @@ def listening() -> Iterator[Any]:
         display.say(f"run folder: {run.folder}")
         facts = run.info
         if shared := facts["parallel"]:
-            display.say(display.parallel_line(shared))
+            display.say(printed.parallel_line(shared))
         display.detail(f"device {facts['device']}, {facts['threads']} threads")
         display.detail(
             ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
