@@ -48,6 +48,8 @@ def main() -> int:
 
 
 def reproduce(options: argparse.Namespace) -> int:
+    if "pretrained" in options.rival and options.weights is None:
+        raise ConfigError("--rival pretrained: needs --weights FILE; alld pretrain makes one")
     for arch in [*options.arch, options.backbone]:
         check_arch(arch)
     config = configuration(options)
@@ -97,10 +99,6 @@ def trainings(options: argparse.Namespace, config: Config) -> list[tuple[Path, s
         if key == "unsharp":
             settings["augment"]["unsharp"] = "adaptive"
         elif key == "pretrained":
-            if options.weights is None:
-                raise ConfigError(
-                    "--rival pretrained: needs --weights FILE; alld pretrain makes one"
-                )
             settings["model"]["weights"] = str(options.weights.resolve())
         else:
             continue

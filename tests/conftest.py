@@ -4,19 +4,20 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+# As the command itself does, before anything imports torch: see alld/__main__.py.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Of several workers (pytest -n) each keeps to one core: threads of all of them would collide, those
+# of torch and, which numpy's import begins, those of its linear algebra.
+if hasattr(os, "sched_setaffinity") and "PYTEST_XDIST_WORKER" in os.environ:
+    cores = sorted(os.sched_getaffinity(0))
+    worker = int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw"))
+    os.sched_setaffinity(0, {cores[worker % len(cores)]})
+
 import pytest
 
 from alld.config import Config, load_config
 from alld.data.synthetic import draw_set
 from alld.data.synthetic_plan import Recipe
-
-# As the command itself does, before anything imports torch: see alld/__main__.py.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-# Of several workers (pytest -n) each keeps to one core: torch threads of all of them would collide.
-if hasattr(os, "sched_setaffinity") and "PYTEST_XDIST_WORKER" in os.environ:
-    cores = sorted(os.sched_getaffinity(0))
-    worker = int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw"))
-    os.sched_setaffinity(0, {cores[worker % len(cores)]})
 
 Answer = tuple[int, str, str]  # exit status, standard output, standard error
 REPOSITORY = Path(__file__).parents[1]
