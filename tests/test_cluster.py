@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -16,13 +15,12 @@ from untrained import write_untrained
 
 from alld.cluster import connected
 from alld.config import load_config
-from alld.errors import ConfigError, DataError, Interrupted
+from alld.errors import ConfigError, Interrupted
 from alld.evaluation.crossval import crossval
 from alld.files import sha256_hex
 from alld.inference.archive import judge_here, predict_archive
 from alld.inference.batch import Inputs
 from alld.inference.on_ray import judge_on_ray
-from alld.inference.path_table import paths_in
 from alld.inference.shard import Asked
 
 pytestmark = pytest.mark.slow
@@ -100,23 +98,15 @@ def test_an_archive_on_two_nodes_is_that_of_one_process(
 def test_what_a_task_raises_is_the_callers_error(address: str, tmp_path: Path) -> None:
     """One line, as if it had happened here; and what the caller raises stops the work."""
     with connected(address, 1, None) as cluster:
-        with pytest.raises(DataError, match="No such file") as caught:
-            list(cluster.spread(read_all, [(0, (str(tmp_path / "gone.csv"),))], lambda: None))
+        with pytest.raises(ConfigError, match=r"gone\.yaml") as caught:
+            list(cluster.spread(load_config, [(0, (str(tmp_path / "gone.yaml"),))], lambda: None))
         assert str(caught.value).isprintable()
 
         def stop() -> None:
             raise Interrupted("stopped", 143)
 
         with pytest.raises(Interrupted):
-            list(cluster.spread(wait, [(0, (60,))], stop))
-
-
-def read_all(table: str) -> int:
-    return len(list(paths_in(Path(table))))
-
-
-def wait(seconds: float) -> None:
-    time.sleep(seconds)
+            list(cluster.spread(subprocess.run, [(0, (["sleep", "20"],))], stop))
 
 
 def test_a_cluster_that_has_too_little_is_refused(address: str) -> None:
