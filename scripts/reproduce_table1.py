@@ -12,39 +12,25 @@ scikit-image: pip install 'alld[rivals]'.
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
+from asking_again import settings_of, status_of
+
 from alld import display
-from alld.config import Config, load_config, parse_config
-from alld.data.synthetic import draw_set
-from alld.data.synthetic_plan import Recipe
-from alld.errors import AlldError, ConfigError, Interrupted
+from alld.config import Config, parse_config
+from alld.errors import ConfigError
 from alld.live import live
 from alld.model.architectures import check_arch
 
 FITTED = ("lbp", "swarm", "morphology")
 TRAINED = ("unsharp", "pretrained")  # networks: hours where the others take minutes
-QUICK = {
-    "data.image_size": 32,
-    "train.frozen_epochs": 1,
-    "train.epochs": 1,
-    "train.batch_size": 16,
-    "evaluate.bootstrap_draws": 200,
-    "evaluate.background": False,
-}
 
 
 def main() -> int:
     """Fit, train what is asked for, write the table; exit statuses are those of `alld`."""
     options = parse()
-    try:
-        return reproduce(options)
-    except (Interrupted, KeyboardInterrupt) as stopped:
-        display.say("stopped; the same command goes on where this one ends")
-        return getattr(stopped, "exit_status", 130)
-    except AlldError as error:
-        display.fail(str(error))
-        return error.exit_status
+    return status_of(partial(reproduce, options))
 
 
 def reproduce(options: argparse.Namespace) -> int:
@@ -52,7 +38,8 @@ def reproduce(options: argparse.Namespace) -> int:
         raise ConfigError("--rival pretrained: needs --weights FILE; alld pretrain makes one")
     for arch in [*options.arch, options.backbone]:
         check_arch(arch)
-    config = configuration(options)
+    own = {"model.arch": options.backbone, "seed": options.seed}
+    config = settings_of(options, own, drawn_images=40)
     # Only now: without scikit-image this import says what to install.
     from alld.data.groups import load_groups
     from alld.data.sources import load_manifest
@@ -105,24 +92,6 @@ def trainings(options: argparse.Namespace, config: Config) -> list[tuple[Path, s
         own = parse_config(settings, f"--rival {key}")
         found.append((options.out / key, options.backbone, own))
     return found
-
-
-def configuration(options: argparse.Namespace) -> Config:
-    chosen: dict[str, object] = {
-        "data.root": options.data,
-        "runtime.device": options.device,
-        "model.arch": options.backbone,
-        "seed": options.seed,
-    }
-    if options.quick and options.data is None:
-        drawn = options.out / "drawn"
-        if not (drawn / "truth.csv").exists():
-            draw_set(drawn, Recipe(n=40))
-        chosen["data.root"] = drawn
-    if options.no_pretrained:
-        chosen["model.pretrained"] = False
-    given = {key: value for key, value in chosen.items() if value is not None}
-    return load_config(options.config, options.set, {**(QUICK if options.quick else {}), **given})
 
 
 def parse() -> argparse.Namespace:

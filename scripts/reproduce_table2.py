@@ -10,15 +10,15 @@ Stop it whenever you like: the same command goes on, and a finished cell is neve
 import argparse
 import sys
 import time
+from functools import partial
 from pathlib import Path
+
+from asking_again import settings_of, status_of
 
 from alld import display
 from alld.cluster import Cluster
 from alld.commands.engines import Engine, cluster_for
-from alld.config import Config, load_config
-from alld.data.synthetic import draw_set
-from alld.data.synthetic_plan import Recipe
-from alld.errors import AlldError, Interrupted
+from alld.config import Config
 from alld.evaluation.table2 import Cell, collect, compute_cell, estimate_seconds, plan_cells
 from alld.evaluation.table2_files import markdown, write_table2
 from alld.evaluation.table2_spread import compute_on_cluster
@@ -27,34 +27,20 @@ from alld.model.architectures import check_arch
 from alld.training.train import Listener
 
 PAPERS = ("vgg16", "vgg19", "resnet34", "resnet50")
-QUICK = {
-    "data.image_size": 32,
-    "train.frozen_epochs": 1,
-    "train.epochs": 1,
-    "train.batch_size": 16,
-    "evaluate.bootstrap_draws": 200,
-    "evaluate.background": False,
-}
 
 
 def main() -> int:
     """Plan, compute what is missing, write the table; exit statuses are those of `alld`."""
     options = parse()
-    try:
-        return reproduce(options)
-    except (Interrupted, KeyboardInterrupt) as stopped:
-        display.say("stopped; the same command goes on where this one ends")
-        return getattr(stopped, "exit_status", 130)
-    except AlldError as error:
-        display.fail(str(error))
-        return error.exit_status
+    return status_of(partial(reproduce, options))
 
 
 def reproduce(options: argparse.Namespace) -> int:
     archs = options.arch or (["efficientnet_lite0"] if options.quick else list(PAPERS))
     for arch in archs:
         check_arch(arch)
-    config = configuration(options)
+    # The paper's test is 52 of 260 images.
+    config = settings_of(options, {}, drawn_images=260)
     cells = plan_cells(options.out, archs, options.seeds)
     if options.dry_run:
         show_plan(cells, config)
@@ -87,19 +73,6 @@ def compute(
     for cell in waiting:
         say(cell)
         compute_cell(cell, config, Listener(note=display.warn), allow_inexact=allow_inexact)
-
-
-def configuration(options: argparse.Namespace) -> Config:
-    chosen: dict[str, object] = {"data.root": options.data, "runtime.device": options.device}
-    if options.quick and options.data is None:
-        drawn = options.out / "drawn"
-        if not (drawn / "truth.csv").exists():
-            draw_set(drawn, Recipe(n=260))  # the paper's test is 52 of 260 images
-        chosen["data.root"] = drawn
-    if options.no_pretrained:
-        chosen["model.pretrained"] = False
-    given = {key: value for key, value in chosen.items() if value is not None}
-    return load_config(options.config, options.set, {**(QUICK if options.quick else {}), **given})
 
 
 def say_where(cell: Cell, cells: list[Cell], number: int, waiting: int, seconds: float) -> None:

@@ -1,0 +1,51 @@
+"""What the scripts of both tables share: how they end, and the settings that their options make."""
+
+import argparse
+from collections.abc import Callable, Mapping
+
+from alld import display
+from alld.config import Config, load_config
+from alld.data.synthetic import draw_set
+from alld.data.synthetic_plan import Recipe
+from alld.errors import AlldError, Interrupted
+
+QUICK = {
+    "data.image_size": 32,
+    "train.frozen_epochs": 1,
+    "train.epochs": 1,
+    "train.batch_size": 16,
+    "evaluate.bootstrap_draws": 200,
+    "evaluate.background": False,
+}
+
+
+def status_of(work: Callable[[], int]) -> int:
+    """Do the work; the exit status, as `alld` has it, and a line where it ended early."""
+    try:
+        return work()
+    except (Interrupted, KeyboardInterrupt) as stopped:
+        display.say("stopped; the same command goes on where this one ends")
+        return getattr(stopped, "exit_status", 130)
+    except AlldError as error:
+        display.fail(str(error))
+        return error.exit_status
+
+
+def settings_of(
+    options: argparse.Namespace, chosen: Mapping[str, object], drawn_images: int
+) -> Config:
+    """The settings of all trainings; `--quick` without `--data` draws so many images.
+
+    Args:
+        chosen: dotted keys of the script's own options; None for one that was left out.
+    """
+    named = {"data.root": options.data, "runtime.device": options.device, **chosen}
+    if options.quick and options.data is None:
+        drawn = options.out / "drawn"
+        if not (drawn / "truth.csv").exists():
+            draw_set(drawn, Recipe(n=drawn_images))
+        named["data.root"] = drawn
+    if options.no_pretrained:
+        named["model.pretrained"] = False
+    given = {key: value for key, value in named.items() if value is not None}
+    return load_config(options.config, options.set, {**(QUICK if options.quick else {}), **given})
