@@ -44,7 +44,7 @@ def calibration_line(info: "BundleInfo") -> str:
 
 def evaluation_table(evaluation: "Evaluation") -> Table:
     """The metrics with counts and intervals."""
-    from alld.evaluation.result import format_metric, title_of
+    from alld.report.metric_text import format_metric, title_of
 
     table = Table(title=f"{'SYNTHETIC: ' if evaluation.synthetic else ''}{evaluation.title}")
     table.add_column("metric")

@@ -15,7 +15,7 @@ from alld.evaluation.compare import compare
 from alld.evaluation.crossval import crossval
 from alld.evaluation.evaluate import evaluate
 from alld.evaluation.result import caveats
-from alld.evaluation.run_words import limits, supports
+from alld.report.run_words import limits, supports
 from alld.training.train import train
 
 TINY = {"train__frozen_epochs": 1, "train__epochs": 0}

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from alld.evaluation.charts import (
+from alld.report.charts import (
     BOTTOM,
     LEFT,
     RIGHT,
@@ -14,7 +14,7 @@ from alld.evaluation.charts import (
     reliability_chart,
     roc_chart,
 )
-from alld.evaluation.material import Scored
+from alld.report.material import Scored
 from alld.stats.ranking import pr_auc, roc_auc
 
 Y_TRUE = [1, 1, 1, 0, 0, 0]

@@ -29,14 +29,14 @@ from alld.data.groups import load_groups
 from alld.data.manifest import LABEL_NAMES
 from alld.data.sources import load_manifest
 from alld.errors import RunError
-from alld.evaluation.charts import pr_chart, roc_chart
 from alld.evaluation.crossval_result import crossval_material, write_crossval
 from alld.evaluation.folds import plan_folds, read_plan, read_rows
-from alld.evaluation.material import Material
 from alld.evaluation.out_of_fold import HeldOut, missed_images
 from alld.evaluation.pool import pool
 from alld.evaluation.provenance import provenance_of_folds
-from alld.evaluation.report import render_card, render_page
+from alld.report.charts import pr_chart, roc_chart
+from alld.report.material import Material
+from alld.report.page import render_card, render_page
 from alld.stats.metrics import Metric
 
 Facts = dict[str, Any]

@@ -17,9 +17,10 @@ from alld.data.groups import load_groups
 from alld.data.sources import load_manifest
 from alld.errors import AlldError, ConfigError, RunError
 from alld.evaluation.evaluate import evaluate
-from alld.evaluation.result import caveats, format_metric
+from alld.evaluation.result import caveats
 from alld.inference.prediction import COLUMNS
 from alld.inference.predictor import Predictor
+from alld.report.metric_text import format_metric
 from alld.stats.metrics import Metric, brier
 from alld.stats.predictive import predictive_values
 from alld.stats.ranking import roc_auc

@@ -23,15 +23,15 @@ from PIL import Image
 from trainings import with_settings
 
 from alld.cli import run_command
-from alld.evaluation.crossval_words import words as crossval_words
 from alld.evaluation.evaluate import evaluate
-from alld.evaluation.facts import as_text
 from alld.evaluation.folds import plan_folds, read_plan
 from alld.evaluation.heat_checks import read_checked, summarise
 from alld.evaluation.pool import pool
-from alld.evaluation.run_words import limits, supports
 from alld.inference.heat_map import heat_map, overlaid
 from alld.inference.predictor import Predictor
+from alld.report.crossval_words import words as crossval_words
+from alld.report.facts import as_text
+from alld.report.run_words import limits, supports
 from alld.training.train import train
 
 Facts = dict[str, Any]

@@ -18,8 +18,8 @@ from alld.errors import DataError
 from alld.evaluation.evaluate import evaluate
 from alld.evaluation.external import check_other, own_images
 from alld.evaluation.result import Evaluation, caveats
-from alld.evaluation.run_words import limits, supports
 from alld.model.bundle import read_info
+from alld.report.run_words import limits, supports
 from alld.training.run import Run
 
 

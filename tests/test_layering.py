@@ -24,6 +24,7 @@ ORDER = [
     "model",
     "inference",
     "training",
+    "report",
     "evaluation",
     "rivals",
     "serve",

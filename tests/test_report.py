@@ -25,11 +25,10 @@ from pages import (
 )
 from PIL import Image
 
-from alld.evaluation import report
-from alld.evaluation.facts import as_html, as_markdown, as_text, look_up
-from alld.evaluation.report import render_card, render_page
 from alld.evaluation.result import run_material
 from alld.inference.prediction import Prediction
+from alld.report.facts import as_html, as_markdown, as_text, look_up
+from alld.report.page import render_card, render_page
 from alld.stats.metrics import Confusion, Metric, accuracy
 
 Facts = dict[str, Any]
@@ -232,7 +231,7 @@ def test_many_mistakes_are_counted_and_not_all_shown(
     facts: Facts, predictions: list[Prediction], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A page stays small: it says how many there are, and where all of them are listed."""
-    monkeypatch.setattr(report, "MOST_MISTAKES", 3)
+    monkeypatch.setattr("alld.report.page.MOST_MISTAKES", 3)
     wrong, labels = all_wrong(facts, predictions)
     page = rendered(wrong, predictions, labels)
     assert len(page.files) == 3

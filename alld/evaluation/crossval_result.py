@@ -7,15 +7,15 @@ from typing import Any
 
 from alld import NOTICE
 from alld.data.manifest import LABEL_NAMES
-from alld.evaluation.crossval_words import limits, words
-from alld.evaluation.facts import as_text
-from alld.evaluation.material import History, Material, Pictured, Scored, short_names
 from alld.evaluation.out_of_fold import HeldOut, Missed, Spread
-from alld.evaluation.patient_words import known, told_by_patient
-from alld.evaluation.plots import draw_plots
-from alld.evaluation.report import write_report
-from alld.evaluation.result import PROPORTIONS, TITLES, format_metric
 from alld.files import new_folder, write_csv, write_json, write_text
+from alld.report.crossval_words import limits, words
+from alld.report.facts import as_text
+from alld.report.material import History, Material, Pictured, Scored, short_names
+from alld.report.metric_text import PROPORTIONS, TITLES, format_metric
+from alld.report.page import write_report
+from alld.report.patient_words import known, told_by_patient
+from alld.report.plots import draw_plots
 from alld.stats.metrics import Confusion, Metric, confusion
 from alld.stats.patients import ByPatient
 from alld.stats.reliability import ReliabilityPoint

@@ -27,20 +27,20 @@ from alld.evaluation.measure import (
     model_facts,
     set_facts,
 )
-from alld.evaluation.plots import draw_plots
 from alld.evaluation.provenance import provenance
-from alld.evaluation.report import write_report
 from alld.evaluation.result import (
     TABLE_COLUMNS,
     Evaluation,
     markdown_table,
-    name_at,
     run_material,
     table_rows,
 )
 from alld.files import new_folder, write_csv, write_json, write_text
 from alld.inference.prediction import COLUMNS
 from alld.inference.predictor import Predictor
+from alld.report.metric_text import name_at
+from alld.report.page import write_report
+from alld.report.plots import draw_plots
 from alld.stats.predictive import predictive_values
 from alld.training.run import Run, open_run, read_manifest, read_split
 

@@ -14,11 +14,11 @@ import yaml
 
 from alld import NOTICE
 from alld.errors import ConfigError, RunError
-from alld.evaluation.result import TITLES
 from alld.files import new_folder, one_line, write_json, write_text
 from alld.model.bundle import bundle_identity, read_bundle
 from alld.model.bundle_info import BundleInfo
 from alld.model.place import find_bundle
+from alld.report.metric_text import TITLES
 from alld.training.run import open_run
 
 CARD, CONFIG, BUNDLE = "README.md", "config.json", "model.alld"

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from alld import NOTICE
 from alld.data.manifest import LABEL_NAMES
-from alld.evaluation.facts import as_text
-from alld.evaluation.material import History, Material, Pictured, Scored, short_names
-from alld.evaluation.patient_words import known, told_by_patient
-from alld.evaluation.run_words import limits, words
 from alld.inference.heat_map import Heat
+from alld.report.facts import as_text
+from alld.report.material import History, Material, Pictured, Scored, short_names
+from alld.report.metric_text import TITLES, format_metric, title_of
+from alld.report.patient_words import known, told_by_patient
+from alld.report.run_words import limits, words
 from alld.stats.metrics import Confusion, Metric
 from alld.stats.patients import ByPatient
 from alld.stats.reliability import ReliabilityPoint
@@ -22,20 +23,6 @@ if TYPE_CHECKING:  # reading numbers back, as `compare` does, needs no torch
     from alld.evaluation.robustness import Shaken
     from alld.inference.prediction import Prediction
 
-TITLES = {
-    "accuracy": "Accuracy",
-    "sensitivity": "Sensitivity",
-    "specificity": "Specificity",
-    "roc_auc": "ROC AUC",
-    "pr_auc": "PR AUC",
-    "brier": "Brier score",
-    "ece": "Calibration error (ECE)",
-    "ppv": "PPV",
-    "npv": "NPV",
-    "out_of_domain": "Refused as out of domain",  # in comparisons
-}
-PROPORTIONS = ("accuracy", "sensitivity", "specificity")
-_AT = "_at_"
 COMPARISON = ("Measure", "Here", "The run's own test", "Difference")
 _SIDES = ("external", "internal")
 TABLE_COLUMNS = ("metric", "value", "k", "n", "ci_low", "ci_high", "method", "reason")
@@ -154,17 +141,6 @@ def run_material(
     )
 
 
-def name_at(metric: str, prevalence: float) -> str:
-    """`ppv_at_0.1`: the name of a metric that holds at an assumed share of blasts only."""
-    return f"{metric}{_AT}{prevalence}"
-
-
-def title_of(name: str) -> str:
-    """A metric's name to read, with the prevalence that it assumes: `PPV at prevalence 0.1`."""
-    metric, assumed, prevalence = name.partition(_AT)
-    return f"{TITLES[metric]} at prevalence {prevalence}" if assumed else TITLES[metric]
-
-
 def wrong_rows(predictions: Sequence["Prediction"], labels: Sequence[int]) -> list[int]:
     """The numbers of the predictions called what they are not; the surest errors first."""
     pairs = enumerate(zip(predictions, labels, strict=True))
@@ -186,23 +162,6 @@ def table_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
         {"metric": name, **{"reason": None, **metric.as_dict()}}
         for name, metric in evaluation.metrics.items()
     ]
-
-
-def format_metric(metric: Metric, *, percent: bool = False) -> tuple[str, str, str]:
-    """`("96.2 %", "50/52", "87.0 to 98.9 %")`: value, counts and interval, to read.
-
-    Proportions with counts are in percent, and others where `percent` says so.
-    """
-    if metric.value is None:
-        return "undefined", metric.reason or "", ""
-    counted = metric.k is not None
-    scale, digits, unit = (100, 1, " %") if counted or percent else (1, 3, "")
-    value = f"{metric.value * scale:.{digits}f}{unit}"
-    counts = f"{metric.k}/{metric.n}" if counted else f"n = {metric.n}"
-    if metric.ci_low is None or metric.ci_high is None:
-        return value, counts, "undefined"
-    low, high = metric.ci_low * scale, metric.ci_high * scale
-    return value, counts, f"{low:.{digits}f} to {high:.{digits}f}{unit}"
 
 
 def caveats(evaluation: Evaluation) -> list[str]:

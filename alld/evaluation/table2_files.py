@@ -4,8 +4,8 @@ from pathlib import Path
 
 from alld import NOTICE
 from alld.evaluation.table2 import Row, Table2
-from alld.evaluation.tables import latex_table, markdown_table, percent
 from alld.files import new_folder, write_csv, write_json, write_text
+from alld.report.tables import latex_table, markdown_table, percent
 
 COLUMNS = (
     "model", "initial_weights", "paper", "mean", "sd", "min", "max", "seeds", "share_at_paper",
@@ -18,7 +18,7 @@ HEADINGS = ("Model", "Paper", "Paper-shaped: mean", "sd", "min to max", "at or a
 
 def write_table2(folder: Path, table: Table2) -> None:
     """Write `table2.csv`, `.md`, `.tex`, `.png` and `pairs.csv` into a new folder."""
-    from alld.evaluation.dot_plot import Line, draw_dots
+    from alld.report.dot_plot import Line, draw_dots
 
     lines = [
         Line(name_of(row), row.accuracies, row.grouped["accuracy"], row.paper) for row in table.rows

@@ -6,9 +6,9 @@ from statistics import fmean, stdev
 
 from alld import NOTICE
 from alld.evaluation.comparison import Pair
-from alld.evaluation.dot_plot import Line, draw_dots
-from alld.evaluation.tables import latex_table, markdown_table, percent
 from alld.files import new_folder, write_csv, write_json, write_text
+from alld.report.dot_plot import Line, draw_dots
+from alld.report.tables import latex_table, markdown_table, percent
 from alld.rivals.systems import BACKGROUND
 from alld.rivals.table1 import System, Table1
 

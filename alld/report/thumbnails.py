@@ -11,9 +11,9 @@ from PIL import Image
 from alld.data.decode import decode, read_unchanged
 from alld.data.preprocess import to_square
 from alld.errors import ImageError
-from alld.evaluation.material import Pictured
 from alld.files import one_line
 from alld.inference.heat_map import overlaid
+from alld.report.material import Pictured
 
 SIDE = 144  # px, the longer side of a thumbnail
 

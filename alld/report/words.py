@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from alld.evaluation.facts import look_up
+from alld.report.facts import look_up
 
 Facts = Mapping[str, Any]  # the content of metrics.json
 Status = Literal["answered", "in part", "open"]

@@ -2,16 +2,16 @@
 
 from collections.abc import Callable
 
-from alld.evaluation.abstention_words import CAPTION, explained, outcome, silent
-from alld.evaluation.external_words import (
+from alld.report.abstention_words import CAPTION, explained, outcome, silent
+from alld.report.external_words import (
     external_limits,
     external_partition,
     external_supports,
     is_external,
 )
-from alld.evaluation.guidelines import apart, calibrated, kept, measured, shaken, themes
-from alld.evaluation.patient_words import known, patient_limits, patient_supports
-from alld.evaluation.verdict import (
+from alld.report.guidelines import apart, calibrated, kept, measured, shaken, themes
+from alld.report.patient_words import known, patient_limits, patient_supports
+from alld.report.verdict import (
     believable_maps,
     blind_background,
     blind_model,
@@ -23,7 +23,7 @@ from alld.evaluation.verdict import (
     seeing_model,
     telling_background,
 )
-from alld.evaluation.words import Facts, Item, Themes, Words, estimate, interval, wrong_verdicts
+from alld.report.words import Facts, Item, Themes, Words, estimate, interval, wrong_verdicts
 
 
 def words(facts: Facts) -> Words:

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from alld.evaluation.plots import BLUE, GREY, INK, ORANGE, STYLE
+from alld.report.plots import BLUE, GREY, INK, ORANGE, STYLE
 from alld.stats.metrics import Metric
 
 NAME_WIDTH = 32  # characters of a line of a name

@@ -7,7 +7,7 @@ from typing import Any
 
 from matplotlib.ticker import MaxNLocator
 
-from alld.evaluation.material import History, Scored
+from alld.report.material import History, Scored
 from alld.stats.intervals import UndefinedMetric
 from alld.stats.ranking import pr_curve, roc_curve
 

@@ -1,6 +1,6 @@
 """What is said of patients, where it is known whose cells were judged; see `facts` for fields."""
 
-from alld.evaluation.words import Facts, estimate, interval
+from alld.report.words import Facts, estimate, interval
 
 
 def known(facts: Facts) -> bool:

@@ -6,11 +6,11 @@ count images; confusion, bins and wrong verdicts count predictions, and every se
 
 from collections.abc import Callable
 
-from alld.evaluation.abstention_words import CAPTION, explained, outcome, silent
-from alld.evaluation.facts import look_up
-from alld.evaluation.guidelines import apart, calibrated, kept, measured, shaken, themes
-from alld.evaluation.patient_words import known, patient_limits, patient_supports
-from alld.evaluation.verdict import (
+from alld.report.abstention_words import CAPTION, explained, outcome, silent
+from alld.report.facts import look_up
+from alld.report.guidelines import apart, calibrated, kept, measured, shaken, themes
+from alld.report.patient_words import known, patient_limits, patient_supports
+from alld.report.verdict import (
     believable_maps,
     blind_background,
     blind_model,
@@ -22,7 +22,7 @@ from alld.evaluation.verdict import (
     seeing_model,
     telling_background,
 )
-from alld.evaluation.words import Facts, Item, Themes, Words, estimate, interval, wrong_verdicts
+from alld.report.words import Facts, Item, Themes, Words, estimate, interval, wrong_verdicts
 
 _ALL = "{data.predictions} predictions, {plan.repeats} of each image"
 

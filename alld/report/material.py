@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from alld.evaluation.words import Words
 from alld.inference.heat_map import Heat
+from alld.report.words import Words
 from alld.stats.metrics import Confusion, confusion
 
 History = Sequence[Mapping[str, str]]  # the rows of history.csv

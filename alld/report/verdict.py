@@ -3,8 +3,8 @@
 What only a run or only a cross-validation can say stands in `run_words` and `crossval_words`.
 """
 
-from alld.evaluation.facts import look_up
-from alld.evaluation.words import Facts, estimate, interval
+from alld.report.facts import look_up
+from alld.report.words import Facts, estimate, interval
 
 CHANCE = 0.5
 SMALL_FALL = 0.05  # of a probability: less is no reason to distrust a model

@@ -12,7 +12,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from alld import NOTICE
-from alld.evaluation.charts import (
+from alld.files import write_text
+from alld.report.charts import (
     SHEET,
     loss_chart,
     pr_chart,
@@ -20,15 +21,14 @@ from alld.evaluation.charts import (
     risk_chart,
     roc_chart,
 )
-from alld.evaluation.facts import as_html, as_markdown, look_up, marked
-from alld.evaluation.guidelines import SOURCES
-from alld.evaluation.material import Material
-from alld.evaluation.patient_words import known, told_by_patient
-from alld.evaluation.result import PROPORTIONS, TITLES, title_of
-from alld.evaluation.thumbnails import thumbnails
-from alld.evaluation.verdict import source
-from alld.evaluation.words import Words
-from alld.files import write_text
+from alld.report.facts import as_html, as_markdown, look_up, marked
+from alld.report.guidelines import SOURCES
+from alld.report.material import Material
+from alld.report.metric_text import PROPORTIONS, TITLES, title_of
+from alld.report.patient_words import known, told_by_patient
+from alld.report.thumbnails import thumbnails
+from alld.report.verdict import source
+from alld.report.words import Words
 
 PAGE, CARD = "report.html", "model_card.md"
 MOST_MISTAKES = 24  # shown; each costs 50 kB
@@ -76,7 +76,7 @@ def render_card(material: Material) -> str:
 
 def _render(template: str, facts: Mapping[str, Any], words: Words, **context: Any) -> str:
     environment = Environment(
-        loader=PackageLoader("alld.evaluation"),
+        loader=PackageLoader("alld.report"),
         autoescape=template.endswith(".html"),
         undefined=StrictUndefined,
         trim_blocks=True,

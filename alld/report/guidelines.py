@@ -4,9 +4,9 @@ The themes are those of TRIPOD+AI and CLAIM in our own words, not their check li
 claims to follow these fills them in itself. Answers are templates; see `facts`.
 """
 
-from alld.evaluation.patient_words import known
-from alld.evaluation.verdict import source
-from alld.evaluation.words import Facts, Item, Status, Themes
+from alld.report.patient_words import known
+from alld.report.verdict import source
+from alld.report.words import Facts, Item, Status, Themes
 
 SOURCES = (
     "TRIPOD+AI: Collins et al., BMJ 385 (2024) e078378.",

@@ -14,10 +14,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from alld.evaluation.charts import frozen_epochs
-from alld.evaluation.facts import as_text
-from alld.evaluation.material import History, Material
-from alld.evaluation.words import estimate
+from alld.report.charts import frozen_epochs
+from alld.report.facts import as_text
+from alld.report.material import History, Material
+from alld.report.words import estimate
 from alld.stats.intervals import UndefinedMetric
 from alld.stats.ranking import roc_curve
 

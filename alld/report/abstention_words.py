@@ -1,6 +1,6 @@
 """What is said of the images that get no verdict; see `facts` for the fields of sentences."""
 
-from alld.evaluation.words import Facts, interval
+from alld.report.words import Facts, interval
 
 CAPTION = (
     "Images judged wrongly among those that are farthest from the threshold, from all on the right "

@@ -1,7 +1,7 @@
 """What is said of an external validation, and of no other result; see `facts` for fields."""
 
-from alld.evaluation.guidelines import apart_from
-from alld.evaluation.words import Facts, Item, interval
+from alld.report.guidelines import apart_from
+from alld.report.words import Facts, Item, interval
 
 _RATES = ("accuracy", "sensitivity", "specificity", "roc_auc")  # the higher the better
 _NAMES = {

@@ -1,0 +1,46 @@
+"""How a metric is called and written wherever one is read: title, value, counts and interval."""
+
+from alld.stats.metrics import Metric
+
+TITLES = {
+    "accuracy": "Accuracy",
+    "sensitivity": "Sensitivity",
+    "specificity": "Specificity",
+    "roc_auc": "ROC AUC",
+    "pr_auc": "PR AUC",
+    "brier": "Brier score",
+    "ece": "Calibration error (ECE)",
+    "ppv": "PPV",
+    "npv": "NPV",
+    "out_of_domain": "Refused as out of domain",  # in comparisons
+}
+PROPORTIONS = ("accuracy", "sensitivity", "specificity")
+_AT = "_at_"
+
+
+def name_at(metric: str, prevalence: float) -> str:
+    """`ppv_at_0.1`: the name of a metric that holds at an assumed share of blasts only."""
+    return f"{metric}{_AT}{prevalence}"
+
+
+def title_of(name: str) -> str:
+    """A metric's name to read, with the prevalence that it assumes: `PPV at prevalence 0.1`."""
+    metric, assumed, prevalence = name.partition(_AT)
+    return f"{TITLES[metric]} at prevalence {prevalence}" if assumed else TITLES[metric]
+
+
+def format_metric(metric: Metric, *, percent: bool = False) -> tuple[str, str, str]:
+    """`("96.2 %", "50/52", "87.0 to 98.9 %")`: value, counts and interval, to read.
+
+    Proportions with counts are in percent, and others where `percent` says so.
+    """
+    if metric.value is None:
+        return "undefined", metric.reason or "", ""
+    counted = metric.k is not None
+    scale, digits, unit = (100, 1, " %") if counted or percent else (1, 3, "")
+    value = f"{metric.value * scale:.{digits}f}{unit}"
+    counts = f"{metric.k}/{metric.n}" if counted else f"n = {metric.n}"
+    if metric.ci_low is None or metric.ci_high is None:
+        return value, counts, "undefined"
+    low, high = metric.ci_low * scale, metric.ci_high * scale
+    return value, counts, f"{low:.{digits}f} to {high:.{digits}f}{unit}"
