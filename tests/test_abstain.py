@@ -23,7 +23,7 @@ from alld.inference.prediction import OUT_OF_DOMAIN, UNCERTAIN
 from alld.inference.predictor import Predictor
 from alld.model.abstain import FEWEST, Limits, fit_limits, refusal, spread_out
 from alld.model.bundle import LIMITS, read_bundle, read_info
-from alld.model.network import load_model
+from alld.model.load import load_model
 from alld.training.run import Run
 from alld.training.train import train
 

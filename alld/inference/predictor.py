@@ -16,7 +16,8 @@ from alld.files import plain_path, sha256_hex
 from alld.inference.prediction import OUT_OF_DOMAIN, UNCERTAIN, Prediction, called
 from alld.model.abstain import refusal
 from alld.model.bundle_info import BundleInfo
-from alld.model.network import Features, Model, blast_probability, load_model
+from alld.model.load import load_model
+from alld.model.network import Features, Model, blast_probability
 from alld.threads import map_ahead
 
 # Images a batch. On a CPU each thread has its own; larger ones cost memory and are no faster.

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from alld.data.manifest import BLAST, HEALTHY
 from alld.model.abstain import Limits
 from alld.model.bundle_info import BundleInfo
-from alld.model.place import find_model, is_exported
 
 ORIENTATIONS = 8  # four quarter turns, each plain and mirrored
 Images = NDArray[np.float32]  # (B, 3, S, S), normalised
@@ -65,29 +64,6 @@ class Model:
     limits: Limits | None
     network: Network
     exported_from: str | None = None
-
-
-def load_model(
-    path: Path, device: str = "auto", threads: int | None = None, required: str | None = None
-) -> Model:
-    """Load the model of a run, a bundle or an exported file; only the library that it needs.
-
-    Args:
-        threads: to compute with on a CPU; by default one for each core.
-        required: the identity that the model must have, 64 hexadecimal digits.
-
-    Raises:
-        BundleError: no finished model there, another one, or one that fails its hashes.
-        ConfigError: a device that is not there, or a library that is not installed.
-    """
-    place = find_model(path)
-    if is_exported(place):
-        from alld.model.onnx_network import load_exported
-
-        return load_exported(place, device, threads, required)
-    from alld.model.torch_network import load_bundle
-
-    return load_bundle(place, device, threads, required)
 
 
 def blast_probability(logits: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:

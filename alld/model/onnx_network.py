@@ -26,7 +26,7 @@ _SILENT = 4  # onnxruntime's severity of what ends the process
 def load_exported(
     path: Path, device: str = "auto", threads: int | None = None, required: str | None = None
 ) -> Model:
-    """The model of an exported file; arguments and errors are those of `network.load_model`."""
+    """The model of an exported file; arguments and errors are those of `load.load_model`."""
     if device not in ("auto", "cpu"):
         raise ConfigError(
             f"--device {device}: {path} is an exported model, which runs on the CPU; "

@@ -21,7 +21,7 @@ from alld.threads import usable_cores
 def load_bundle(
     path: Path, device: str = "auto", threads: int | None = None, required: str | None = None
 ) -> Model:
-    """The model of a bundle folder; arguments and errors are those of `network.load_model`."""
+    """The model of a bundle folder; arguments and errors are those of `load.load_model`."""
     bundle = read_bundle(path, required)
     network = TorchNetwork(bundle.model, bundle.info.image_size, device, threads)
     return Model(bundle.path, bundle.info, bundle.identity, bundle.limits, network)
