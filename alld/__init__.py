@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from alld.api import load as load
     from alld.api import train as train
     from alld.config import Config as Config
-    from alld.config import load_config as load_config
+    from alld.config_file import load_config as load_config
     from alld.inference.predictor import Predictor as Predictor
 
 __version__ = "0.1.0"
@@ -23,7 +23,7 @@ __all__ = ["Config", "Predictor", "evaluate", "load", "load_config", "train"]
 
 _HOMES = {
     "Config": "alld.config",
-    "load_config": "alld.config",
+    "load_config": "alld.config_file",
     "train": "alld.api",
     "evaluate": "alld.api",
     "load": "alld.api",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from alld.config import load_config
+from alld.config_file import load_config
 from alld.data.synthetic import draw_set
 from alld.data.synthetic_plan import Recipe
 from alld.errors import RunError

@@ -4,7 +4,8 @@ import argparse
 from collections.abc import Callable, Mapping
 
 from alld import display
-from alld.config import Config, load_config
+from alld.config import Config
+from alld.config_file import load_config
 from alld.data.synthetic import draw_set
 from alld.data.synthetic_plan import Recipe
 from alld.errors import AlldError, Interrupted

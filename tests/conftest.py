@@ -15,7 +15,8 @@ if hasattr(os, "sched_setaffinity") and "PYTEST_XDIST_WORKER" in os.environ:
 
 import pytest
 
-from alld.config import Config, load_config
+from alld.config import Config
+from alld.config_file import load_config
 from alld.data.synthetic import draw_set
 from alld.data.synthetic_plan import Recipe
 

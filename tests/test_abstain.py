@@ -12,7 +12,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 from untrained import write_untrained
 
-from alld.config import load_config
+from alld.config_file import load_config
 from alld.data.decode import decode
 from alld.data.picture_facts import COUNT, SHARPNESS, has_nucleus, nucleus_width, picture_facts
 from alld.data.preprocess import to_square

@@ -14,7 +14,7 @@ from drawn import draw_all_idb2
 from untrained import write_untrained
 
 from alld.cluster import connected
-from alld.config import load_config
+from alld.config_file import load_config
 from alld.errors import ConfigError, Interrupted
 from alld.evaluation.crossval import crossval
 from alld.files import sha256_hex

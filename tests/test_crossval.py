@@ -13,7 +13,8 @@ from conftest import SMALL
 from pages import called_in
 
 from alld.cli import run_command
-from alld.config import Config, load_config
+from alld.config import Config
+from alld.config_file import load_config
 from alld.data.groups import load_groups
 from alld.data.manifest import Manifest
 from alld.data.sources import load_manifest

@@ -12,7 +12,8 @@ from conftest import SMALL
 from fastai.learner import Learner
 from pages import called_in
 
-from alld.config import CalibrateConfig, Config, load_config
+from alld.config import CalibrateConfig, Config
+from alld.config_file import load_config
 from alld.errors import RunError
 from alld.evaluation.evaluate import evaluate
 from alld.evaluation.result import caveats

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import alld.data.background
-from alld.config import load_config
+from alld.config_file import load_config
 from alld.data.background import background_auc
 from alld.data.groups import load_groups
 from alld.data.sources import load_manifest

@@ -19,6 +19,7 @@ ORDER = [
     "threads",
     "cluster",
     "config",
+    "config_file",
     "stats",
     "data",
     "model",

@@ -15,7 +15,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file as load_tensors
 from trainings import Stop
 
-from alld.config import Config, load_config
+from alld.config import Config
+from alld.config_file import load_config
 from alld.data.classes import load_classes
 from alld.errors import ConfigError, DataError, Interrupted
 from alld.model.backbones import Body, create_model, whole_state

@@ -10,7 +10,7 @@ import pytest
 from drawn import draw_all_idb2
 from numpy.typing import NDArray
 
-from alld.config import load_config
+from alld.config_file import load_config
 from alld.data.background import background_auc
 from alld.data.groups import load_groups
 from alld.data.manifest import Pictures

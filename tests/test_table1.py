@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from conftest import REPOSITORY, SMALL
 
-from alld.config import Config, load_config
+from alld.config import Config
+from alld.config_file import load_config
 from alld.data.groups import load_groups
 from alld.data.sources import load_manifest
 from alld.errors import RunError

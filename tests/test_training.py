@@ -9,7 +9,8 @@ import torch
 from drawn import draw_all_idb2
 from trainings import assert_same_weights, weights, with_settings
 
-from alld.config import Config, load_config
+from alld.config import Config
+from alld.config_file import load_config
 from alld.data.groups import load_groups
 from alld.data.sources import load_manifest
 from alld.data.splits import Split, make_split

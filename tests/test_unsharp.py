@@ -9,7 +9,7 @@ from conftest import SMALL
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from alld.config import load_config
+from alld.config_file import load_config
 from alld.data.preprocess import to_square
 from alld.data.sources import load_manifest
 from alld.data.unsharp import STRENGTHS, TARGET, focus, sharpen

@@ -7,7 +7,8 @@ import torch
 from conftest import SMALL
 from safetensors.torch import load_file
 
-from alld.config import Config, load_config
+from alld.config import Config
+from alld.config_file import load_config
 from alld.training.callbacks import Progress
 
 

@@ -21,7 +21,8 @@ from torch import nn
 
 from alld import files
 from alld.cli import run_command
-from alld.config import Config, load_config
+from alld.config import Config
+from alld.config_file import load_config
 from alld.errors import AlldError
 from alld.model.backbones import Body, create_head
 from alld.training import parallel

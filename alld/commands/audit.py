@@ -33,7 +33,7 @@ def audit(
 
     Example: [bold]alld audit ~/ALL-IDB2[/]
     """
-    from alld.config import load_config
+    from alld.config_file import load_config
     from alld.data import audit as auditing
     from alld.data.audit_folder import as_dict, check_place, write_audit
 

@@ -40,7 +40,7 @@ def complete_arch(incomplete: str) -> list[str]:
 
 def complete_config(incomplete: str) -> list[str]:
     """The shipped configurations that begin so."""
-    from alld.config import shipped_configs
+    from alld.config_file import shipped_configs
 
     return [name for name in shipped_configs() if name.startswith(incomplete)]
 
@@ -160,7 +160,7 @@ def read_settings(
     Raises:
         ConfigError, DataError: an unknown key, value or network, or no data at that place.
     """
-    from alld.config import load_config
+    from alld.config_file import load_config
     from alld.data.sources import check_place
     from alld.model.architectures import check_arch
 

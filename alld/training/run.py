@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from alld.config import Config, dump_config, parse_config, read_yaml
+from alld.config import Config, dump_config, parse_config
+from alld.config_file import read_yaml
 from alld.data.manifest import LABEL_NAMES, ImageRecord, Manifest, Progress
 from alld.data.sources import load_manifest
 from alld.data.splits import PARTS, Part, Split

@@ -13,7 +13,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from alld.config import Config, load_config
+from alld.config import Config
+from alld.config_file import load_config
 from alld.data.synthetic import draw_set
 from alld.data.synthetic_plan import Recipe
 from alld.errors import AlldError
