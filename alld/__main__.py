@@ -5,12 +5,13 @@ import signal
 import sys
 from types import FrameType
 
-STOPPED = "stopped by Ctrl-C"
+STOPPED = {signal.SIGINT: "stopped by Ctrl-C", signal.SIGTERM: "stopped by SIGTERM"}
 
 
 def main() -> None:
     """Run the command line and exit: 0 done, 1 some inputs failed, 2 mend something, 130 or 143."""
-    signal.signal(signal.SIGINT, _interrupt)
+    for number in STOPPED:
+        signal.signal(number, _interrupt)
     # Threads that wait for work sleep instead of spinning: on a machine that does something else
     # besides, training is three times as fast, and on an idle one as fast as before.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -21,24 +22,26 @@ def main() -> None:
 
         status = run_command(sys.argv[1:])
     except KeyboardInterrupt:  # a second one, while the first is answered
-        print(STOPPED, file=sys.stderr)
+        print(STOPPED[signal.SIGINT], file=sys.stderr)
         status = 130
-    # What is left is Python's own farewell, in which Ctrl-C would print a traceback.
+    # What is left is Python's own farewell, in which either would print a traceback.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     sys.exit(status)
 
 
-def _interrupt(_number: int, frame: FrameType | None) -> None:
-    """Raise KeyboardInterrupt, but not in the middle of an import: libraries choke on it there.
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """End what is under way by an exception, so that nothing half written stays behind.
 
-    numpy recurses without end, torch aborts, and some swallow it and go on.
+    But not in the middle of an import, where libraries choke on one: numpy recurses without end,
+    torch aborts, and some swallow it and go on.
     """
     while frame is not None:
         if frame.f_code.co_filename.startswith("<frozen importlib"):
-            os.write(2, f"{STOPPED}\n".encode())  # print may be what was interrupted
-            os._exit(130)
+            os.write(2, f"{STOPPED[signal.Signals(number)]}\n".encode())  # print may be interrupted
+            os._exit(128 + number)
         frame = frame.f_back
-    raise KeyboardInterrupt
+    raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,8 @@ from alld.commands import (
 from alld.errors import AlldError, ConfigError, Interrupted
 from alld.launch import launched
 
-CLOSED_PIPE = 141  # as a shell reports a command whose reader left, `head` for one
+# As a shell reports a command whose reader left, `head` for one, and one that was told to end.
+CLOSED_PIPE, TERMINATED = 141, 143
 
 app = typer.Typer(
     name="alld",
@@ -119,6 +120,9 @@ def _run(arguments: list[str]) -> int:
         # typer and rich turn a broken pipe into a plain failure.
         if isinstance(leaving.__context__, BrokenPipeError):
             return CLOSED_PIPE
+        if leaving.code == TERMINATED:
+            display.say("stopped by SIGTERM")
+            return TERMINATED
         raise
     except OSError as error:  # a full disk, a folder that may not be written to
         if isinstance(error, BrokenPipeError):

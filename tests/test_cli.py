@@ -319,13 +319,19 @@ def test_a_reader_that_leaves_early_is_no_error(
     assert "Exception" not in errors
 
 
-def test_ctrl_c_in_the_middle_of_an_import_is_one_line(tmp_path: Path) -> None:
+SIGNALS = [(signal.SIGINT, 130, "Ctrl-C"), (signal.SIGTERM, 143, "SIGTERM")]
+
+
+@pytest.mark.parametrize(("number", "status", "name"), SIGNALS)
+def test_a_signal_in_the_middle_of_an_import_is_one_line(
+    tmp_path: Path, number: int, status: int, name: str
+) -> None:
     """Libraries choke on an exception there: the command ends at once, with its status."""
     (tmp_path / "slow.py").write_text(
-        "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(60)\n"
+        f"import os, time\nos.kill(os.getpid(), {int(number)})\ntime.sleep(60)\n"
     )
     code = "import signal; from alld import __main__ as m; import runpy\n"
-    code += "signal.signal(signal.SIGINT, m._interrupt)\nimport slow"
+    code += f"signal.signal({int(number)}, m._interrupt)\nimport slow"
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.getcwd()}"},
@@ -334,7 +340,27 @@ def test_ctrl_c_in_the_middle_of_an_import_is_one_line(tmp_path: Path) -> None:
         timeout=30,
         check=False,
     )
-    assert (done.returncode, done.stderr) == (130, "stopped by Ctrl-C\n")
+    assert (done.returncode, done.stderr) == (status, f"stopped by {name}\n")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+@pytest.mark.parametrize(("number", "status", "name"), SIGNALS)
+def test_a_signal_leaves_nothing_half_drawn(
+    tmp_path: Path, number: int, status: int, name: str
+) -> None:
+    """Whichever of the two ends `alld synth`: one line, its status, and an empty place."""
+    command = [sys.executable, "-m", "alld", "synth", tmp_path / "set", "--n", "5000"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.rglob("*.tif")):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors.splitlines()[-1]) == (status, f"stopped by {name}")
+    assert "Traceback" not in errors
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_moved_images_are_found_where_the_user_says(

@@ -74,7 +74,7 @@ def test_it_serves_says_so_and_ends_by_ctrl_c(model: Path) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, -15)])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_it_while_the_model_loads_and_a_client_waits(
     model: Path, number: int, status: int
 ) -> None:
