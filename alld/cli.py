@@ -25,7 +25,7 @@ from alld.commands import (
     synth,
     train,
 )
-from alld.errors import AlldError, ConfigError, Interrupted
+from alld.errors import AlldError, ConfigError, Interrupted, mishap
 from alld.launch import launched
 
 # As a shell reports a command whose reader left, `head` for one, and one that was told to end.
@@ -124,12 +124,12 @@ def _run(arguments: list[str]) -> int:
             display.say("stopped by SIGTERM")
             return TERMINATED
         raise
-    except OSError as error:  # a full disk, a folder that may not be written to
-        if isinstance(error, BrokenPipeError):
-            return CLOSED_PIPE
-        display.fail(f"{error.filename or 'the output'}: {error.strerror or error}")
-        return 2
+    except BrokenPipeError:
+        return CLOSED_PIPE
     except Exception as error:
+        if reason := mishap(error):
+            display.fail(reason)
+            return 2
         # typer keeps its click private: a misspelt option is known by this method alone.
         explain = getattr(error, "format_message", None)
         if explain is None:

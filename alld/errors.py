@@ -13,6 +13,9 @@ A message names the place, what was seen there, and what to do next; `cli` alone
 
 from typing import Self
 
+# What the system, torch, CUDA and Metal say where memory is refused.
+_NO_MEMORY = ("allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
+
 
 class AlldError(Exception):
     """Something that the user can mend; `exit_status` is what the command line ends with.
@@ -63,3 +66,20 @@ class Interrupted(RunError):  # noqa: N818 - not a fault: the run can go on
     def __init__(self, message: str, exit_status: int = 130) -> None:
         super().__init__(message)
         self.exit_status = exit_status
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether it says that memory ran out, that of the machine or of a GPU."""
+    if isinstance(error, MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in _NO_MEMORY)
+
+
+def mishap(error: BaseException) -> str | None:
+    """A full disk, missing rights or too little memory in one line; None for any other error."""
+    if isinstance(error, OSError):
+        return f"{error.filename or 'the output'}: {error.strerror or error}"
+    if out_of_memory(error):
+        reason = str(error).partition("\n")[0] or "no more is given"
+        return f"out of memory ({reason}); free some, or take smaller batches or images"
+    return None

@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -27,6 +27,11 @@ _HIDDEN = re.compile(
 def sha256_hex(data: bytes) -> str:
     """The SHA-256 of `data` as 64 hexadecimal digits."""
     return hashlib.sha256(data).hexdigest()
+
+
+def sums_of(contents: Mapping[str, bytes]) -> str:
+    """Lines as of `sha256sum`, a hash and a name each, in the order of the names."""
+    return "".join(f"{sha256_hex(data)}  {name}\n" for name, data in sorted(contents.items()))
 
 
 def one_line(name: str) -> str:
@@ -91,8 +96,11 @@ def replacing(path: Path) -> Iterator[Path]:
         yield beside
         sync(beside)
         os.replace(beside, path)
+    except OSError as error:
+        raise _named(error, beside, path) from error
     finally:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
     sync(path.parent)
 
 
@@ -103,8 +111,8 @@ def new_folder(path: Path) -> Iterator[Path]:
     A folder that already stands at `path` is replaced as a whole.
     """
     beside = _beside(path)
-    beside.mkdir(parents=True)
     try:
+        beside.mkdir(parents=True)
         yield beside
         for file in sorted(beside.rglob("*")):
             sync(file)
@@ -114,9 +122,16 @@ def new_folder(path: Path) -> Iterator[Path]:
             os.replace(path, former)  # nothing is deleted before the new folder stands
         os.replace(beside, path)
         shutil.rmtree(former, ignore_errors=True)
+    except OSError as error:
+        raise _named(error, beside, path) from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     sync(path.parent)
+
+
+def is_leftover(name: str) -> bool:
+    """Whether a file or folder of that name is what a killed process had begun to write."""
+    return name.startswith(".") and name.endswith(_PART)
 
 
 def clear_leftovers(folder: Path) -> None:
@@ -140,6 +155,14 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _named(error: OSError, beside: Path, path: Path) -> OSError:
+    """The same error with the target's name, where it has none, as on a full disk, or a passing
+    one."""
+    if error.filename is not None and not str(error.filename).startswith(str(beside)):
+        return error
+    return OSError(error.errno, error.strerror or str(error), str(path))
 
 
 def _beside(path: Path) -> Path:

@@ -13,16 +13,19 @@ LOCK = ".lock"
 
 
 @contextmanager
-def live(folder: Path) -> Iterator[None]:
+def live(folder: Path, patience: float = 0) -> Iterator[None]:
     """Hold a folder for this process alone; the system lets go of it when the process dies.
 
     What a killed writer left half done is cleared away.
+
+    Args:
+        patience: seconds to wait for another process that is at work in it.
 
     Raises:
         RunError: another process is at work in it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / LOCK, timeout=0)
+    lock = FileLock(folder / LOCK, timeout=patience)
     try:
         lock.acquire()
     except Timeout as busy:

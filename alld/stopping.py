@@ -4,6 +4,8 @@ import signal
 from types import FrameType
 from typing import Any, Self
 
+from alld.errors import Interrupted
+
 
 class StoppedAtOnce(KeyboardInterrupt):
     """The second signal: not even what is under way is finished."""
@@ -17,7 +19,7 @@ class Stopping:
     """A context manager around work that can stop at certain places only.
 
     `signal_number` tells what came, if anything. Nothing is interrupted by the first signal:
-    whoever works looks at it. A second one raises StoppedAtOnce.
+    whoever works looks at it. A second one raises StoppedAtOnce, which leaves as Interrupted.
     """
 
     def __init__(self) -> None:
@@ -32,9 +34,11 @@ class Stopping:
                 break
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         for number, handler in self._former.items():
             signal.signal(number, handler)
+        if isinstance(error, StoppedAtOnce):
+            raise Interrupted("stopped at once", error.exit_status) from error
 
     @property
     def signal_number(self) -> int | None:

@@ -8,7 +8,7 @@ from alld.config import Config
 from alld.config_file import load_config
 from alld.data.synthetic import draw_set
 from alld.data.synthetic_plan import Recipe
-from alld.errors import AlldError, Interrupted
+from alld.errors import AlldError, Interrupted, mishap
 
 QUICK = {
     "data.image_size": 32,
@@ -30,6 +30,11 @@ def status_of(work: Callable[[], int]) -> int:
     except AlldError as error:
         display.fail(str(error))
         return error.exit_status
+    except Exception as error:
+        if reason := mishap(error):
+            display.fail(f"{reason}; then the same command goes on")
+            return 2
+        raise
 
 
 def settings_of(

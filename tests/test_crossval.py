@@ -23,6 +23,7 @@ from alld.errors import ConfigError, Interrupted, RunError
 from alld.evaluation.crossval import CrossvalListener, crossval, resume_crossval
 from alld.evaluation.crossval_result import caveats
 from alld.evaluation.out_of_fold import HeldOut, metrics_of_repeat, pooled_metrics, training_spread
+from alld.model.bundle import library_versions
 from alld.training.train import Listener
 
 FOLDS, REPEATS = 2, 2
@@ -288,3 +289,47 @@ def test_bad_input_is_one_line(
 
 
 ARCH = SMALL["model.arch"]
+
+
+@pytest.fixture
+def unfinished(validated: Path, tmp_path: Path) -> Path:
+    """A cross-validation whose last fold is missing."""
+    folder = shutil.copytree(validated, tmp_path / "cv")
+    shutil.rmtree(folder / "repeat-2" / "fold-2")
+    return folder
+
+
+def test_other_images_are_refused_before_the_next_fold_is_trained(
+    unfinished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not when all folds are there and cannot be pooled."""
+    monkeypatch.setattr("alld.evaluation.crossval.train", None)
+    plan = json.loads((unfinished / "crossval.json").read_text())
+    (unfinished / "crossval.json").write_text(json.dumps({**plan, "fingerprint": "0" * 64}))
+    with pytest.raises(RunError, match="not the images"):
+        resume_crossval(unfinished)
+
+
+def test_folds_of_other_versions_are_not_added_unless_allowed(
+    unfinished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pooled folds come from one machine; what is allowed all the same is in the report."""
+    versions = {**library_versions(), "torch": "1.0"}
+    monkeypatch.setattr("alld.training.machine.library_versions", lambda: versions)
+    with pytest.raises(RunError, match=r"versions\.torch: .* then, 1\.0 now.*--allow-inexact"):
+        resume_crossval(unfinished)
+    result = resume_crossval(unfinished, allow_inexact=True)
+    assert "1.0" in result.provenance["training"]["versions"]["torch"]
+
+
+def test_what_ends_a_fold_says_which_one(
+    drawn_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A loss that is no number after hours: of the third fold or of the ninth?"""
+
+    def diverging(*_: object) -> None:
+        raise RunError("the training loss is nan")
+
+    monkeypatch.setattr("alld.evaluation.crossval.train", diverging)
+    with pytest.raises(RunError, match="repeat 1, fold 1: the training loss is nan"):
+        crossval(settings(drawn_set), FOLDS, 1, tmp_path / "cv")

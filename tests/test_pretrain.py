@@ -18,7 +18,7 @@ from trainings import Stop
 from alld.config import Config
 from alld.config_file import load_config
 from alld.data.classes import load_classes
-from alld.errors import ConfigError, DataError, Interrupted
+from alld.errors import ConfigError, DataError, Interrupted, RunError
 from alld.model.backbones import Body, create_model, whole_state
 from alld.model.bundle import read_info
 from alld.model.weights import MAX_SAID, PRETRAINED, origin_of, save_file
@@ -162,3 +162,40 @@ def test_the_command_says_what_came_out(
     assert (status, json.loads(out)["tested"]) == (0, 4)
     with safe_open(tmp_path / "b.safetensors", framework="pt") as file:
         assert file.metadata()["arch"] == "efficientnet_lite0"
+
+
+def test_a_loss_that_is_no_number_names_images_and_no_checkpoint(
+    cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There are none, and no run.json either."""
+    monkeypatch.setattr(
+        torch.nn.CrossEntropyLoss, "forward", lambda _, given, __: given.sum() * torch.nan
+    )
+    with pytest.raises(RunError, match="epoch 1, batch 1: the training loss is nan") as caught:
+        pretrain(settings(cells), tmp_path / "cells.safetensors")
+    assert "checkpoint" not in str(caught.value)
+    assert "run.json" not in str(caught.value)
+
+
+def test_a_pretraining_out_of_memory_names_the_batch_to_try(
+    cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a training does."""
+
+    def exhausted(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(torch.nn.CrossEntropyLoss, "forward", exhausted)
+    with pytest.raises(RunError, match="--batch-size 4"):
+        pretrain(settings(cells), tmp_path / "cells.safetensors")
+
+
+def test_a_place_that_cannot_be_written_to_is_noticed_first(cells: Path, tmp_path: Path) -> None:
+    """Not after the last epoch, which nothing would be left of."""
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="file"):
+        pretrain(settings(cells), tmp_path / "file" / "cells.safetensors", Listener(step=never))
+
+
+def never(*_: object) -> None:
+    raise AssertionError("images were read")

@@ -152,7 +152,7 @@ def test_a_loss_that_is_not_a_number_names_its_images(
     monkeypatch.setattr(
         torch.nn.CrossEntropyLoss, "forward", lambda *given: original(*given) * float("nan")
     )
-    with pytest.raises(RunError, match=r"and 5 more, see run\.json") as caught:
+    with pytest.raises(RunError, match=r"and 5 more\).*run\.json") as caught:
         train(with_settings(drawn_set), tmp_path / "run")
     failure = Run(tmp_path / "run").info["failure"]
     assert (failure["epoch"], failure["batch"], failure["loss"]) == (1, 1, "nan")
@@ -313,10 +313,10 @@ def test_a_full_disk_keeps_the_checkpoint_before(
 
     with monkeypatch.context() as patch:
         patch.setattr(checkpoints, "write_bytes", full)
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(RunError, match=r"epoch-002: No space left.*--resume"):
             train(small_config, folder)
     assert [path.name for path in (folder / "checkpoints").iterdir()] == ["epoch-001"]
-    assert Run(folder).state == "failed"
+    assert (Run(folder).state, Run(folder).info["exit"]) == ("failed", 2)
     resume(folder)
     assert_same_weights(run_folder, folder)
 

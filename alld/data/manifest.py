@@ -1,7 +1,7 @@
 """The table of images: where each lies, what it is called, its label and its hash."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -95,6 +95,15 @@ class Manifest:
     def decode(self, index: int) -> Decoded:
         """The picture in `read`, which raises what it raises; ImageError if it is none."""
         return decode(self.read(index), str(self.file(index)))
+
+
+def differing(known: Mapping[str, str], here: Mapping[str, str]) -> str:
+    """How two sets differ in words, each a path to what is known of it; empty if they do not."""
+    missing = sorted(known.keys() - here.keys())
+    extra = sorted(here.keys() - known.keys())
+    changed = sorted(name for name in known.keys() & here.keys() if known[name] != here[name])
+    parts = ((missing, "missing"), (changed, "changed"), (extra, "unknown"))
+    return ", ".join(f"{len(names)} {what} (first: {names[0]})" for names, what in parts if names)
 
 
 class Pictures(Sequence[NDArray[np.uint8]]):

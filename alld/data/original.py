@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from importlib import resources
 
-from alld.data.manifest import ImageRecord
+from alld.data.manifest import ImageRecord, differing
 
 
 def original_hashes() -> dict[str, str]:
@@ -17,8 +17,4 @@ def deviation(records: Sequence[ImageRecord]) -> str:
     """How a set differs from it, in words: what is missing, changed or unknown; empty if not."""
     known = original_hashes()
     here = {record.path: record.sha256 for record in records}
-    missing = sorted(known.keys() - here.keys())
-    extra = sorted(here.keys() - known.keys())
-    changed = sorted(name for name in known.keys() & here.keys() if known[name] != here[name])
-    parts = ((missing, "missing"), (changed, "changed"), (extra, "unknown"))
-    return ", ".join(f"{len(names)} {what} (first: {names[0]})" for names, what in parts if names)
+    return differing(known, here)

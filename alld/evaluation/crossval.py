@@ -7,7 +7,7 @@ resumed and evaluated like any other. What is finished is never done again.
 import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -19,7 +19,7 @@ from alld.config import Config, parse_config
 from alld.data.groups import load_groups
 from alld.data.sources import load_manifest
 from alld.data.splits import make_split
-from alld.errors import ConfigError, Interrupted, RunError
+from alld.errors import AlldError, ConfigError, Interrupted, RunError
 from alld.evaluation.crossval_result import CrossValidation, write_crossval
 from alld.evaluation.evaluate import evaluate
 from alld.evaluation.folds import PLAN, Fold, plan_folds, read_plan
@@ -28,6 +28,7 @@ from alld.files import write_json
 from alld.live import live
 from alld.stats.metrics import Metric
 from alld.stopping import Stopping
+from alld.training.machine import differences, inexact, of_machine, prepare_machine
 from alld.training.run import RUNS, Run
 from alld.training.train import Listener, resolve_config, resume, train
 
@@ -84,7 +85,7 @@ def crossval(
     }
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / PLAN, plan)
-    return resume_crossval(folder, listener, cluster=cluster)
+    return _go_on(folder, listener, allow_inexact=False, cluster=cluster)
 
 
 def resume_crossval(
@@ -97,14 +98,50 @@ def resume_crossval(
     """Do what is missing of a cross-validation, and pool it.
 
     Args:
-        allow_inexact: go on with a half-trained fold as `resume` of a run does.
+        allow_inexact: go on with other versions, threads or settings than the folds before, as
+            `resume` of a run does.
         cluster: trains the folds side by side, in place of this process.
 
     Raises:
-        RunError: no cross-validation there, one that is at work, or folds that were made from
-            other images.
+        RunError: no cross-validation there, one that is at work, other images, or other versions,
+            threads or settings.
         Interrupted: stopped again.
     """
+    plan, config = read_plan(folder)
+    cells = plan_folds(folder, plan["folds"], plan["repeats"])
+    if not all(cell.done for cell in cells):
+        _check_images(folder, plan, config)
+    if cluster is None and not allow_inexact:
+        _check_machine(folder, config, cells)
+    return _go_on(folder, listener, allow_inexact=allow_inexact, cluster=cluster)
+
+
+def _check_images(folder: Path, plan: Mapping[str, Any], config: Config) -> None:
+    """Other images are noticed before the folds that are missing are trained on them."""
+    manifest = load_manifest(config.data)
+    if manifest.fingerprint != plan["fingerprint"]:
+        raise RunError(
+            f"{manifest.root}: not the images that {folder} was begun with; bring the same set back"
+        )
+
+
+def _check_machine(folder: Path, config: Config, cells: Sequence[Fold]) -> None:
+    """Folds that are pooled come from the same versions and threads."""
+    done = [cell for cell in cells if cell.done]
+    if not done or len(done) == len(cells):
+        return
+    then = of_machine(Run(done[-1].folder).info)
+    if changed := differences(then, of_machine(prepare_machine(config))):
+        raise inexact(folder, changed)
+
+
+def _go_on(
+    folder: Path,
+    listener: CrossvalListener | None,
+    *,
+    allow_inexact: bool,
+    cluster: Cluster | None,
+) -> CrossValidation:
     listener = listener or CrossvalListener()
     plan, config = read_plan(folder)
     cells = plan_folds(folder, plan["folds"], plan["repeats"])
@@ -188,12 +225,16 @@ def _do(
     cell: Fold, config: Config, listener: Listener, *, allow_inexact: bool
 ) -> dict[str, Metric]:
     run = Run(cell.folder)
-    if not (cell.folder / "run.json").exists():
-        shutil.rmtree(cell.folder, ignore_errors=True)  # killed before it began
-        train(config, cell.folder, listener)
-    elif run.state != "finished":
-        resume(cell.folder, listener, allow_inexact=allow_inexact)
-    return evaluate(cell.folder, config.runtime.device).metrics
+    try:
+        if not (cell.folder / "run.json").exists():
+            shutil.rmtree(cell.folder, ignore_errors=True)  # killed before it began
+            train(config, cell.folder, listener)
+        elif run.state != "finished":
+            resume(cell.folder, listener, allow_inexact=allow_inexact)
+        return evaluate(cell.folder, config.runtime.device).metrics
+    except AlldError as error:
+        error.message = f"repeat {cell.repeat}, fold {cell.fold}: {error.message}"
+        raise
 
 
 def _interrupted(place: str, folder: Path, status: int) -> Interrupted:

@@ -38,11 +38,14 @@ from alld.evaluation.result import (
 from alld.files import new_folder, write_csv, write_json, write_text
 from alld.inference.prediction import COLUMNS
 from alld.inference.predictor import Predictor
+from alld.live import live
 from alld.report.metric_text import name_at
 from alld.report.page import write_report
 from alld.report.plots import draw_plots
 from alld.stats.predictive import predictive_values
 from alld.training.run import Run, open_run, read_manifest, read_split
+
+PATIENCE = 300.0  # seconds in which another evaluation of the run writes its report
 
 
 def evaluate(
@@ -122,7 +125,8 @@ def evaluate(
     assumed = run.config.evaluate.prevalence if prevalence is None else prevalence
     if assumed is not None:
         evaluation = _assuming(evaluation, assumed)
-    _write(run, evaluation)
+    with live(run.folder, PATIENCE):  # several sets may be tested side by side
+        _write(run, evaluation)
     return evaluation
 
 

@@ -20,7 +20,7 @@ from safetensors.torch import save as save_tensors
 from torch import nn
 
 from alld.errors import BundleError, ConfigError
-from alld.files import new_folder, one_line, sha256_hex, write_bytes
+from alld.files import new_folder, one_line, sha256_hex, sums_of, write_bytes
 from alld.model.abstain import Limits
 from alld.model.backbones import Body, create_model
 from alld.model.bundle_info import BundleInfo, parse_info
@@ -55,7 +55,7 @@ def write_bundle(
     }
     if limits is not None:
         contents[LIMITS] = save_arrays(limits.arrays())
-    sums = "".join(f"{sha256_hex(data)}  {name}\n" for name, data in sorted(contents.items()))
+    sums = sums_of(contents)
     with new_folder(path) as folder:
         for name, data in {**contents, SUMS: sums.encode()}.items():
             write_bytes(folder / name, data)

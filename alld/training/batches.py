@@ -19,6 +19,7 @@ from torch import Tensor
 from alld.config import Config, Unsharp
 from alld.data.manifest import Manifest, Progress
 from alld.data.preprocess import resize, to_square
+from alld.errors import ConfigError, out_of_memory
 from alld.threads import map_ahead, usable_cores
 
 # A crop of 80 % of the side still has the network's resolution at this enlargement.
@@ -109,7 +110,30 @@ def make_sources(
     device: torch.device,
     progress: Progress | None,
 ) -> list[BatchSource]:
-    """Training and validation; an image that cannot be read is named before anything is trained."""
+    """Training and validation; an image that cannot be read is named before anything is trained.
+
+    Raises:
+        ConfigError: the set does not fit the memory.
+        ImageError, DataError: an image that cannot be read, or has changed.
+    """
+    try:
+        return _make_sources(manifest, parts, config, device, progress)
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error) or not config.runtime.image_memory:
+            raise
+        raise ConfigError(
+            f"out of memory for {sum(map(len, parts))} images of {config.data.image_size} px; with "
+            "runtime.image_memory=0 they are read again in every epoch"
+        ) from error
+
+
+def _make_sources(
+    manifest: Manifest,
+    parts: tuple[Sequence[int], Sequence[int]],
+    config: Config,
+    device: torch.device,
+    progress: Progress | None,
+) -> list[BatchSource]:
     pool = ThreadPoolExecutor(config.runtime.workers or usable_cores())
     validation = Canvas(config.data.image_size, config.augment.unsharp)
     kept = fits_memory(parts, config)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -37,17 +37,19 @@ class Progress:
 
 
 class DivergedError(RunError):
-    """A training loss that is not a number; `facts` go into run.json."""
+    """A loss that is not a number, of a training batch or after it; `facts` go into run.json."""
 
     NAMED = 3
     everywhere = True
 
-    def __init__(self, epoch: int, batch: int, loss: float, files: Sequence[str]) -> None:
+    def __init__(
+        self, epoch: int, batch: int, which: str, loss: float, files: Sequence[str]
+    ) -> None:
         named = ", ".join(map(one_line, files[: self.NAMED]))
-        more = f" and {len(files) - self.NAMED} more, see run.json" * (len(files) > self.NAMED)
+        more = f" and {len(files) - self.NAMED} more" * (len(files) > self.NAMED)
         super().__init__(
-            f"epoch {epoch}, batch {batch}: the training loss is {loss}; lower train.max_lr, or "
-            f"look at its images ({named}{more}); the checkpoints of the epochs before are kept"
+            f"epoch {epoch}, batch {batch}: {which} is {loss}; lower train.max_lr, or look at its "
+            f"images ({named}{more})"
         )
         self.facts = {"epoch": epoch, "batch": batch, "loss": str(loss), "files": list(files)}
 
@@ -134,6 +136,8 @@ class Journal(Callback):  # type: ignore[misc]
         if self.batch < self.batches:  # skipped because it was done before a resume, or stopped
             return
         self._add_up_validation()
+        if not np.isfinite(self._mean(False)):  # the last step broke the weights: they are not kept
+            self._diverged(len(self.losses), "the validation loss after it", self._mean(False))
         self.history.append(
             EpochRecord(
                 epoch=self._epoch,
@@ -174,8 +178,11 @@ class Journal(Callback):  # type: ignore[misc]
             return
         for number, loss in enumerate(torch.stack(new).tolist(), start=self.checked + 1):
             if not np.isfinite(loss):
-                raise DivergedError(self._epoch, number, loss, self.dls.train.files(number))
+                self._diverged(number, "the training loss", loss)
         self.checked = len(self.losses)
+
+    def _diverged(self, batch: int, which: str, loss: float) -> NoReturn:
+        raise DivergedError(self._epoch, batch, which, loss, self.dls.train.files(batch))
 
     def _progress(self, *, epoch_done: bool) -> Progress:
         validated = self.seen[False]

@@ -1,7 +1,7 @@
 """What a killed run goes on from: weights, optimiser, history and place, two checkpoints deep.
 
-A checkpoint is a folder `epoch-007` of safetensors and JSON with a hash of each; the best epoch so
-far is kept as `best-005` where `train.select: best` asks for it.
+A checkpoint is a folder `epoch-007` of safetensors and JSON with the SHA256SUMS of them; the best
+epoch so far is kept as `best-005` where `train.select: best` asks for it.
 """
 
 import json
@@ -18,11 +18,12 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from alld.errors import RunError
-from alld.files import new_folder, sha256_hex, write_bytes
+from alld.files import new_folder, sums_of, write_bytes
 
 KEPT = 2
 EPOCH, BEST = "epoch-", "best-"
 _WEIGHTS, _OPTIMISER, _PLACE = "weights.safetensors", "optimiser.safetensors", "checkpoint.json"
+_SUMS = "SHA256SUMS"
 _DAMAGES = (OSError, ValueError, KeyError, TypeError, SafetensorError)
 
 
@@ -48,6 +49,18 @@ class Checkpoint:
     weights: dict[str, Tensor]
     optimiser_tensors: dict[str, Tensor]
     optimiser_scalars: dict[str, Any]
+
+    def restore_weights(self, model: nn.Module) -> None:
+        """Put the weights back.
+
+        Raises:
+            RunError: they are those of another network.
+        """
+        try:
+            model.load_state_dict(self.weights)
+        except RuntimeError as error:
+            advice = "bring back model.arch as it was, or train anew"
+            raise RunError(f"the checkpoint is of another network than this; {advice}") from error
 
     def restore_optimiser(self, optimiser: Optimizer) -> None:
         """Put the moments back; call it after `freeze` or `unfreeze`, which clear them."""
@@ -90,13 +103,15 @@ def save_checkpoint(
 
 def load_newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     """The newest checkpoint whose hashes hold, or None, and what was wrong with any newer ones."""
-    warnings: list[str] = []
+    damaged: list[str] = []
     for path in _newest_first(folder, EPOCH):
         try:
-            return _checkpoint(path), warnings
+            found = _checkpoint(path)
         except _DAMAGES as error:
-            warnings.append(f"{path}: damaged ({error}); going on from the one before it")
-    return None, warnings
+            damaged.append(f"{path}: damaged ({error})")
+        else:
+            return found, [f"{said}; going on from {path.name}" for said in damaged]
+    return None, [f"{said}; none is left, beginning again" for said in damaged]
 
 
 def load_best_weights(folder: Path) -> dict[str, Tensor]:
@@ -107,7 +122,7 @@ def load_best_weights(folder: Path) -> dict[str, Tensor]:
     """
     try:
         path = _newest_first(folder, BEST)[0]
-        return load(_read(path, (_WEIGHTS,))[1][_WEIGHTS])
+        return load(_read(path, (_WEIGHTS,))[_WEIGHTS])
     except (IndexError, *_DAMAGES) as error:
         raise RunError(f"{folder}: the best epoch's weights are gone ({error}); train again") from (
             error
@@ -117,27 +132,27 @@ def load_best_weights(folder: Path) -> dict[str, Tensor]:
 def _write(
     folder: Path, kind: str, place: Mapping[str, Any], contents: Mapping[str, bytes], *, kept: int
 ) -> None:
-    hashes = {name: sha256_hex(data) for name, data in contents.items()}
-    text = json.dumps({**place, "sha256": hashes}, indent=1)
+    whole = {**contents, _PLACE: json.dumps(place, indent=1).encode()}
     with new_folder(folder / f"{kind}{place['epochs_done']:03d}") as new:
-        for name, data in {**contents, _PLACE: text.encode()}.items():
+        for name, data in {**whole, _SUMS: sums_of(whole).encode()}.items():
             write_bytes(new / name, data)
     for old in _newest_first(folder, kind)[kept:]:
-        shutil.rmtree(old)
+        shutil.rmtree(old, ignore_errors=True)  # one that stays costs room, not the training
 
 
-def _read(path: Path, names: Iterable[str]) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """The facts of a checkpoint and the files of those names, each held against its hash."""
-    place: dict[str, Any] = json.loads((path / _PLACE).read_bytes())
+def _read(path: Path, names: Iterable[str]) -> dict[str, bytes]:
+    """The files of those names in a checkpoint, each held against its hash."""
     contents = {name: (path / name).read_bytes() for name in names}
-    for name, data in contents.items():
-        if sha256_hex(data) != place["sha256"][name]:
-            raise ValueError(f"the SHA-256 of {name} differs")
-    return place, contents
+    known = (path / _SUMS).read_text(encoding="ascii").splitlines()
+    for line in sums_of(contents).splitlines():
+        if line not in known:
+            raise ValueError(f"the SHA-256 of {line.split()[1]} differs")
+    return contents
 
 
 def _checkpoint(path: Path) -> Checkpoint:
-    place, contents = _read(path, (_WEIGHTS, _OPTIMISER))
+    contents = _read(path, (_WEIGHTS, _OPTIMISER, _PLACE))
+    place = json.loads(contents[_PLACE])
     return Checkpoint(
         epochs_done=place["epochs_done"],
         origin=place["origin"],
@@ -149,9 +164,10 @@ def _checkpoint(path: Path) -> Checkpoint:
 
 
 def _newest_first(folder: Path, kind: str) -> list[Path]:
-    return sorted(
-        folder.glob(f"{kind}*"), key=lambda path: int(path.name[len(kind) :]), reverse=True
-    )
+    """The checkpoints of a kind; copies under names of their own are none."""
+    numbers = {path: path.name[len(kind) :] for path in folder.glob(f"{kind}*")}
+    numbered = [path for path, number in numbers.items() if number.isdecimal()]
+    return sorted(numbered, key=lambda path: int(numbers[path]), reverse=True)
 
 
 def _parameters(optimiser: Optimizer) -> Iterator[nn.Parameter]:

@@ -4,17 +4,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-import torch
-
 from alld.config import Config
-from alld.errors import Interrupted, RunError
+from alld.errors import Interrupted, RunError, out_of_memory
 from alld.stopping import StoppedAtOnce
+from alld.training.callbacks import DivergedError
 from alld.training.ranks import leads, lost, size
 from alld.training.run import Run
 from alld.training.signals import StopOnSignal
-
-# What torch says where memory for a tensor on the CPU is refused.
-_NO_MEMORY = ("can't allocate memory", "not enough memory", "Cannot allocate memory")
 
 
 @contextmanager
@@ -25,7 +21,8 @@ def ending(run: Run, config: Config) -> Iterator[None]:
 
     Raises:
         Interrupted: in place of a KeyboardInterrupt, with the status of its signal.
-        RunError: in place of an error that says that memory ran out, or another process is gone.
+        RunError: in place of an error of the disk, or one that says that memory ran out or another
+            process is gone.
     """
     leading = leads()
     began, before = time.monotonic(), run.info["seconds"] if leading else 0.0
@@ -43,18 +40,14 @@ def ending(run: Run, config: Config) -> Iterator[None]:
             record("interrupted", status)
         raise Interrupted(f"stopped at once; {_go_on(run)}", status) from error
     except Exception as error:
-        if lost(error):
-            gone = _left_alone(run)
-            with suppress(OSError):
-                record("interrupted", gone.exit_status)
-            raise gone from error
-        state = "interrupted" if isinstance(error, Interrupted) else "failed"
+        said = _in_words(error, run, config)
+        state = "interrupted" if isinstance(said, Interrupted) or lost(error) else "failed"
         facts = getattr(error, "facts", None)
         with suppress(OSError):  # the disk may be what has failed
-            record(state, getattr(error, "exit_status", 1), **({"failure": facts} if facts else {}))
-        if _out_of_memory(error):
-            raise RunError(_smaller(config)) from error
-        raise
+            record(state, getattr(said, "exit_status", 1), **({"failure": facts} if facts else {}))
+        if said is error:
+            raise
+        raise said from error
     record("finished", 0)
 
 
@@ -72,17 +65,23 @@ def _go_on(run: Run) -> str:
     return f"go on with: alld train --resume {run.folder}"
 
 
-def _left_alone(run: Run) -> RunError:
-    return RunError(f"another process of this training is gone; {_go_on(run)}").from_all()
+def _in_words(error: Exception, run: Run, config: Config) -> Exception:
+    """What the user is told of an error: what to change, and how it goes on."""
+    if lost(error):
+        return RunError(f"another process of this training is gone; {_go_on(run)}").from_all()
+    if out_of_memory(error):
+        return RunError(f"{smaller(config)}; or, with more memory free, {_go_on(run)}")
+    if isinstance(error, DivergedError):
+        kept = "the checkpoints of the epochs before are kept"
+        error.message += f"; {run.folder / 'run.json'} names all of them; {kept}"
+    elif isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+        place, reason = error.filename or run.folder, error.strerror or error
+        return RunError(f"{place}: {reason}; once that is mended, {_go_on(run)}")
+    return error
 
 
-def _out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(word in str(error) for word in _NO_MEMORY)
-
-
-def _smaller(config: Config) -> str:
+def smaller(config: Config) -> str:
+    """What to change where memory ran out."""
     batch = config.train.batch_size
     if batch < 4:
         return f"out of memory with batches of {batch}; try --image-size 160 or a smaller --arch"

@@ -1,6 +1,7 @@
 """The machine under a training: prepared, written down, held against that of a resume."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -54,8 +55,13 @@ def origin(config: Config, info: Mapping[str, Any]) -> dict[str, Any]:
         "config": config.model_dump(mode="json"),
         "fingerprint": info["data"]["fingerprint"],
         "split_sha256": info["split"]["sha256"],
-        **{name: info[name] for name in _OF_MACHINE},
+        **of_machine(info),
     }
+
+
+def of_machine(info: Mapping[str, Any]) -> dict[str, Any]:
+    """What of run.json, or of `prepare_machine`, says under which conditions weights came out."""
+    return {name: info.get(name) for name in _OF_MACHINE}
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -81,11 +87,16 @@ def changes(
         return []
     changed = differences(checkpoint.origin, origin(run.config, {**run.info, **machine}))
     if changed and not allow_inexact:
-        raise RunError(
-            f"--resume {run.folder}: {'; '.join(changed)}. The same weights would not come out; "
-            "bring that back, or go on with --allow-inexact, which is recorded"
-        )
+        raise inexact(run.folder, changed)
     return changed
+
+
+def inexact(folder: Path, changed: Sequence[str]) -> RunError:
+    """What to raise where a resume meets other conditions."""
+    return RunError(
+        f"--resume {folder}: {'; '.join(changed)}. The same weights would not come out; "
+        "bring that back, or go on with --allow-inexact, which is recorded"
+    )
 
 
 def agree_on_all(

@@ -6,6 +6,8 @@ It is written once, at the end: a stopped pretraining leaves nothing and begins 
 
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,12 +20,14 @@ from alld.config import Config
 from alld.data.classes import load_classes
 from alld.data.manifest import Manifest
 from alld.data.splits import Part, Split, deal
-from alld.errors import ConfigError, Interrupted
+from alld.errors import ConfigError, Interrupted, RunError, out_of_memory
+from alld.files import write_bytes
 from alld.model.backbones import Body, create_head, create_model, whole_state
 from alld.model.bundle import library_versions
 from alld.model.weights import PRETRAINED, origin_of, save_file
 from alld.training.callbacks import EpochSeed, FrozenBody, Journal
 from alld.training.checkpoints import EpochRecord
+from alld.training.ending import smaller
 from alld.training.learner import fit_phase, make_learner
 from alld.training.loaders import make_loaders
 from alld.training.machine import prepare_machine
@@ -62,7 +66,7 @@ def pretrain(
 
     Raises:
         ConfigError, DataError, ImageError: something to mend.
-        RunError: the loss diverged.
+        RunError: the loss diverged, or memory ran out.
         Interrupted: Ctrl-C or SIGTERM; nothing was written.
     """
     listener = listener or Listener()
@@ -79,7 +83,7 @@ def pretrain(
         partial(listener.step, "decoding images"),
     )  # fmt: skip
     history: list[EpochRecord] = []
-    with StopOnSignal() as stop:
+    with StopOnSignal() as stop, _saying_what_fits(config):
         learner = make_learner(model, loaders, config)
         for phase in phases(config.train):
             epochs = config.train.frozen_epochs + config.train.epochs
@@ -96,11 +100,23 @@ def pretrain(
     return found
 
 
+@contextmanager
+def _saying_what_fits(config: Config) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if out_of_memory(error):
+            raise RunError(smaller(config)) from error
+        raise
+
+
 def _free(path: Path) -> Path:
     if path.suffix != ".safetensors":
         raise ConfigError(f"--out {path}: the weights go into a .safetensors file; name it so")
     if path.exists():
         raise ConfigError(f"--out {path}: is there already; give a new name")
+    write_bytes(path, b"")  # what cannot be written is noticed now, and not after the last epoch
+    path.unlink()
     return path
 
 

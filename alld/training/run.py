@@ -3,21 +3,18 @@
 import csv
 import json
 import subprocess
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from alld.config import Config, dump_config, parse_config
+from alld.config import Config, parse_config
 from alld.config_file import read_yaml
-from alld.data.manifest import LABEL_NAMES, ImageRecord, Manifest, Progress
+from alld.data.manifest import LABEL_NAMES, ImageRecord, Manifest, Progress, differing
 from alld.data.sources import load_manifest
 from alld.data.splits import PARTS, Part, Split
 from alld.errors import ConfigError, DataError, RunError
-from alld.files import sha256_hex, write_csv, write_json, write_text
-from alld.live import LOCK
+from alld.files import sha256_hex, write_csv, write_json
 from alld.model.place import is_exported
 
 RUNS = Path("runs")
@@ -74,59 +71,10 @@ class Run:
             info = self.info
             _ = info["data"]["synthetic"], info["data"]["name"], info["data"]["images"]
             _ = info["split"]["kind"], info["split"]["seed"], info["arch"], info["started"]
+            _ = info["data"]["fingerprint"], info["split"]["sha256"], float(info["seconds"])
             return str(info["state"])
         except (OSError, ValueError, KeyError, TypeError):
             return "damaged"
-
-
-def create_run(
-    folder: Path, config: Config, manifest: Manifest, split_csv: str, machine: dict[str, Any]
-) -> Run:
-    """Make the folder of a new run.
-
-    Raises:
-        RunError: the folder already holds something.
-    """
-    check_free(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "config.yaml", dump_config(config))
-    write_text(folder / "split.csv", split_csv)
-    rows = ({"path": record.path, "sha256": record.sha256} for record in manifest)
-    write_csv(folder / IMAGES, ("path", "sha256"), rows)
-    facts = {
-        "state": "running",
-        "started": datetime.now(UTC).isoformat(timespec="milliseconds"),
-        "seconds": 0.0,
-        "arch": config.model.arch,
-        "data": {
-            "name": manifest.kind,
-            "root": str(manifest.root),
-            "images": len(manifest),
-            "fingerprint": manifest.fingerprint,
-            "synthetic": manifest.synthetic,
-        },
-        "split": {
-            "kind": config.split.kind,
-            "seed": config.split_seed,
-            "sha256": sha256_hex(split_csv.encode()),
-        },
-        **machine,
-        "git_commit": git_commit(),
-        "exit": None,
-    }
-    write_json(folder / "run.json", facts)
-    return Run(folder)
-
-
-def check_free(folder: Path) -> None:
-    """Raise RunError where a new run would meet an older one or other files."""
-    if folder.is_dir() and all(entry.name == LOCK for entry in folder.iterdir()):
-        return
-    if (folder / "run.json").exists():
-        hint = f"give a new folder, or go on with --resume {folder}"
-        raise RunError(f"--out {folder}: already holds a run; {hint}")
-    if folder.exists():
-        raise RunError(f"--out {folder}: is not an empty folder; give a new one")
 
 
 def open_run(folder: Path) -> Run:
@@ -152,16 +100,6 @@ def open_run(folder: Path) -> Run:
     if run.state == "damaged":
         raise RunError(f"{folder}: its run.json is damaged; train again")
     return run
-
-
-def default_folder(arch: str) -> Path:
-    """`runs/<arch>-<local time>`, with a number behind it where that one is taken."""
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    wanted = RUNS / f"{arch.replace(':', '-').replace('/', '-')}-{stamp}"
-    folder, number = wanted, 2
-    while folder.exists():
-        folder, number = wanted.with_name(f"{wanted.name}-{number}"), number + 1
-    return folder
 
 
 def list_runs(root: Path = RUNS) -> list[Run]:
@@ -250,9 +188,10 @@ def read_split(run: Run, manifest: Manifest) -> Split:
     if sha256_hex(data) != facts["split"]["sha256"]:
         raise RunError(f"{path}: altered since the run began; its hash is not the one in run.json")
     if manifest.fingerprint != facts["data"]["fingerprint"]:
+        counts = f"{len(manifest)} now, {facts['data']['images']} then"
         raise RunError(
             f"{manifest.root}: not the images that {run.folder} was trained on "
-            f"({len(manifest)} now, {facts['data']['images']} then); bring the same set back"
+            f"({counts}{_other_images(run, manifest)}); bring the same set back"
         )
     rows = list(csv.DictReader(data.decode("utf-8").splitlines()))
     config = run.config
@@ -264,6 +203,18 @@ def read_split(run: Run, manifest: Manifest) -> Split:
         str(facts.get("groups", "")),
         tuple(row["patient"] for row in rows) if rows and "patient" in rows[0] else (),
     )
+
+
+def _other_images(run: Run, manifest: Manifest) -> str:
+    """`: 1 changed (first: a.tif)`, or nothing of an older run, which did not write them down."""
+    try:
+        then, now = (
+            {record.path: f"{record.sha256} {record.label}" for record in records}
+            for records in (read_records(run), manifest)
+        )
+    except RunError:
+        return ""
+    return f": {differing(then, now)}"
 
 
 def git_commit() -> str | None:

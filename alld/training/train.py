@@ -36,17 +36,10 @@ from alld.training.learner import fit_phase, make_learner
 from alld.training.limits import learn_limits
 from alld.training.loaders import make_loaders
 from alld.training.machine import agree_on_all, changes, origin, prepare_machine
+from alld.training.new_run import check_free, create_run, default_folder
 from alld.training.phases import Phase, phases
 from alld.training.ranks import gather, joined, leads, part, together
-from alld.training.run import (
-    Run,
-    check_free,
-    create_run,
-    default_folder,
-    open_run,
-    read_manifest,
-    read_split,
-)
+from alld.training.run import Run, open_run, read_manifest, read_split
 from alld.training.signals import StopOnSignal
 from alld.training.trackers import MakeCallbacks, check_tracker, tracking
 
@@ -251,7 +244,7 @@ def _fit(
 ) -> None:
     history: list[EpochRecord] = list(checkpoint.history) if checkpoint else []
     if checkpoint:
-        learner.model.load_state_dict(checkpoint.weights)
+        checkpoint.restore_weights(learner.model)
     stopped = False
     for phase in phases(config.train):
         done = len(history) - phase.first_epoch  # epochs of this phase, from a checkpoint
