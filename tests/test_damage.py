@@ -22,6 +22,7 @@ from alld.evaluation import evaluate as evaluation_room
 from alld.evaluation.evaluate import evaluate
 from alld.stopping import Stopping
 from alld.training import batches, new_run
+from alld.training.callbacks import Progress
 from alld.training.checkpoints import load_newest
 from alld.training.new_run import check_free
 from alld.training.optimiser import FusedAdam
@@ -138,16 +139,41 @@ def test_a_run_killed_before_it_was_one_leaves_its_folder_free(tmp_path: Path) -
         check_free(tmp_path)
 
 
+def test_a_run_that_was_moved_away_ends_with_its_epoch(
+    small_config: Config, run_folder: Path, tmp_path: Path
+) -> None:
+    """No second, half empty run is written for hours in the old place."""
+
+    def move(progress: Progress) -> None:
+        if (progress.epoch, progress.batch) == (2, 1):
+            (tmp_path / "run").rename(tmp_path / "moved")
+
+    with pytest.raises(RunError, match="was taken away"):
+        train(small_config, tmp_path / "run", Listener(progress=move))
+    assert [path.name for path in tmp_path.iterdir()] == ["moved"]
+    resume(tmp_path / "moved")
+    assert_same_weights(run_folder, tmp_path / "moved")
+
+
 def full(path: Path, *_: Any) -> None:
     raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
 
-def test_a_disk_full_at_the_beginning_leaves_the_folder_free(
-    small_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def pressed(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(("end", "error"), [(full, OSError), (pressed, KeyboardInterrupt)])
+def test_what_ends_a_run_at_its_beginning_leaves_the_folder_free(
+    small_config: Config,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    end: Callable[..., None],
+    error: type[BaseException],
 ) -> None:
-    """Neither half a run nor a folder that is refused."""
-    monkeypatch.setattr(new_run, "write_csv", full)
-    with pytest.raises(OSError, match=r"images\.csv"):
+    """A full disk or Ctrl-C: neither half a run nor a folder that is refused."""
+    monkeypatch.setattr(new_run, "write_csv", end)
+    with pytest.raises(error):
         train(small_config, tmp_path / "run")
     check_free(tmp_path / "run")
 

@@ -52,7 +52,7 @@ def create_run(
         write_text(folder / "split.csv", split_csv)
         write_csv(folder / IMAGES, ("path", "sha256"), rows)
         write_json(folder / "run.json", facts)
-    except OSError:  # a full disk: the folder stays free for the next attempt
+    except BaseException:  # a full disk, Ctrl-C: the folder stays free for the next attempt
         for name in _FIRST:
             (folder / name).unlink(missing_ok=True)
         raise

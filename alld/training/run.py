@@ -57,6 +57,14 @@ class Run:
         write_json(self.folder / "run.json", {**self.info, **facts})
 
     def write_history(self, records: Iterable[dict[str, Any]]) -> None:
+        """Write an epoch a row.
+
+        Raises:
+            RunError: the folder was removed or moved; it would come into being again, half empty.
+        """
+        if not (self.folder / "run.json").exists():
+            advice = "if it was moved, go on with --resume where it is now"
+            raise RunError(f"{self.folder}: was taken away during the training; {advice}")
         write_csv(self.folder / "history.csv", HISTORY, records)
 
     def history(self) -> list[dict[str, str]]:
