@@ -80,6 +80,6 @@ def mishap(error: BaseException) -> str | None:
     if isinstance(error, OSError):
         return f"{error.filename or 'the output'}: {error.strerror or error}"
     if out_of_memory(error):
-        reason = str(error).partition("\n")[0] or "no more is given"
+        reason = str(error).partition("\n")[0] or "the system gives no more"
         return f"out of memory ({reason}); free some, or take smaller batches or images"
     return None

@@ -121,12 +121,11 @@ def load_best_weights(folder: Path) -> dict[str, Tensor]:
         RunError: they are gone or damaged.
     """
     try:
-        path = _newest_first(folder, BEST)[0]
+        path = next(iter(_newest_first(folder, BEST)), folder / BEST)
         return load(_read(path, (_WEIGHTS,))[_WEIGHTS])
-    except (IndexError, *_DAMAGES) as error:
-        raise RunError(f"{folder}: the best epoch's weights are gone ({error}); train again") from (
-            error
-        )
+    except _DAMAGES as error:
+        reason = f"the best epoch's weights are gone ({error})"
+        raise RunError(f"{folder}: {reason}; train again") from error
 
 
 def _write(
