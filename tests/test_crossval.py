@@ -333,3 +333,17 @@ def test_what_ends_a_fold_says_which_one(
     monkeypatch.setattr("alld.evaluation.crossval.train", diverging)
     with pytest.raises(RunError, match="repeat 1, fold 1: the training loss is nan"):
         crossval(settings(drawn_set), FOLDS, 1, tmp_path / "cv")
+
+
+def test_sigterm_between_two_trainings_says_how_to_go_on(
+    drawn_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a fold is tested, or its images are read, no training listens for it."""
+
+    def told(*_: object) -> None:
+        raise SystemExit(143)
+
+    monkeypatch.setattr("alld.evaluation.crossval.train", told)
+    with pytest.raises(Interrupted, match=f"--resume {tmp_path / 'cv'}") as caught:
+        crossval(settings(drawn_set), FOLDS, 1, tmp_path / "cv")
+    assert caught.value.exit_status == 143

@@ -185,9 +185,11 @@ def _one_by_one(
         own = _fold_config(config, plan["folds"], cell.repeat, cell.fold)
         try:
             metrics = _do(cell, own, listener.training, allow_inexact=allow_inexact)
-        except (Interrupted, KeyboardInterrupt) as stopped:
+        except (Interrupted, KeyboardInterrupt, SystemExit) as stopped:
             place = f"stopped in repeat {cell.repeat}, fold {cell.fold}"
-            raise _interrupted(place, folder, getattr(stopped, "exit_status", 130)) from stopped
+            # SIGTERM between two trainings is a SystemExit; Ctrl-C there says no status.
+            status = getattr(stopped, "exit_status", getattr(stopped, "code", 130))
+            raise _interrupted(place, folder, status) from stopped
         listener.end(cell, metrics)
 
 
