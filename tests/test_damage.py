@@ -20,6 +20,7 @@ from alld.data.sources import load_manifest
 from alld.errors import ConfigError, Interrupted, RunError
 from alld.evaluation import evaluate as evaluation_room
 from alld.evaluation.evaluate import evaluate
+from alld.files import write_json
 from alld.stopping import Stopping
 from alld.training import batches, new_run
 from alld.training.callbacks import Progress
@@ -163,16 +164,29 @@ def pressed(*_: Any) -> None:
     raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize(("end", "error"), [(full, OSError), (pressed, KeyboardInterrupt)])
+def pressed_late(path: Path, value: Any) -> None:
+    write_json(path, value)
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("writer", "end", "error"),
+    [
+        ("write_csv", full, OSError),
+        ("write_csv", pressed, KeyboardInterrupt),
+        ("write_json", pressed_late, KeyboardInterrupt),
+    ],
+)
 def test_what_ends_a_run_at_its_beginning_leaves_the_folder_free(
     small_config: Config,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    writer: str,
     end: Callable[..., None],
     error: type[BaseException],
 ) -> None:
     """A full disk or Ctrl-C: neither half a run nor a folder that is refused."""
-    monkeypatch.setattr(new_run, "write_csv", end)
+    monkeypatch.setattr(new_run, writer, end)
     with pytest.raises(error):
         train(small_config, tmp_path / "run")
     check_free(tmp_path / "run")

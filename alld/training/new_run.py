@@ -53,7 +53,7 @@ def create_run(
         write_csv(folder / IMAGES, ("path", "sha256"), rows)
         write_json(folder / "run.json", facts)
     except BaseException:  # a full disk, Ctrl-C: the folder stays free for the next attempt
-        for name in _FIRST:
+        for name in ("run.json", *_FIRST):
             (folder / name).unlink(missing_ok=True)
         raise
     return Run(folder)
