@@ -1,5 +1,6 @@
 """What is said, and what goes on, after damage: altered checkpoints, half-begun runs, no room."""
 
+import copy
 import errno
 import shutil
 import signal
@@ -23,7 +24,7 @@ from alld.evaluation.evaluate import evaluate
 from alld.files import write_json
 from alld.stopping import Stopping
 from alld.training import batches, new_run
-from alld.training.callbacks import Progress
+from alld.training.callbacks import DivergedError, Progress
 from alld.training.checkpoints import load_newest
 from alld.training.new_run import check_free
 from alld.training.optimiser import FusedAdam
@@ -224,6 +225,12 @@ def test_weights_that_the_last_step_broke_are_not_kept(
     assert [path.name for path in (folder / "checkpoints").iterdir()] == ["epoch-001"]
     resume(folder)
     assert_same_weights(run_folder, folder)
+
+
+def test_a_diverged_fold_can_be_told_by_another_process() -> None:
+    """What a cluster hands on is made anew from its message, and keeps its facts."""
+    error = copy.copy(DivergedError("the loss is nan", {"epoch": 1}))
+    assert (str(error), error.facts) == ("the loss is nan", {"epoch": 1})
 
 
 def exhausted(error: Exception) -> Callable[..., Any]:

@@ -19,7 +19,7 @@ from alld.config import Config, parse_config
 from alld.data.groups import load_groups
 from alld.data.sources import load_manifest
 from alld.data.splits import make_split
-from alld.errors import AlldError, ConfigError, Interrupted, RunError
+from alld.errors import ConfigError, Interrupted, RunError
 from alld.evaluation.crossval_result import CrossValidation, write_crossval
 from alld.evaluation.evaluate import evaluate
 from alld.evaluation.folds import PLAN, Fold, plan_folds, read_plan
@@ -234,7 +234,7 @@ def _do(
         elif run.state != "finished":
             resume(cell.folder, listener, allow_inexact=allow_inexact)
         return evaluate(cell.folder, config.runtime.device).metrics
-    except AlldError as error:
+    except RunError as error:
         error.message = f"repeat {cell.repeat}, fold {cell.fold}: {error.message}"
         raise
 

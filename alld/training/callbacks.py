@@ -3,7 +3,7 @@
 import hashlib
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -39,19 +39,12 @@ class Progress:
 class DivergedError(RunError):
     """A loss that is not a number, of a training batch or after it; `facts` go into run.json."""
 
-    NAMED = 3
     everywhere = True
 
-    def __init__(
-        self, epoch: int, batch: int, which: str, loss: float, files: Sequence[str]
-    ) -> None:
-        named = ", ".join(map(one_line, files[: self.NAMED]))
-        more = f" and {len(files) - self.NAMED} more" * (len(files) > self.NAMED)
-        super().__init__(
-            f"epoch {epoch}, batch {batch}: {which} is {loss}; lower train.max_lr, or look at its "
-            f"images ({named}{more})"
-        )
-        self.facts = {"epoch": epoch, "batch": batch, "loss": str(loss), "files": list(files)}
+    # A task of a cluster hands it on, and makes it anew from its message alone.
+    def __init__(self, message: str = "", facts: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.facts = facts
 
 
 class EpochSeed(Callback):  # type: ignore[misc]
@@ -88,6 +81,7 @@ class Journal(Callback):  # type: ignore[misc]
     """
 
     order = 55
+    NAMED = 3  # images of a batch that broke the loss
     EVERY = 0.25
     BATCHES = 8
 
@@ -182,7 +176,14 @@ class Journal(Callback):  # type: ignore[misc]
         self.checked = len(self.losses)
 
     def _diverged(self, batch: int, which: str, loss: float) -> NoReturn:
-        raise DivergedError(self._epoch, batch, which, loss, self.dls.train.files(batch))
+        files = self.dls.train.files(batch)
+        named = ", ".join(map(one_line, files[: self.NAMED]))
+        more = f" and {len(files) - self.NAMED} more" * (len(files) > self.NAMED)
+        raise DivergedError(
+            f"epoch {self._epoch}, batch {batch}: {which} is {loss}; lower train.max_lr, or look "
+            f"at its images ({named}{more})",
+            {"epoch": self._epoch, "batch": batch, "loss": str(loss), "files": files},
+        )
 
     def _progress(self, *, epoch_done: bool) -> Progress:
         validated = self.seen[False]
