@@ -17,7 +17,7 @@ from alld.config import Config
 from alld.config_file import load_config
 from alld.data.synthetic import draw_set
 from alld.data.synthetic_plan import Recipe
-from alld.errors import AlldError
+from alld.errors import AlldError, RunError
 from alld.evaluation.crossval import crossval, resume_crossval
 from alld.evaluation.folds import PLAN
 from alld.training.run import Run
@@ -140,7 +140,7 @@ class Torture:
             resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_LIMIT, FILE_LIMIT))
             return work()
 
-        return finish(fork(limited)) == 1
+        return finish(fork(limited)) == RunError.exit_status
 
     def _streamed(self) -> Config:
         runtime = self.config.runtime.model_copy(update={"image_memory": 0})
