@@ -12,7 +12,7 @@ from scipy.ndimage import gaussian_filter
 
 from alld.data import relations
 from alld.data.landmarks import find_landmarks, turn_landmarks
-from alld.data.places import turned
+from alld.data.places import Placement, turned
 from alld.data.recapture import coarse_picture
 from alld.data.relations import Relation, find_relations, group_indices
 from alld.data.shared_pixels import MAX_KEPT, MAX_LAG, find_patches, find_shared, keep_one_in
@@ -211,6 +211,27 @@ def test_progress_counts_up_to_two_steps_an_image() -> None:
     images = [crop(capture(draw_field(9, (200, 200)), 1), 100, x) for x in (100, 200, 300)]
     find_relations(images, lambda done, total: steps.append((done, total)))
     assert steps == [(done, 6) for done in range(1, 7)]
+
+
+@pytest.mark.parametrize("largest", [relations.MAX_WORK, 0])
+def test_the_rounds_of_a_search_are_told_one_after_the_other(
+    monkeypatch: pytest.MonkeyPatch, largest: float
+) -> None:
+    """A step an image in all; before each turn that is sought as many as rounds are done."""
+    monkeypatch.setattr(relations, "MAX_WORK", largest)
+    images = [crop(capture(draw_field(seed, (230, 230)), seed), 230, 230) for seed in range(8)]
+    steps: list[int] = []
+    before: list[int] = []
+
+    def candidates(_landmarks: object, turn: int) -> list[Placement]:
+        before.append(len(steps))
+        return [Placement(0, 1, 0, 0, turn)]
+
+    monkeypatch.setattr(relations, "find_candidates", candidates)
+    described = [relations.describe(image, len(images)) for image in images]
+    relations.search(images, described, lambda: steps.append(1), turns=True)
+    assert before == list(range(1 if largest else 0, 8))
+    assert len(steps) == len(images)
 
 
 @pytest.mark.parametrize(

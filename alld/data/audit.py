@@ -7,6 +7,7 @@ and files are read again only where two have to be compared. Nothing here prints
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import count
 from math import log
 from pathlib import Path
@@ -33,6 +34,7 @@ from alld.data.sources import survey_manifest
 from alld.errors import ImageError
 from alld.files import sha256_hex
 from alld.stats.metrics import Metric
+from alld.threads import side_by_side
 
 NEARLY_IDENTICAL = 0.98  # similarity of two files of one size, unshifted: another compression
 UPRIGHT = 0
@@ -114,13 +116,14 @@ def audit(
     begin(surveyed)
     seen: list[_Seen] = []
     readable = []
-    for index, record in enumerate(surveyed):
-        try:
-            seen.append(_look(surveyed, index))
+    looks = side_by_side(partial(_look, surveyed), range(len(surveyed)))
+    for number, (record, look) in enumerate(zip(surveyed, looks, strict=True), start=1):
+        if isinstance(look, ImageError):
+            problems.append(Problem(record.path, str(look)))
+        else:
+            seen.append(look)
             readable.append(record)
-        except ImageError as error:
-            problems.append(Problem(record.path, str(error)))
-        step("reading images", index + 1, len(surveyed))
+        step("reading images", number, len(surveyed))
     manifest = replace(surveyed, records=tuple(readable))
     facts = [one.facts for one in seen]
     found = _compare(manifest, seen, step)
@@ -154,14 +157,18 @@ class _Seen:
     background: Features | None
 
 
-def _look(surveyed: Manifest, index: int) -> _Seen:
-    data, images = surveyed.read(index), len(surveyed)
-    decoded = decode(data, str(surveyed.file(index)))
+def _look(surveyed: Manifest, index: int) -> _Seen | ImageError:
+    """What is kept of an image, or why it cannot be read."""
+    try:
+        data = surveyed.read(index)
+        decoded = decode(data, str(surveyed.file(index)))
+    except ImageError as error:
+        return error
     sides = decoded.pixels.shape[:2]
     comparable = min(sides) >= TILE and max(sides) <= MAX_COMPARED_SIDE
     return _Seen(
         facts=_facts(decoded, len(data)),
-        description=describe(decoded.pixels, images) if comparable else None,
+        description=describe(decoded.pixels, len(surveyed)) if comparable else None,
         background=background_features(decoded.pixels) if comparable else None,
     )
 

@@ -105,12 +105,10 @@ def _alike_landmarks(
     found = []
     for _ in range(BANDS):
         planes = rng.standard_normal((FREQUENCIES**2, bits)).astype(np.float32)
-        a, b = _same_bucket(_codes(looks, planes), _codes(turned, planes), owner)
-        for start in range(0, len(a), _BLOCK):
-            some_a, some_b = a[start : start + _BLOCK], b[start : start + _BLOCK]
-            pairs = looks[some_a].astype(np.float32), turned[some_b].astype(np.float32)
+        for a, b in _same_bucket(_codes(looks, planes), _codes(turned, planes), owner):
+            pairs = looks[a].astype(np.float32), turned[b].astype(np.float32)
             alike = np.einsum("ij,ij->i", *pairs) >= MIN_LIKENESS
-            found.append(some_a[alike] * len(owner) + some_b[alike])
+            found.append(a[alike] * len(owner) + b[alike])
     once = np.unique(np.concatenate([np.zeros(0, np.int64), *found]))
     return once // len(owner), once % len(owner)
 
@@ -122,17 +120,22 @@ def _codes(looks: NDArray[np.float16], planes: NDArray[np.float32]) -> Indices:
     return np.concatenate([(block @ planes > 0) @ weights for block in blocks])
 
 
-def _same_bucket(codes: Indices, turned: Indices, owner: Indices) -> tuple[Indices, Indices]:
+def _same_bucket(
+    codes: Indices, turned: Indices, owner: Indices
+) -> Iterator[tuple[Indices, Indices]]:
+    """Pairs of one code, the first one's image before, as many at once as fit a block."""
     order = np.argsort(codes, kind="stable")
     ordered = codes[order]
     low = np.searchsorted(ordered, turned, "left")
     size = np.searchsorted(ordered, turned, "right") - low
     size[size > MAX_BUCKET] = 0
-    b = np.repeat(np.arange(len(turned)), size)
-    within = np.arange(len(b)) - np.repeat(np.cumsum(size) - size, size)
-    a = order[np.repeat(low, size) + within]
-    before = owner[a] < owner[b]
-    return a[before], b[before]
+    for start in range(0, len(turned), _BLOCK // MAX_BUCKET):
+        part = slice(start, start + _BLOCK // MAX_BUCKET)
+        b = start + np.repeat(np.arange(len(size[part])), size[part])
+        within = np.arange(len(b)) - np.repeat(np.cumsum(size[part]) - size[part], size[part])
+        a = order[np.repeat(low[part], size[part]) + within]
+        before = owner[a] < owner[b]
+        yield a[before], b[before]
 
 
 def _agreeing(

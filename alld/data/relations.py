@@ -37,6 +37,7 @@ from alld.data.recapture import (
 )
 from alld.data.shared_pixels import Patches, find_patches, find_shared, keep_one_in, same_pixels
 from alld.errors import DataError
+from alld.threads import side_by_side
 
 ALGORITHM_VERSION = 2  # part of the key under which relations are cached: raise it with any change
 # Pixels of all correlations of a set, up to which all pairs are compared: 1,000 images of 257 px,
@@ -85,11 +86,15 @@ def find_relations(
         if progress is not None:
             progress(next(steps), 2 * len(images))
 
-    described = []
-    for index, image in enumerate(images):
+    def described_at(index: int) -> Description:
+        image = images[index]
         if (flaw := flaw_of(image)) is not None:
             raise DataError(f"image {index}: {flaw}")
-        described.append(describe(image, len(images)))
+        return describe(image, len(images))
+
+    described = []
+    for description in side_by_side(described_at, range(len(images))):
+        described.append(description)
         advance()
     return list(search(images, described, advance).relations)
 
@@ -129,17 +134,21 @@ def search(
     """
     found = {(r.first, r.second): r for r in find_shared(images, [d.patches for d in described])}
     recaptured, rejected = [], []
-    for place in _suggested(described, advance, turns=turns):
-        if place[:2] in found:
+
+    def compared_at(place: Placement) -> Comparison | None:
+        return None if place[:2] in found else compare_near(*pair(images, place), place)
+
+    for compared in side_by_side(compared_at, _suggested(described, advance, turns=turns)):
+        # Perhaps found at another place meanwhile: what was suggested first counts.
+        if compared is None or _images_of(compared) in found:
             continue
-        compared = compare_near(*pair(images, place), place)
         if compared.accepted:
-            found[place[:2]] = _exact_if_equal(images, compared.relation)
+            found[_images_of(compared)] = _exact_if_equal(images, compared.relation)
             recaptured.append(compared)
         else:
             rejected.append(compared)
     # A pair that is rejected at one place may be accepted at another.
-    lost = [c for c in rejected if (c.relation.first, c.relation.second) not in found]
+    lost = [c for c in rejected if _images_of(c) not in found]
     lost.sort(key=lambda c: -c.similarity)
     relations = tuple(found[pair] for pair in sorted(found))
     return Search(relations, tuple(recaptured), tuple(lost[:REJECTED_KEPT]))
@@ -159,31 +168,53 @@ def compares_all_pairs(shapes: Sequence[tuple[int, int]]) -> bool:
     return len(shapes) ** 2 / 2 * correlation_side(shapes) ** 2 <= MAX_WORK
 
 
+def _images_of(compared: Comparison) -> tuple[int, int]:
+    return compared.relation.first, compared.relation.second
+
+
 def _suggested(
     described: Sequence[Description], advance: Advance, *, turns: bool
 ) -> Iterator[Placement]:
     """What the second pass compares: places that look alike in the coarse pictures."""
-    pictures = [d.coarse for d in described]
+    rounds = len(TURNS) if turns else 1
+    reached = _rounds(advance, len(described), rounds)
     all_pairs = compares_all_pairs([d.landmarks.shape for d in described])
     if all_pairs:
-        yield from find_alike([np.asarray(p, np.float32) for p in pictures], advance)
-    for turn in range(len(TURNS) if turns else 1):
-        if turn or not all_pairs:
-            yield from _suggested_by_landmarks(described, turn)
-    if not all_pairs:
-        for _ in described:
+        done = count(1)
+        yield from find_alike(
+            [np.asarray(d.coarse, np.float32) for d in described],
+            lambda: reached(0, next(done) / len(described)),
+        )
+    for turn in range(1 if all_pairs else 0, rounds):
+        candidates = list(find_candidates([d.landmarks for d in described], turn))
+        for tried, place in enumerate(candidates, start=1):
+            yield from _placed(described, place)
+            reached(turn, tried / len(candidates))
+        reached(turn, 1)
+
+
+def _rounds(advance: Advance, steps: int, rounds: int) -> Callable[[int, float], None]:
+    """Spread so many steps over rounds; to be told which one, from 0, is done to which share."""
+    told = 0
+
+    def reached(number: int, share: float) -> None:
+        nonlocal told
+        while told < int(steps * (number + share) / rounds):
+            told += 1
             advance()
 
+    return reached
 
-def _suggested_by_landmarks(described: Sequence[Description], turn: int) -> Iterator[Placement]:
-    for place in find_candidates([d.landmarks for d in described], turn):
-        first, second = described[place.first], described[place.second]
-        coarse = turned(np.asarray(second.coarse, np.float32), turn)
-        at = place_coarsely(np.asarray(first.coarse, np.float32), coarse)
-        if at is not None:
-            down, right = _left_over(second.patches.shape, turn)
-            dy, dx = at[0] * SHRINK - down, at[1] * SHRINK - right
-            yield place._replace(dy=dy, dx=dx)
+
+def _placed(described: Sequence[Description], place: Placement) -> Iterator[Placement]:
+    """A candidate of the landmarks, in pixels of the images, if the coarse pictures agree."""
+    first, second = described[place.first], described[place.second]
+    coarse = turned(np.asarray(second.coarse, np.float32), place.turn)
+    at = place_coarsely(np.asarray(first.coarse, np.float32), coarse)
+    if at is not None:
+        down, right = _left_over(second.patches.shape, place.turn)
+        dy, dx = at[0] * SHRINK - down, at[1] * SHRINK - right
+        yield place._replace(dy=dy, dx=dx)
 
 
 def _left_over(shape: tuple[int, int], turn: int) -> tuple[int, int]:
