@@ -1,6 +1,5 @@
 """An external validation: a run's model, as it is, on images that it has never seen."""
 
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from alld.errors import AlldError, DataError, RunError
 from alld.evaluation.measure import Step, TestSet
 from alld.evaluation.shifted import shifts
 from alld.inference.predictor import Predictor
+from alld.reading import read_json
 from alld.stats.independent import independent_difference
 from alld.stats.metrics import Metric
 from alld.training.run import Run, read_manifest, read_records, read_split
@@ -142,7 +142,7 @@ def _internal(test: TestSet) -> tuple[dict[str, Any] | None, str | None]:
     path = test.run.folder / "evaluation" / "metrics.json"
     ask = f"for a comparison first: alld evaluate {test.run.folder}"
     try:
-        facts: dict[str, Any] = json.loads(path.read_bytes())
+        facts: dict[str, Any] = read_json(path)
         model = facts["model"]["identity"], facts["model"]["tta"]
         _ = facts["metrics"], facts["grouped_metrics"], facts["data"]["test_groups"]
         _ = facts["abstention"][REFUSED]

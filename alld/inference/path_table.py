@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TextIO
 
 from alld.errors import DataError
+from alld.reading import check_regular
 
 SUFFIXES = (".csv", ".parquet")
 COLUMN = "path"
@@ -39,6 +40,7 @@ def paths_in(table: Path) -> Iterator[Path]:
 
 def _csv(table: Path) -> Iterator[str]:
     try:
+        check_regular(table)
         with open(table, encoding="utf-8-sig", newline="") as file:
             rows = csv.reader(_lines(file, table))
             names = [name.strip().lower() for name in next(rows, [])]
@@ -46,7 +48,7 @@ def _csv(table: Path) -> Iterator[str]:
             for row in rows:
                 if row:  # an empty line is no row
                     yield row[at].strip() if at < len(row) else ""
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise DataError(f"{table}: cannot be read as a UTF-8 CSV table: {error}") from error
 
 
@@ -64,13 +66,14 @@ def _parquet(table: Path) -> Iterator[str | None]:
     from pyarrow.parquet import ParquetFile
 
     try:
+        check_regular(table)
         with ParquetFile(table) as file:
             kind = file.schema_arrow.field(_place(table, file.schema_arrow.names)).type
             if not (arrow.types.is_string(kind) or arrow.types.is_large_string(kind)):
                 raise DataError(f"{table}: its column {COLUMN} holds {kind}, not text")
             for rows in file.iter_batches(_ROWS, columns=[COLUMN]):
                 yield from rows.column(0).to_pylist()
-    except (OSError, arrow.ArrowException, UnicodeDecodeError) as error:
+    except (OSError, ValueError, arrow.ArrowException) as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"{table}: cannot be read as a Parquet table: {reason}") from error
 
