@@ -7,6 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from alld.data.all_idb2 import is_field
 from alld.data.groups import load_groups
 from alld.data.manifest import LABEL_NAMES, Manifest
@@ -24,6 +26,7 @@ REFUSED = "out_of_domain"
 COMPARED = ("accuracy", "sensitivity", "specificity", "roc_auc", "brier", "ece", REFUSED)
 # Sensitivity and specificity are of one class each; these change with the share of blasts alone.
 MIXED = ("accuracy", "brier", "ece")
+_METRIC = TypeAdapter(Metric)
 
 
 @dataclass(frozen=True)
@@ -144,11 +147,11 @@ def _internal(test: TestSet) -> tuple[dict[str, Any] | None, str | None]:
     try:
         facts: dict[str, Any] = read_json(path)
         model = facts["model"]["identity"], facts["model"]["tta"]
-        _ = facts["metrics"], facts["grouped_metrics"], facts["data"]["test_groups"]
-        _ = facts["abstention"][REFUSED]
+        _ = facts["metrics"], facts["grouped_metrics"], facts["data"]["test_images"]
+        _ = [_stored(name, facts) for name in COMPARED]
     except FileNotFoundError:
         return None, f"the run's own test was not evaluated; {ask}"
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None, f"the evaluation of the run's own test cannot be read; {ask}"
     if model != (test.predictor.identity, test.predictor.tta):
         return None, f"the run's own test was judged by another model or otherwise; {ask}"
@@ -185,10 +188,10 @@ def _here(name: str, found: Mapping[str, Any], groups: Sequence[str]) -> Metric:
 def _stored(name: str, facts: Mapping[str, Any]) -> Metric:
     """As `_here`, of a metrics.json."""
     if name == REFUSED:
-        return Metric(**facts["abstention"][REFUSED])
+        return _METRIC.validate_python(facts["abstention"][REFUSED])
     grouped = facts["data"]["test_groups"] < facts["metrics"]["accuracy"]["n"]
     metrics = facts["grouped_metrics" if grouped else "metrics"]
-    return Metric(**metrics.get(name, facts["metrics"][name]))
+    return _METRIC.validate_python(metrics.get(name, facts["metrics"][name]))
 
 
 def _shift(test: TestSet, own: Own, step: Step) -> tuple[dict[str, Any] | None, str | None]:

@@ -107,7 +107,11 @@ def read_fold(run: Path, repeat: int, fold: int) -> list[HeldOut]:
     try:
         split = {row["path"]: row for row in read_csv(run / "split.csv")}
         rows = read_csv(run / "evaluation" / "predictions.csv")
-        return [_held_out(row, split, repeat, fold) for row in rows]
+        found = [_held_out(row, split, repeat, fold) for row in rows]
+        tested = sorted(path for path, row in split.items() if row["part"] == "test")
+        if not tested or sorted(row.path for row in found) != tested:
+            raise ValueError("not the images that its split holds out")
+        return found
     except (OSError, ValueError, KeyError, StopIteration) as error:
         raise RunError(f"{run}: its evaluation cannot be read ({error!r}); delete it") from error
 
