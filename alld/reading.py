@@ -4,6 +4,7 @@ import csv
 import json
 import stat
 from io import StringIO
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,11 @@ def read_text(path: Path, most: int = MOST_BYTES) -> str:
         OSError: it is not there, or may not be read.
         ValueError: it is no regular file, no UTF-8, or larger than `most` bytes.
     """
-    if check_regular(path) > most:
+    size = check_regular(path)
+    if size > most:
         raise ValueError(f"larger than {most} bytes")
     with open(path, "rb") as file:
-        return file.read(most).decode("utf-8-sig")
+        return file.read(size).decode("utf-8-sig")  # files of /proc say 0, and some never end
 
 
 def read_json(path: Path) -> Any:
@@ -38,9 +40,12 @@ def read_json(path: Path) -> Any:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """The content of JSON; raises ValueError, also where it is nested too deeply."""
+    """The content of JSON; raises ValueError, also where it is nested too deeply.
+
+    Numbers that are none, which Python alone takes for JSON, are refused.
+    """
     try:
-        return json.loads(text)
+        return json.loads(text, parse_constant=_finite, parse_float=_finite)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
 
@@ -67,10 +72,17 @@ def parse_csv(text: str) -> list[dict[str, str]]:
 
 def csv_columns(path: Path) -> list[str]:
     """The names in the first line of a CSV table; raises what `read_csv` does."""
-    check_regular(path)
+    size = check_regular(path)
     with open(path, "rb") as file:
-        line = file.readline(_HEADER_BYTES)
+        line = file.readline(min(size, _HEADER_BYTES))
     return [name.strip().lower() for row in _cells(line.decode("utf-8-sig")) for name in row]
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not isfinite(number):
+        raise ValueError(f"{text} is no number")
+    return number
 
 
 def _cells(text: str) -> list[list[str]]:
