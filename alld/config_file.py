@@ -12,9 +12,11 @@ import yaml
 
 from alld.config import Config, nearest, parse_config
 from alld.errors import ConfigError
+from alld.reading import read_text
 
 # Also deep nesting, whole numbers of thousands of digits, and dates that no calendar has.
 _NO_YAML = (OSError, ValueError, RecursionError, yaml.YAMLError)
+_MOST_BYTES, _MOST_VALUES = 2**20, 10_000  # of a file of settings, which has a hundred values
 
 
 def load_config(
@@ -76,7 +78,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         ConfigError: there is no such file, or it is no YAML of sections.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = _parse_yaml(read_text(path, _MOST_BYTES))
     except _NO_YAML as error:
         raise ConfigError(f"{path}: not a YAML file: {' '.join(str(error).split())}") from error
     if content is None:
@@ -86,12 +88,25 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
+def _parse_yaml(text: str) -> Any:
+    """Raises ValueError for more than settings need: a few aliases of aliases name millions."""
+    content = yaml.safe_load(text)
+    waiting, values = [content], 0
+    while waiting:
+        one, values = waiting.pop(), values + 1
+        if values > _MOST_VALUES:
+            raise ValueError(f"over {_MOST_VALUES} values")
+        waiting += [*one, *one.values()] if isinstance(one, dict) else []
+        waiting += one if isinstance(one, list | tuple | set) else []
+    return content
+
+
 def _parse_assignment(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
         raise ConfigError(f"--set {text}: expected section.key=value, such as train.max_lr=3e-4")
     try:
-        return key.strip(), yaml.safe_load(value)
+        return key.strip(), _parse_yaml(value)
     except _NO_YAML as error:
         raise ConfigError(f"--set {text}: the value cannot be read as YAML") from error
 

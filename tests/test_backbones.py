@@ -5,6 +5,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -381,6 +382,52 @@ def test_weights_that_do_not_fit_are_counted(tmp_path: Path, resnet18: nn.Module
     assert "1 missing (conv1.weight)" in message
     assert "1 unexpected (extra.weight)" in message
     assert "1 of another shape (bn1.bias)" in message
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda tensor: tensor * float("nan"),
+        lambda tensor: tensor.to(torch.complex64),
+        lambda tensor: tensor.to("meta"),
+    ],
+    ids=["nan", "complex", "meta"],
+)
+def test_weights_that_a_network_cannot_copy_are_named(
+    change: Callable[[torch.Tensor], torch.Tensor], tmp_path: Path, resnet18: nn.Module
+) -> None:
+    """torch would fail with lines of its own, or leave the imaginary part out."""
+    state = resnet18.state_dict()
+    torch.save({**state, "conv1.weight": change(state["conv1.weight"])}, tmp_path / "x.pth")
+    with pytest.raises(ConfigError, match=r"1 without real, finite numbers \(conv1\.weight\)"):
+        create_model("resnet18", pretrained=False, weights=tmp_path / "x.pth")
+
+
+def test_names_of_weights_are_one_line_and_stand_once(tmp_path: Path, resnet18: nn.Module) -> None:
+    """A tensor may be called anything; of two that end up with one name the last would win."""
+    state = resnet18.state_dict()
+    torch.save({**state, "\x1b[2J\n": torch.zeros(1)}, tmp_path / "x.pth")
+    with pytest.raises(ConfigError, match="1 unexpected") as caught:
+        create_model("resnet18", pretrained=False, weights=tmp_path / "x.pth")
+    assert str(caught.value).isprintable()
+    torch.save({**state, "module.conv1.weight": state["conv1.weight"]}, tmp_path / "x.pth")
+    with pytest.raises(ConfigError, match="names a tensor twice"):
+        create_model("resnet18", pretrained=False, weights=tmp_path / "x.pth")
+
+
+def test_a_packed_weights_file_is_refused_unpacked(tmp_path: Path, resnet18: nn.Module) -> None:
+    """torch packs none of its own; a megabyte of a packed one fills a gigabyte of memory."""
+    plain = tmp_path / "plain.pth"
+    torch.save(resnet18.state_dict(), plain)
+    with (
+        zipfile.ZipFile(plain) as parts,
+        zipfile.ZipFile(tmp_path / "x.pth", "w", zipfile.ZIP_DEFLATED) as packed,
+    ):
+        for part in parts.infolist():
+            data = parts.read(part) if part.file_size < 1000 else bytes(part.file_size)
+            packed.writestr(part.filename, data)
+    with pytest.raises(ConfigError, match="nothing in it was run"):
+        create_model("resnet18", pretrained=False, weights=tmp_path / "x.pth")
 
 
 def _write_text(file: Path) -> None:

@@ -26,6 +26,7 @@ from alld.data.decode import (
     read_image_bytes,
 )
 from alld.errors import ImageError
+from alld.reading import read_text
 
 RNG = np.random.default_rng(7)
 RGB: Pixels = RNG.integers(0, 256, (24, 32, 3), dtype=np.uint8)
@@ -548,6 +549,14 @@ def test_what_is_no_file_is_refused_before_opening(tmp_path: Path) -> None:
         with pytest.raises(ImageError, match=word) as caught:
             read_image_bytes(path)
         assert str(caught.value).isprintable()
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="Linux has such files")
+def test_a_file_of_the_system_is_not_read(tmp_path: Path) -> None:
+    """It is regular and says 0 bytes; /proc/kmsg, of this kind, would be waited for for ever."""
+    (tmp_path / "x.png").symlink_to("/proc/self/status")
+    assert read_image_bytes(tmp_path / "x.png") == b""
+    assert read_text(tmp_path / "x.png") == ""
 
 
 def test_a_file_over_the_limit_is_refused_unread(tmp_path: Path) -> None:

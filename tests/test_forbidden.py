@@ -20,7 +20,14 @@ METHODS = {
     "popen",
     "load_pickle",
     "save_pickle",
+    "read_pickle",
+    "to_pickle",
+    "getoutput",
+    "getstatusoutput",
+    "mktemp",
 }
+PLAIN = {"torch", "yaml", "builtins"}  # modules under no other name, so that uses are seen
+WITH_CARE = {"torch.load", "numpy.load", "torch.jit", "torch.hub"}
 NO_LEARNER = "torch.onnx.export"  # writes protobuf
 SAFE_YAML = {"safe_load", "safe_dump", "YAMLError"}
 
@@ -39,15 +46,19 @@ def _offence(node: ast.AST) -> str:
         return _forbidden_import(node)
     if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "yaml":
         return "" if node.attr in SAFE_YAML else f"yaml.{node.attr}"
+    if isinstance(node, ast.Name) and node.id in BUILTINS - {"compile"}:
+        return node.id
     return _forbidden_call(node) if isinstance(node, ast.Call) else ""
 
 
 def _forbidden_import(node: ast.Import | ast.ImportFrom) -> str:
     names = [alias.name for alias in node.names]
+    found = {a.name for a in node.names if a.asname not in (None, a.name)} & PLAIN
     if isinstance(node, ast.ImportFrom):
         names = [f"{node.module}.{name}" for name in names]
+        found = {name for name in names if name in WITH_CARE or node.module in WITH_CARE}
     parts = {part for name in names for part in name.split(".")}
-    found = parts & (MODULES | {"load_learner"})
+    found |= parts & (MODULES | METHODS - {"export"})
     if isinstance(node, ast.ImportFrom) and node.module == "yaml":
         found |= parts - SAFE_YAML - {"yaml"}
     return f"import of {min(found)}" if found else ""
@@ -58,6 +69,9 @@ def _forbidden_call(call: ast.Call) -> str:
     method = call.func.attr if isinstance(call.func, ast.Attribute) else ""
     given = {word.arg: word.value for word in call.keywords}
     known = ast.unparse(call.func) == NO_LEARNER
+    first = call.args[0].value if call.args and isinstance(call.args[0], ast.Constant) else None
+    if (method or name) == "import_module" and first in MODULES | PLAIN:
+        return f"import_module of {first}"
     if name in BUILTINS or ((method or name) in METHODS and not known):
         return name or method
     if _is_true(given.get("allow_pickle")) or _is_true(given.get("shell")):
@@ -101,6 +115,18 @@ def test_no_file_runs_what_it_reads(file: Path) -> None:
         "__import__(name)",
         "os.system(text)",
         "subprocess.run(text, shell=True)",
+        "subprocess.getoutput(text)",
+        "from torch import load",
+        "import torch as t",
+        "from torch.hub import load",
+        "import yaml as y",
+        "from os import system",
+        "from pandas import read_pickle",
+        "pandas.read_pickle(file)",
+        "run = eval",
+        "map(exec, texts)",
+        "import_module('pickle')",
+        "tempfile.mktemp()",
     ],
 )
 def test_each_of_them_would_be_seen(source: str) -> None:

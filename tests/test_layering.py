@@ -13,6 +13,7 @@ PACKAGE = REPOSITORY / "alld"
 ORDER = [
     "errors",
     "files",
+    "reading",
     "launch",
     "live",
     "stopping",

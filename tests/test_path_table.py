@@ -1,6 +1,7 @@
 """Tables of images to predict: a column of paths, row by row, in bounded memory."""
 
 import csv
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,8 +13,9 @@ from pyarrow.parquet import write_table
 from untrained import write_untrained
 
 from alld.errors import DataError
+from alld.inference import path_table
 from alld.inference.batch import read_inputs
-from alld.inference.path_table import LONGEST_LINE, paths_in
+from alld.inference.path_table import LONGEST_LINE, LONGEST_PATH, paths_in
 
 NAMES = ["b.tif", "a.tif", "b.tif", "deep/c.png", "/far/d.tif", "line\nbreak.tif", 'x,"y".tif']
 
@@ -137,3 +139,43 @@ def test_a_bad_row_is_said_before_any_image_is_judged(
     status, out, err = alld("predict", table, "--model", tmp_path / "model.alld")
     assert (status, out, len(err.splitlines())) == (2, "", 1)
     assert "row 2: no path" in err
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such pipes")
+@pytest.mark.parametrize("name", ["list.csv", "list.parquet"])
+def test_a_pipe_of_such_a_name_is_not_waited_for(tmp_path: Path, name: str) -> None:
+    """Nobody writes into it; the command would never end."""
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(DataError, match="not a regular file"):
+        list(paths_in(tmp_path / name))
+
+
+def test_a_table_with_two_columns_of_paths_is_refused(tmp_path: Path) -> None:
+    """Which one is meant is not said; the first was taken."""
+    table = write_csv(tmp_path / "list.csv", [["path", "Path"], ["a.tif", "b.tif"]])
+    write_table(pa.table([["a.tif"], ["b.tif"]], names=["path"] * 2), tmp_path / "list.parquet")
+    for two in (table, tmp_path / "list.parquet"):
+        with pytest.raises(DataError, match="two columns are called path"):
+            list(paths_in(two))
+
+
+def test_a_path_longer_than_any_system_takes_is_refused(tmp_path: Path) -> None:
+    """A row for each would print megabytes; 600 bytes of Parquet hold gigabytes of them."""
+    name = "x" * (LONGEST_PATH + 1)
+    table = write_csv(tmp_path / "list.csv", [["path"], ["a.tif"], [name]])
+    packed = write_parquet(tmp_path / "list.parquet", {"path": ["a.tif", name]})
+    for long in (table, packed):
+        with pytest.raises(DataError, match="row 2: a path of over 32768 letters"):
+            list(paths_in(long))
+
+
+def test_parquet_paths_that_fill_the_memory_are_refused_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By what the file says of them; text of every kind that Arrow has is read."""
+    for kind in (pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())):
+        packed = write_parquet(tmp_path / "list.parquet", {"path": pa.array(["a.tif"], kind)})
+        assert [path.name for path in paths_in(packed)] == ["a.tif"]
+    monkeypatch.setattr(path_table, "_GROUP_BYTES", 10)
+    with pytest.raises(DataError, match="MiB of paths in one row group"):
+        list(paths_in(packed))

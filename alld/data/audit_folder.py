@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
@@ -17,6 +16,7 @@ from alld.data.places import TURNS, Relation
 from alld.data.recapture import Comparison
 from alld.errors import DataError
 from alld.files import new_folder, sha256_hex, write_json, write_text
+from alld.reading import read_json
 
 JSON, GROUPS = "audit.json", "groups.csv"
 
@@ -154,7 +154,7 @@ def _ours(entry: Path) -> bool:
 
 def _edited(folder: Path) -> bool:
     try:
-        known = json.loads((folder / JSON).read_bytes())["files"]["groups_sha256"]
+        known = read_json(folder / JSON)["files"]["groups_sha256"]
     except (OSError, ValueError, KeyError, TypeError):
         return True
     return bool(known != sha256_hex((folder / GROUPS).read_bytes()))

@@ -9,7 +9,6 @@ test: numbered files without labels, which are of no use here. A set is whatever
 Source: the data descriptor of C-NMC 2019, Gupta and Gupta, The Cancer Imaging Archive (2019).
 """
 
-import csv
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -21,6 +20,7 @@ from alld.data.labelled import Labelled, Problems, build_manifest, list_files, l
 from alld.data.manifest import BLAST, HEALTHY, LABEL_NAMES, Manifest, Progress
 from alld.errors import DataError
 from alld.files import one_line
+from alld.reading import csv_columns, read_csv
 
 _NAME = re.compile(r"UID_(H?\d+)_\d+_\d+_(all|hem)", re.IGNORECASE)
 _CLASSES = {"all": BLAST, "hem": HEALTHY}
@@ -49,7 +49,7 @@ def subject(path: str | Path) -> str | None:
 
 def is_table(columns: Sequence[str]) -> bool:
     """Whether a CSV table with these columns labels C-NMC's preliminary test."""
-    return {column.strip().lower() for column in columns} >= set(_COLUMNS)
+    return set(columns) >= set(_COLUMNS)
 
 
 def find_tables(root: Path) -> list[Path]:
@@ -106,12 +106,10 @@ def _from_name(path: Path, label: int) -> Labelled:
 def _rows(table: Path) -> Iterator[tuple[str, _Row, Path]]:
     """Where each row stands, what it says, and the image that it is about."""
     try:
-        with open(table, encoding="utf-8-sig", newline="") as file:
-            columns, *rows = [row for row in csv.reader(file) if row]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        rows = read_csv(table)
+    except (OSError, ValueError) as error:
         raise DataError(f"{table}: cannot be read as a UTF-8 CSV table: {error}") from error
-    order = [[name.strip().lower() for name in columns].index(name) for name in _COLUMNS]
-    entries = [_Row(*(([*row, "", "", ""])[at].strip() for at in order)) for row in rows]
+    entries = [_Row(*(row[name].strip() for name in _COLUMNS)) for row in rows]
     folder = _folder_of(table, {entry.file for entry in entries})
     for number, entry in enumerate(entries, start=2):  # line 1 holds the column names
         yield f"{table}, line {number}", entry, folder / PurePosixPath(entry.file).name
@@ -163,7 +161,6 @@ def _folder_of(table: Path, names: set[str]) -> Path:
 def _columns(table: Path) -> list[str]:
     """The first line of a table; nothing of a file that is no UTF-8 CSV."""
     try:
-        with open(table, encoding="utf-8-sig", newline="") as file:
-            return next(csv.reader(file), [])
-    except (OSError, UnicodeDecodeError, csv.Error):
+        return csv_columns(table)
+    except (OSError, ValueError):
         return []

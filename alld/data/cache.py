@@ -1,6 +1,5 @@
 """What was computed from a set once, kept in the user's cache folder under its fingerprint."""
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import platformdirs
 
 from alld.files import write_json
+from alld.reading import read_json
 
 
 def cache_file(kind: str, fingerprint: str, version: int) -> Path:
@@ -19,7 +19,7 @@ def cache_file(kind: str, fingerprint: str, version: int) -> Path:
 def read_cached(file: Path) -> Any:
     """The content, or None where nothing lies there or it is no JSON: it is then made anew."""
     try:
-        return json.loads(file.read_bytes())
+        return read_json(file)
     except (OSError, ValueError):
         return None
 

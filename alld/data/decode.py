@@ -92,7 +92,9 @@ def read_image_bytes(path: Path) -> bytes:
         if not stat.S_ISREG(status.st_mode):
             raise refusal("is a pipe, socket or device, not a file", "name an image file")
         with path.open("rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1) if status.st_size <= MAX_FILE_BYTES else b""
+            # Files of /proc say 0 bytes, and some of them never end.
+            readable = 0 < status.st_size <= MAX_FILE_BYTES
+            data = file.read(MAX_FILE_BYTES + 1) if readable else b""
         if max(len(data), status.st_size) > MAX_FILE_BYTES:
             raise refusal(f"larger than {MAX_FILE_BYTES >> 20} MiB", "crop it to one cell")
     except ImageError as error:

@@ -3,7 +3,6 @@
 Whatever else says which images belong together: the cells of one patient always do.
 """
 
-import csv
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from alld.data.relations import ALGORITHM_VERSION, Relation, find_relations, gro
 from alld.data.splits import connected
 from alld.errors import DataError
 from alld.files import cell, plain_path
+from alld.reading import read_csv
 
 
 @dataclass(frozen=True)
@@ -94,9 +94,8 @@ def from_relations(manifest: Manifest, relations: Sequence[Relation]) -> Groups:
 
 def _from_file(manifest: Manifest, file: Path) -> Groups:
     try:
-        with open(file, encoding="utf-8-sig", newline="") as table:
-            rows = list(csv.DictReader(table))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        rows = read_csv(file)
+    except (OSError, ValueError) as error:
         raise DataError(f"--groups {file}: cannot be read as a CSV table: {error}") from error
     if not rows:
         raise DataError(f"--groups {file}: has no rows; leave it out, and ALLD looks for groups")
@@ -105,7 +104,7 @@ def _from_file(manifest: Manifest, file: Path) -> Groups:
         raise DataError(f"--groups {file}: needs rows with the columns path,group; found {seen}")
     given: dict[str, str] = {}
     for row in rows:
-        path, group = plain_path(row["path"]), cell((row["group"] or "").strip())
+        path, group = plain_path(row["path"]), cell(row["group"].strip())
         if not group or given.setdefault(path, group) != group:
             raise DataError(f"--groups {file}: {path} needs one group, found {group!r} there")
     unknown = sorted(given.keys() - {record.path for record in manifest})

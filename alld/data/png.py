@@ -57,6 +57,8 @@ def check_png(data: bytes) -> int:
     words = 0
     for name, body in chunks:
         _check_chunk(name, body, seen)
+        if name == b"tRNS":
+            _check_key(body, depth, colour)
         seen[name] = len(body)
         if name == b"IDAT":
             bodies.append(body)
@@ -81,6 +83,14 @@ def _check_chunk(name: bytes, body: memoryview, seen: Collection[bytes]) -> None
         raise refusal(f"the PNG has its chunk {name!r} behind its pixels")
     if name in _TEXTS and bytes(body[:80]).partition(b"\0")[0] in _NAMES_OF_PILLOW:
         raise refusal("a PNG with a text that Pillow would take for a fact of the picture")
+
+
+def _check_key(body: memoryview, depth: int, colour: int) -> None:
+    """Refuse a transparent colour that no pixel can have: libpng compares its lower bits alone."""
+    if colour in (0, 2) and any(
+        value >> depth for (value,) in struct.iter_unpack(">H", body[: 2 * _CHANNELS[colour]])
+    ):
+        raise refusal(f"a PNG with a transparent colour of more than its {depth} bits")
 
 
 def _palette_colours(seen: Mapping[bytes, int], depth: int) -> int:

@@ -1,6 +1,5 @@
 """A CSV table of labelled images: `path,label`, and `patient` or `group` where they are known."""
 
-import csv
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from alld.data.labelled import Labelled, Problems, build_manifest, noted
 from alld.data.manifest import BLAST, HEALTHY, Manifest, Progress
 from alld.errors import DataError
 from alld.files import cell
+from alld.reading import csv_columns, read_csv
 
 _LABELS = {**CLASS_NAMES, "1": BLAST, "0": HEALTHY}
 _KNOWN = {"path", "label", "patient", "group"}
@@ -31,7 +31,7 @@ def read_table(
         raise DataError(f"{table}: needs the columns path,label; found {','.join(columns)}")
     labelled: list[Labelled] = []
     for number, row in enumerate(rows, start=2):  # line 1 holds the column names
-        place, path = f"{table}, line {number}", (row["path"] or "").strip()
+        place, path = f"{table}, line {number}", row["path"].strip()
         with noted(path or place, problems):
             if not path:
                 raise DataError(f"{place}: no path; name an image file")
@@ -44,28 +44,25 @@ def read_table(
     if unused:
         warnings.append(f"{table}: columns that mean nothing to ALLD: {', '.join(unused)}")
     if positive is not None:
-        healthy = {str(row["label"]).strip() for row in rows} - {positive}
+        healthy = {row["label"].strip() for row in rows} - {positive}
         warnings.append(told_healthy(positive, healthy))
     return replace(built, warnings=tuple(warnings))
 
 
 def _read(table: Path) -> tuple[list[str], list[dict[str, str]]]:
     try:
-        with open(table, encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or []]
-            return list(reader.fieldnames), list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        return csv_columns(table), read_csv(table)
+    except (OSError, ValueError) as error:
         raise DataError(f"{table}: cannot be read as a UTF-8 CSV table: {error}") from error
 
 
 def _owner(row: Mapping[str, str], column: str) -> str | None:
-    owner: str | None = cell((row.get(column) or "").strip() or None)
+    owner: str | None = cell(row.get(column, "").strip() or None)
     return owner
 
 
-def _label(text: str | None, positive: str | None, place: str) -> int:
-    label = (text or "").strip().lower()
+def _label(text: str, positive: str | None, place: str) -> int:
+    label = text.strip().lower()
     if positive is not None and label:
         return BLAST if label == positive.lower() else HEALTHY
     if label not in _LABELS:

@@ -21,6 +21,7 @@ from alld.data.tiff_tags import (
     OLD_SUBFILE,
     PHOTOMETRIC,
     PLANAR,
+    PREDICTOR,
     SAMPLE_FORMAT,
     SAMPLES,
     SUBFILE,
@@ -99,8 +100,11 @@ def _check_layout(tags: Tags) -> None:
         raise refusal("a packed TIFF with mirrored bits")
     if planes not in (1, 2):
         raise refusal(f"TIFF planar configuration {planes}")
-    if planes == 2 and compression == 1 and bits == 16:
-        # Pillow reads these planes as 8-bit samples: every second pixel is a low byte.
-        raise refusal("uncompressed 16-bit TIFF with separate colour planes")
+    plain = bits == 8 and tags[FILL_ORDER][0] == 1 and tags[PHOTOMETRIC][0] != 0
+    if planes == 2 and compression == 1 and not plain:
+        # Pillow takes raw planes for plain bytes, whatever their depth, order of bits and white.
+        raise refusal(f"uncompressed {bits}-bit TIFF with separate colour planes, not plain bytes")
+    if tags[PREDICTOR][0] not in (1, 2):  # libtiff leaves some of the others out
+        raise refusal(f"TIFF predictor {tags[PREDICTOR][0]}")
     if planes == 2 and tags[SAMPLES][0] == 2:
         raise refusal("grey and alpha of a TIFF in separate planes")  # Pillow loses the alpha

@@ -1,12 +1,13 @@
 """An external validation: a run's model, as it is, on images that it has never seen."""
 
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from pydantic import TypeAdapter
 
 from alld.data.all_idb2 import is_field
 from alld.data.groups import load_groups
@@ -16,6 +17,7 @@ from alld.errors import AlldError, DataError, RunError
 from alld.evaluation.measure import Step, TestSet
 from alld.evaluation.shifted import shifts
 from alld.inference.predictor import Predictor
+from alld.reading import read_json
 from alld.stats.independent import independent_difference
 from alld.stats.metrics import Metric
 from alld.training.run import Run, read_manifest, read_records, read_split
@@ -24,6 +26,7 @@ REFUSED = "out_of_domain"
 COMPARED = ("accuracy", "sensitivity", "specificity", "roc_auc", "brier", "ece", REFUSED)
 # Sensitivity and specificity are of one class each; these change with the share of blasts alone.
 MIXED = ("accuracy", "brier", "ece")
+_METRIC = TypeAdapter(Metric)
 
 
 @dataclass(frozen=True)
@@ -142,13 +145,13 @@ def _internal(test: TestSet) -> tuple[dict[str, Any] | None, str | None]:
     path = test.run.folder / "evaluation" / "metrics.json"
     ask = f"for a comparison first: alld evaluate {test.run.folder}"
     try:
-        facts: dict[str, Any] = json.loads(path.read_bytes())
+        facts: dict[str, Any] = read_json(path)
         model = facts["model"]["identity"], facts["model"]["tta"]
-        _ = facts["metrics"], facts["grouped_metrics"], facts["data"]["test_groups"]
-        _ = facts["abstention"][REFUSED]
+        _ = facts["metrics"], facts["grouped_metrics"], facts["data"]["test_images"]
+        _ = [_stored(name, facts) for name in COMPARED]
     except FileNotFoundError:
         return None, f"the run's own test was not evaluated; {ask}"
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None, f"the evaluation of the run's own test cannot be read; {ask}"
     if model != (test.predictor.identity, test.predictor.tta):
         return None, f"the run's own test was judged by another model or otherwise; {ask}"
@@ -185,10 +188,10 @@ def _here(name: str, found: Mapping[str, Any], groups: Sequence[str]) -> Metric:
 def _stored(name: str, facts: Mapping[str, Any]) -> Metric:
     """As `_here`, of a metrics.json."""
     if name == REFUSED:
-        return Metric(**facts["abstention"][REFUSED])
+        return _METRIC.validate_python(facts["abstention"][REFUSED])
     grouped = facts["data"]["test_groups"] < facts["metrics"]["accuracy"]["n"]
     metrics = facts["grouped_metrics" if grouped else "metrics"]
-    return Metric(**metrics.get(name, facts["metrics"][name]))
+    return _METRIC.validate_python(metrics.get(name, facts["metrics"][name]))
 
 
 def _shift(test: TestSet, own: Own, step: Step) -> tuple[dict[str, Any] | None, str | None]:

@@ -1,6 +1,5 @@
 """A cross-validation on disk: its plan, the folders of its folds, and what they predicted."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from alld.config import Config, parse_config
 from alld.errors import RunError
 from alld.evaluation.heat_checks import Checked, read_checked
 from alld.evaluation.out_of_fold import HeldOut, read_fold
+from alld.reading import read_json
 from alld.training.run import Run
 
 PLAN = "crossval.json"
@@ -61,7 +61,7 @@ def read_plan(folder: Path) -> tuple[dict[str, Any], Config]:
         RunError: no cross-validation there, or a damaged plan.
     """
     try:
-        plan = json.loads((folder / PLAN).read_bytes())
+        plan = read_json(folder / PLAN)
         _ = plan["folds"], plan["repeats"], plan["fingerprint"]
         return plan, parse_config(plan["config"], str(folder / PLAN))
     except FileNotFoundError as error:
@@ -89,7 +89,7 @@ def read_judged(cell: Fold, fingerprint: str) -> JudgedFold:
     """
     rows, run = rows_of(cell, fingerprint), Run(cell.folder)
     try:
-        facts = json.loads((cell.folder / "evaluation" / "metrics.json").read_bytes())
+        facts = read_json(cell.folder / "evaluation" / "metrics.json")
         _ = facts["model"]["initial_weights"], facts["model"]["threshold_warning"]
         _ = facts["background"]["value"], facts["metrics"]["roc_auc"]
         _ = facts["abstention"]["limits"]["reason"]

@@ -8,7 +8,6 @@ mask of that size from another image with the same verdict, `same_background` an
 `other_background` when the background becomes that of an image with the same or the other verdict.
 """
 
-import csv
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 
 from alld.data.manifest import LABEL_NAMES
 from alld.files import write_csv
+from alld.reading import read_csv
 from alld.stats.bootstrap import grouped_mean
 from alld.stats.intervals import UndefinedMetric
 from alld.stats.metrics import Metric
@@ -117,8 +117,7 @@ def read_checked(folder: Path) -> list[Checked]:
     """
     if not (folder / FILE).is_file():
         return []
-    with open(folder / FILE, encoding="utf-8", newline="") as file:
-        return [_checked(row) for row in csv.DictReader(file)]
+    return [_checked(row) for row in read_csv(folder / FILE)]
 
 
 def _checked(row: dict[str, str]) -> Checked:

@@ -4,7 +4,6 @@ The bundle lies in a folder of its own, so that what the Hub adds (`.git`, `.git
 not meet it: `alld predict --model` takes the folder before and after its way through the Hub.
 """
 
-import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +17,7 @@ from alld.files import new_folder, one_line, write_json, write_text
 from alld.model.bundle import bundle_identity, read_bundle
 from alld.model.bundle_info import BundleInfo
 from alld.model.place import find_bundle
+from alld.reading import read_json
 from alld.report.metric_text import TITLES
 from alld.training.run import open_run
 
@@ -80,12 +80,12 @@ def _metadata(folder: Path, identity: str) -> str:
     path = folder / "evaluation" / "metrics.json"
     again = f"first: alld evaluate {folder}"
     try:
-        facts = json.loads(path.read_bytes())
+        facts = read_json(path)
         known = facts["model"]["identity"]
         content = _described(facts)
     except OSError as error:
         raise RunError(f"{folder}: not evaluated yet, its card would be empty; {again}") from error
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(f"{path}: not what an evaluation writes; {again}") from error
     if known != identity:
         raise RunError(f"{path}: of another model, {one_line(str(known))}; {again}")

@@ -4,7 +4,6 @@ Two spreads, shown apart. Sampling: what other images of this kind would have gi
 over groups. Training: what other folds and other seeds gave on the same images, over the repeats.
 """
 
-import csv
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,6 +17,7 @@ from alld.data.manifest import LABEL_NAMES
 from alld.errors import RunError
 from alld.files import plain_path
 from alld.inference.prediction import VERDICTS
+from alld.reading import read_csv
 from alld.stats.bootstrap import group_bootstrap
 from alld.stats.intervals import UndefinedMetric
 from alld.stats.metrics import Metric, all_metrics, brier, grouped_proportions
@@ -105,11 +105,13 @@ def read_fold(run: Path, repeat: int, fold: int) -> list[HeldOut]:
         RunError: its tables are gone, damaged, or do not fit each other.
     """
     try:
-        with open(run / "split.csv", encoding="utf-8", newline="") as file:
-            split = {row["path"]: row for row in csv.DictReader(file)}
-        with open(run / "evaluation" / "predictions.csv", encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-        return [_held_out(row, split, repeat, fold) for row in rows]
+        split = {row["path"]: row for row in read_csv(run / "split.csv")}
+        rows = read_csv(run / "evaluation" / "predictions.csv")
+        found = [_held_out(row, split, repeat, fold) for row in rows]
+        tested = sorted(path for path, row in split.items() if row["part"] == "test")
+        if not tested or sorted(row.path for row in found) != tested:
+            raise ValueError("not the images that its split holds out")
+        return found
     except (OSError, ValueError, KeyError, StopIteration) as error:
         raise RunError(f"{run}: its evaluation cannot be read ({error!r}); delete it") from error
 

@@ -1,11 +1,12 @@
 """The runs on disk at a glance, with the accuracy of those that were evaluated."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from alld.errors import RunError
 from alld.evaluation.folds import PLAN, plan_folds
+from alld.reading import read_json
 from alld.training.run import RUNS, Run, list_runs
 
 COLUMNS = ("run", "state", "arch", "split", "seed", "data", "accuracy")
@@ -40,12 +41,12 @@ def _cross_validations(root: Path) -> Iterator[dict[str, Any]]:
         if (folder / PLAN).is_file():
             try:
                 yield _cross_validation(folder)
-            except (OSError, ValueError, KeyError, TypeError):
+            except (OSError, ValueError, KeyError, TypeError, RunError):
                 yield _damaged(folder)
 
 
 def _cross_validation(folder: Path) -> dict[str, Any]:
-    plan = json.loads((folder / PLAN).read_bytes())
+    plan = read_json(folder / PLAN)
     cells = plan_folds(folder, plan["folds"], plan["repeats"])
     done = sum(cell.done for cell in cells)
     finished = (folder / "evaluation" / "metrics.json").is_file()
@@ -73,7 +74,7 @@ def _data(data: dict[str, Any]) -> str:
 def _accuracy(folder: Path) -> str:
     """`96.2 % (50/52)`, or nothing where nothing was evaluated."""
     try:
-        metrics = json.loads((folder / "evaluation" / "metrics.json").read_bytes())
+        metrics = read_json(folder / "evaluation" / "metrics.json")
         accuracy = metrics["metrics"]["accuracy"]
         counts = "" if accuracy["k"] is None else f" ({accuracy['k']}/{accuracy['n']})"
         return f"{accuracy['value']:.1%}{counts}"

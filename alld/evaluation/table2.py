@@ -6,7 +6,6 @@ with same cells and overlapping crops on one side. Beside each network stands a 
 untouched features. A finished cell is a run on disk and is never computed twice.
 """
 
-import json
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -33,6 +32,7 @@ from alld.evaluation.out_of_fold import HeldOut, accuracy_of, metrics_of_repeat,
 from alld.evaluation.probe import make_probe
 from alld.model.backbones import create_model
 from alld.model.device import keep_freed_memory, resolve_device, set_threads
+from alld.reading import read_json
 from alld.stats.metrics import Metric
 from alld.stats.tests import McNemar, holm, mcnemar_exact
 from alld.training.run import Run
@@ -273,9 +273,7 @@ def _check(folder: Path, manifest: Manifest) -> None:
 
 
 def _initial_weights(grouped: Cell) -> str:
-    facts: dict[str, Any] = json.loads(
-        (grouped.folder / "evaluation" / "metrics.json").read_bytes()
-    )
+    facts: dict[str, Any] = read_json(grouped.folder / "evaluation" / "metrics.json")
     return str(facts["plan"]["initial_weights"])
 
 

@@ -3,8 +3,6 @@
 A cross-validation tests an image once in each repeat; a single run is one repeat without a name.
 """
 
-import csv
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 from alld.data.manifest import LABEL_NAMES
 from alld.errors import RunError
 from alld.files import plain_path
+from alld.reading import read_csv, read_json
 
 Key = tuple[str, str]  # repeat, SHA-256 of the image file
 _NEEDED = ("path", "sha256", "probability", "threshold", "label")
@@ -79,9 +78,8 @@ def read_tested(folder: Path) -> Tested:
 
 def _read_table(path: Path, columns: Sequence[str], folder: Path) -> list[dict[str, str]]:
     try:
-        with open(path, encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        rows = read_csv(path)
+    except (OSError, ValueError) as error:
         raise RunError(f"{path}: cannot be read: {error}") from error
     if not rows or any(row.get(column) is None for row in rows for column in columns):
         raise RunError(f"{path}: needs rows with {','.join(columns)}; {_again(folder)}")
@@ -121,7 +119,7 @@ def _below(root: Path, path: str) -> str | None:
 def _facts(folder: Path) -> dict[str, Any]:
     path = folder / "evaluation" / "metrics.json"
     try:
-        data: dict[str, Any] = json.loads(path.read_bytes())["data"]
+        data: dict[str, Any] = read_json(path)["data"]
         _ = data["synthetic"], data["name"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"{path}: not what an evaluation writes; {_again(folder)}") from error

@@ -12,6 +12,7 @@ from alld.errors import RunError
 from alld.files import sha256_hex, write_bytes
 from alld.inference.tally import Tally
 from alld.live import live
+from alld.reading import parse_json, read_json
 
 PLAN = "plan.json"
 _WORDS = {"list": "the list of images", "folder": "the folder that names begin in"}
@@ -69,7 +70,7 @@ class Parts:
             file.unlink(missing_ok=True)
 
     def _said(self, line: bytes, number: int) -> dict[str, Any]:
-        said: dict[str, Any] = json.loads(line)
+        said: dict[str, Any] = parse_json(line)
         if (said["plan"], said["shard"]) != (self.plan, number):
             raise ValueError("of another plan")
         return said
@@ -106,7 +107,7 @@ def parts_of(out: Path, plan: Mapping[str, Any]) -> Iterator[Parts]:
 def _difference(file: Path, plan: Mapping[str, Any]) -> str:
     """The first thing in which a plan on disk is another one, in words."""
     try:
-        former = json.loads(file.read_bytes())
+        former = read_json(file)
         name = next(key for key in plan if former.get(key) != plan[key])
     except (*_DAMAGED, AttributeError, StopIteration):
         return f"its {PLAN} cannot be read"

@@ -4,14 +4,18 @@ import csv
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from alld.errors import DataError
+from alld.reading import check_regular
 
 SUFFIXES = (".csv", ".parquet")
 COLUMN = "path"
 LONGEST_LINE = 2**20  # letters; a file without lines would fill the memory
+LONGEST_PATH = 2**15  # letters; no system has longer ones
 _ROWS = 8192  # of a Parquet file that are read at once
+_TEXTS = ("string", "large_string", "string_view")
+_GROUP_BYTES = 2**29  # of the column in a row group, unpacked: some millions of paths
 
 
 def is_path_table(argument: str) -> bool:
@@ -22,7 +26,7 @@ def is_path_table(argument: str) -> bool:
 def paths_in(table: Path) -> Iterator[Path]:
     """The image of each row, in their order and as often as it stands there.
 
-    Paths are relative to the table's folder.
+    Paths are relative to the table's folder. A long one, which no system takes, is refused.
 
     Raises:
         DataError: no such file or column, a row without a path, or no rows at all.
@@ -32,6 +36,8 @@ def paths_in(table: Path) -> Iterator[Path]:
     for number, path in enumerate(read(table), start=1):
         if not path:
             raise DataError(f"{table}, row {number}: no path; name an image file")
+        if len(path) > LONGEST_PATH:
+            raise DataError(f"{table}, row {number}: a path of over {LONGEST_PATH} letters")
         yield table.parent / path
     if not number:
         raise DataError(f"{table}: has no rows; give one for each image")
@@ -39,6 +45,7 @@ def paths_in(table: Path) -> Iterator[Path]:
 
 def _csv(table: Path) -> Iterator[str]:
     try:
+        check_regular(table)
         with open(table, encoding="utf-8-sig", newline="") as file:
             rows = csv.reader(_lines(file, table))
             names = [name.strip().lower() for name in next(rows, [])]
@@ -46,7 +53,7 @@ def _csv(table: Path) -> Iterator[str]:
             for row in rows:
                 if row:  # an empty line is no row
                     yield row[at].strip() if at < len(row) else ""
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise DataError(f"{table}: cannot be read as a UTF-8 CSV table: {error}") from error
 
 
@@ -64,18 +71,34 @@ def _parquet(table: Path) -> Iterator[str | None]:
     from pyarrow.parquet import ParquetFile
 
     try:
+        check_regular(table)
         with ParquetFile(table) as file:
-            kind = file.schema_arrow.field(_place(table, file.schema_arrow.names)).type
-            if not (arrow.types.is_string(kind) or arrow.types.is_large_string(kind)):
-                raise DataError(f"{table}: its column {COLUMN} holds {kind}, not text")
+            _check_column(table, file)
+        # A text that many rows share is kept once, as in the file.
+        with ParquetFile(table, read_dictionary=[COLUMN]) as file:
             for rows in file.iter_batches(_ROWS, columns=[COLUMN]):
-                yield from rows.column(0).to_pylist()
-    except (OSError, arrow.ArrowException, UnicodeDecodeError) as error:
+                yield from (text.as_py() for text in rows.column(0))
+    except (OSError, ValueError, arrow.ArrowException) as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"{table}: cannot be read as a Parquet table: {reason}") from error
 
 
+def _check_column(table: Path, file: Any) -> None:
+    """Refuse paths that are no text, or would fill the memory, before they are unpacked."""
+    kind = str(file.schema_arrow.field(_place(table, file.schema_arrow.names)).type)
+    if kind not in _TEXTS and not kind.startswith("dictionary<values=string,"):
+        raise DataError(f"{table}: its column {COLUMN} holds {kind}, not text")
+    for number in range(file.num_row_groups):
+        group = file.metadata.row_group(number)
+        parts = [group.column(place) for place in range(group.num_columns)]
+        size = sum(one.total_uncompressed_size for one in parts if one.path_in_schema == COLUMN)
+        if size > _GROUP_BYTES:
+            raise DataError(f"{table}: over {_GROUP_BYTES >> 20} MiB of paths in one row group")
+
+
 def _place(table: Path, names: list[str]) -> int:
+    if names.count(COLUMN) > 1:
+        raise DataError(f"{table}: two columns are called {COLUMN}")
     if COLUMN not in names:
         found = ", ".join(names[:20]) or "none"
         raise DataError(f"{table}: needs the column {COLUMN}; found {found}")

@@ -110,7 +110,9 @@ class OnnxNetwork:
         # Threads that wait sleep, as those of torch do: see `alld.__main__`.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         cpu = ["CPUExecutionProvider"]
-        make = partial(onnxruntime.InferenceSession, self._data, options, providers=cpu)
+        # Without a fallback, of which onnxruntime would tell standard output in the file's words.
+        quiet = {"providers": cpu, "enable_fallback": 0}
+        make = partial(onnxruntime.InferenceSession, self._data, options, **quiet)
         session: InferenceSession = _or_bundle_error(self._name, make)
         return session
 

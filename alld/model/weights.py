@@ -6,6 +6,7 @@ Nothing here runs code from a file: pickles are read with `weights_only=True`.
 import sys
 import urllib.error
 import urllib.request
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
@@ -21,7 +22,7 @@ from timm.models import PretrainedCfg
 from torch import Tensor, nn
 
 from alld.errors import AlldError, ConfigError
-from alld.files import spelt, write_bytes
+from alld.files import one_line, spelt, write_bytes
 from alld.model.architectures import LITE0, arch_info, packaged_lite0, torch_checkpoints
 
 State = dict[str, Tensor]
@@ -79,11 +80,20 @@ def load_state(network: nn.Module, state: Mapping[str, Tensor], place: str) -> N
             name for name in own if name in given and given[name].shape != own[name].shape
         ],
     }
+    if not any(faults.values()):  # of another shape, one may have more numbers than are stored
+        found = [name for name in own if name in given]
+        faults["without real, finite numbers"] = [n for n in found if not _is_plain(given[n])]
     if any(faults.values()):
         raise ConfigError(
             f"{place}: not weights of this architecture; tensors: {_describe(faults)}"
         )
     network.load_state_dict({name: given[name] for name in own if name in given}, strict=False)
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether a network can copy it: torch fails for other kinds, or leaves a part of them out."""
+    known = tensor.layout is torch.strided and not (tensor.is_meta or tensor.is_quantized)
+    return known and not tensor.is_complex() and bool(tensor.float().isfinite().all())
 
 
 def in_body(name: str) -> bool:
@@ -98,7 +108,8 @@ def _is_counter(name: str) -> bool:
 
 def _describe(faults: Mapping[str, list[str]]) -> str:
     return ", ".join(
-        f"{len(names)} {fault} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+        f"{len(names)} {fault} "
+        f"({one_line(', '.join(names[:3]))}{', ...' if len(names) > 3 else ''})"
         for fault, names in faults.items()
         if names
     )
@@ -125,7 +136,10 @@ def read_state(path: Path) -> State:
             f"weights file {path}: holds {type(content).__name__}, not a table of named tensors; "
             "save model.state_dict() and pass that file"
         )
-    return {name.removeprefix("module."): tensor for name, tensor in content.items()}
+    state = {name.removeprefix("module."): tensor for name, tensor in content.items()}
+    if len(state) < len(content):
+        raise ConfigError(f"weights file {path}: names a tensor twice, with and without module.")
+    return state
 
 
 def _read_safetensors(path: Path) -> object:
@@ -137,6 +151,10 @@ def _read_safetensors(path: Path) -> object:
 
 def _read_pickle(path: Path) -> object:
     try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as parts:
+                if any(part.compress_type != zipfile.ZIP_STORED for part in parts.infolist()):
+                    raise ValueError("packed")  # torch packs nothing; a megabyte holds gigabytes
         return torch.load(path, weights_only=True, map_location="cpu")
     except Exception as error:  # a damaged or hostile pickle raises nearly anything
         raise ConfigError(

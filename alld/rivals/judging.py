@@ -3,7 +3,6 @@
 A judged split is a file and is never computed twice, unless set, split or rival changed.
 """
 
-import json
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from alld.data.splits import Split, split_text
 from alld.errors import RunError
 from alld.evaluation.bench import Bench
 from alld.files import sha256_hex, write_json
+from alld.reading import read_json
 from alld.rivals.learning import Features
 from alld.rivals.systems import Rival
 
@@ -109,7 +109,7 @@ def judge(rival: Rival, described: Described, bench: Bench, split: Split, file: 
 
 def _read(file: Path) -> Judged | None:
     try:
-        content = json.loads(file.read_bytes())
+        content = read_json(file)
         return Judged(**{**content, "probabilities": tuple(content["probabilities"])})
     except FileNotFoundError:
         return None

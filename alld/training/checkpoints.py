@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from alld.errors import RunError
 from alld.files import new_folder, sums_of, write_bytes
+from alld.reading import parse_json
 
 KEPT = 2
 EPOCH, BEST = "epoch-", "best-"
@@ -151,7 +152,7 @@ def _read(path: Path, names: Iterable[str]) -> dict[str, bytes]:
 
 def _checkpoint(path: Path) -> Checkpoint:
     contents = _read(path, (_WEIGHTS, _OPTIMISER, _PLACE))
-    place = json.loads(contents[_PLACE])
+    place = parse_json(contents[_PLACE])
     return Checkpoint(
         epochs_done=place["epochs_done"],
         origin=place["origin"],

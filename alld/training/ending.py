@@ -36,14 +36,14 @@ def ending(run: Run, config: Config) -> Iterator[None]:
         yield
     except KeyboardInterrupt as error:
         status = error.exit_status if isinstance(error, StoppedAtOnce) else 130
-        with suppress(OSError):
+        with suppress(OSError, RunError):
             record("interrupted", status)
         raise Interrupted(f"stopped at once; {_go_on(run)}", status) from error
     except Exception as error:
         said = _in_words(error, run, config)
         state = "interrupted" if isinstance(said, Interrupted) or lost(error) else "failed"
         facts = getattr(error, "facts", None)
-        with suppress(OSError):  # the disk may be what has failed
+        with suppress(OSError, RunError):  # the disk, or run.json, may be gone
             record(state, getattr(said, "exit_status", 1), **({"failure": facts} if facts else {}))
         if said is error:
             raise

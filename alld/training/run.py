@@ -1,7 +1,5 @@
 """The run folder: what was asked, what was drawn, what came out. This file needs no fastai."""
 
-import csv
-import json
 import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,10 +14,13 @@ from alld.data.splits import PARTS, Part, Split
 from alld.errors import ConfigError, DataError, RunError
 from alld.files import sha256_hex, write_csv, write_json
 from alld.model.place import is_exported
+from alld.reading import parse_csv, read_csv, read_json
+from alld.training.run_facts import check_facts
 
 RUNS = Path("runs")
 IMAGES = "images.csv"
 HISTORY = ("epoch", "phase", "train_loss", "valid_loss", "valid_accuracy", "seconds")
+_NUMBERS = HISTORY[2:]
 
 
 @dataclass(frozen=True)
@@ -44,13 +45,11 @@ class Run:
 
     @property
     def info(self) -> dict[str, Any]:
-        """`run.json`: state, versions, machine, data, times."""
-        text = (self.folder / "run.json").read_text(encoding="utf-8")
+        """`run.json`: state, versions, machine, data, times. Raises RunError: damaged, or none."""
         try:
-            content: dict[str, Any] = json.loads(text)
-        except RecursionError as error:
-            raise ValueError("run.json is nested too deeply") from error
-        return content
+            return check_facts(read_json(self.folder / "run.json"))
+        except (OSError, ValueError) as error:
+            raise RunError(f"{self.folder}: its run.json is damaged; train again") from error
 
     def update(self, **facts: Any) -> None:
         """Write `facts` into `run.json`."""
@@ -68,20 +67,23 @@ class Run:
         write_csv(self.folder / "history.csv", HISTORY, records)
 
     def history(self) -> list[dict[str, str]]:
-        """The rows of `history.csv`, an epoch each."""
-        with open(self.folder / "history.csv", encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file))
+        """The rows of `history.csv`, an epoch each. Raises RunError: damaged, or none."""
+        path = self.folder / "history.csv"
+        try:
+            rows = read_csv(path)
+            _ = [(int(row["epoch"]), [float(row[name]) for name in _NUMBERS]) for row in rows]
+        except (OSError, ValueError, KeyError) as error:
+            raise RunError(f"{path}: damaged ({error!r}); train again") from error
+        if not rows:
+            raise RunError(f"{path}: has no rows; train again")
+        return rows
 
     @property
     def state(self) -> str:
         """running, interrupted, failed, finished, or damaged where run.json cannot be read."""
         try:
-            info = self.info
-            _ = info["data"]["synthetic"], info["data"]["name"], info["data"]["images"]
-            _ = info["split"]["kind"], info["split"]["seed"], info["arch"], info["started"]
-            _ = info["data"]["fingerprint"], info["split"]["sha256"], float(info["seconds"])
-            return str(info["state"])
-        except (OSError, ValueError, KeyError, TypeError):
+            return str(self.info["state"])
+        except RunError:
             return "damaged"
 
 
@@ -105,8 +107,7 @@ def open_run(folder: Path) -> Run:
         _ = run.config
     except ConfigError as error:
         raise RunError(f"{folder}: its config.yaml is damaged: {error}") from error
-    if run.state == "damaged":
-        raise RunError(f"{folder}: its run.json is damaged; train again")
+    _ = run.info
     return run
 
 
@@ -170,10 +171,8 @@ def read_records(run: Run) -> tuple[ImageRecord, ...]:
     """
     path, facts = run.folder / IMAGES, run.info["data"]
     try:
-        with open(path, encoding="utf-8", newline="") as file:
-            hashes = [row["sha256"] for row in csv.DictReader(file)]
-        with open(run.folder / "split.csv", encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
+        hashes = [row["sha256"] for row in read_csv(path)]
+        rows = read_csv(run.folder / "split.csv")
         records = tuple(
             ImageRecord(row["path"], LABEL_NAMES.index(row["label"]), sha256)
             for row, sha256 in zip(rows, hashes, strict=True)
@@ -192,7 +191,13 @@ def read_split(run: Run, manifest: Manifest) -> Split:
         RunError: the split file was altered, or the data are not those of the training.
     """
     path = run.folder / "split.csv"
-    facts, data = run.info, path.read_bytes()
+    facts = run.info
+    try:
+        data = path.read_bytes()
+        rows = parse_csv(data.decode("utf-8"))
+        named = [row["path"] for row in rows]
+    except (OSError, ValueError, KeyError) as error:
+        raise RunError(f"{path}: cannot be read ({error!r}); train again") from error
     if sha256_hex(data) != facts["split"]["sha256"]:
         raise RunError(f"{path}: altered since the run began; its hash is not the one in run.json")
     if manifest.fingerprint != facts["data"]["fingerprint"]:
@@ -201,13 +206,14 @@ def read_split(run: Run, manifest: Manifest) -> Split:
             f"{manifest.root}: not the images that {run.folder} was trained on "
             f"({counts}{_other_images(run, manifest)}); bring the same set back"
         )
-    rows = list(csv.DictReader(data.decode("utf-8").splitlines()))
+    if named != [record.path for record in manifest]:
+        raise RunError(f"{path}: not the split of these images; train again")
     config = run.config
     return Split(
         config.split.kind,
         config.split_seed,
-        tuple(_part(row["part"]) for row in rows),
-        tuple(row["group"] for row in rows),
+        tuple(_part(row.get("part", "")) for row in rows),
+        tuple(row.get("group", "") for row in rows),
         str(facts.get("groups", "")),
         tuple(row["patient"] for row in rows) if rows and "patient" in rows[0] else (),
     )
@@ -246,5 +252,5 @@ def _part(text: str) -> Part:
 def _age(run: Run) -> tuple[str, str]:
     try:
         return str(run.info["started"]), run.folder.name
-    except (OSError, ValueError, KeyError, TypeError):
+    except RunError:
         return "", run.folder.name

@@ -64,6 +64,15 @@ def _pickled(file: Path) -> None:
     torch.save({"x": Canary(file.parent / "canary")}, file)
 
 
+def _no_utf8(file: Path) -> None:
+    """Protobuf takes such a word, and onnxruntime would tell standard output that it does not."""
+    seal = StringStringEntryProto(key=SEAL, value="0" * 64)
+    length = len(ModelProto(metadata_props=[seal]).SerializeToString())
+    data = file.read_bytes()[:-length].replace(b"Conv", b"C\xc9nv")
+    seal.value = hashlib.sha256(data).hexdigest()
+    file.write_bytes(data + ModelProto(metadata_props=[seal]).SerializeToString())
+
+
 def _without_metadata(file: Path) -> None:
     model = ModelProto.FromString(file.read_bytes())
     del model.metadata_props[:]
@@ -151,6 +160,7 @@ FAR_APART = {"images": 9, "probability": 0.5, "score": 0}
 
 # Name to what is done to the file, and what the one line must say.
 LIES: dict[str, tuple[Damage, str]] = {
+    "an operator that is no UTF-8": (_no_utf8, "onnxruntime cannot run it"),
     "missing": (Path.unlink, "cannot be read"),
     "empty": (lambda file: file.write_bytes(b""), "cut short, or not written by `alld export`"),
     "cut short": (_cut, "cut short"),

@@ -15,6 +15,7 @@ from crafted import (
     chunk,
     exif,
     make_tiff,
+    packed,
     png,
     png_rows,
     retagged,
@@ -57,6 +58,21 @@ def tiff_tags() -> Iterator[Case]:
         data = make_tiff((32, 24), [STRIP], tags={tag: [value]})
         yield refused(f"tiff-reduced-{tag}-{value}.tif", data, "reduced")
     yield shows("tiff-page-of-many.tif", make_tiff((32, 24), [STRIP], tags={254: [2]}), RGB)
+
+
+def tiff_planes() -> Iterator[Case]:
+    """Raw planes, of which Pillow forgets depth, white and order of bits; odd predictors."""
+    for bits, colour in ((1, 1), (2, 1), (4, 1), (4, 0), (8, 0)):
+        part = packed(GREY >> (8 - bits), bits)
+        data = make_tiff((32, 24), [part], bits=(bits,), photometric=colour, tags={284: [2]})
+        yield refused(f"tiff-raw-plane-{bits}-{colour}.tif", data, "plain bytes")
+    mirrored = make_tiff((32, 24), [STRIP[:768]] * 3, tags={284: [2], 266: [2]})
+    yield refused("tiff-raw-planes-mirrored.tif", mirrored, "plain bytes")
+    plane = make_tiff((32, 24), [GREY.tobytes()], **ONE_SAMPLE, tags={284: [2]})
+    yield shows("tiff-raw-plane-8-1.tif", plane, as_rgb(GREY))
+    for number in (0, 3, 2 << 16):
+        data = make_tiff((32, 24), [zlib.compress(STRIP)], tags={259: [8], 317: [number]})
+        yield refused(f"tiff-predictor-{number}.tif", data, "predictor")
 
 
 def tiff_colours() -> Iterator[Case]:
@@ -134,6 +150,10 @@ def pngs() -> Iterator[Case]:
     yield refused("png-palette-twice.png", start + palette * 2 + body + end, "two chunks")
     yield refused("png-transparency-late.png", header + pixels + key + end, "behind")
     yield refused("png-transparency-twice.png", header + key * 2 + pixels + end, "two chunks")
+    for depth, colour, samples in ((8, 2, RGB.reshape(24, -1)), (1, 0, GREY & 1)):
+        odd_key = chunk(b"tRNS", struct.pack(">H", 2**depth) * (1 + colour))
+        keyed = png(32, 24, depth, colour, png_rows(samples, depth), odd_key)
+        yield refused(f"png-transparent-beyond-{depth}-bits.png", keyed, "of more than")
     turn = chunk(b"eXIf", exif(6).removeprefix(b"Exif\0\0"))
     yield refused("png-exif-twice.png", header + turn * 2 + pixels + end, "two chunks")
     for colours in (0, 1, 100, 255):
@@ -198,4 +218,5 @@ def jpegs() -> Iterator[Case]:
 
 def cases() -> list[Case]:
     """All of the above."""
-    return [*tiff_tags(), *tiff_colours(), *tiff_parts(), *pngs(), *bmps(), *jpegs()]
+    tiffs = [*tiff_tags(), *tiff_planes(), *tiff_colours(), *tiff_parts()]
+    return [*tiffs, *pngs(), *bmps(), *jpegs()]
