@@ -2,22 +2,23 @@
 
 import csv
 import json
+import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import StringIO
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 MOST_BYTES = 2**28  # a table of two million images is half of it
 _HEADER_BYTES = 2**16
 
 
-def check_regular(path: Path) -> int:
-    """The bytes of a file; raises ValueError for a pipe or a device, which may never end."""
-    status = path.stat()
-    if not stat.S_ISREG(status.st_mode):
-        raise ValueError("not a regular file")
-    return status.st_size
+def check_regular(path: Path) -> None:
+    """Raises ValueError for a pipe or a device, which may never end."""
+    with _opened(path):
+        pass
 
 
 def read_text(path: Path, most: int = MOST_BYTES) -> str:
@@ -27,10 +28,9 @@ def read_text(path: Path, most: int = MOST_BYTES) -> str:
         OSError: it is not there, or may not be read.
         ValueError: it is no regular file, no UTF-8, or larger than `most` bytes.
     """
-    size = check_regular(path)
-    if size > most:
-        raise ValueError(f"larger than {most} bytes")
-    with open(path, "rb") as file:
+    with _opened(path) as (file, size):
+        if size > most:
+            raise ValueError(f"larger than {most} bytes")
         return file.read(size).decode("utf-8-sig")  # files of /proc say 0, and some never end
 
 
@@ -72,10 +72,23 @@ def parse_csv(text: str) -> list[dict[str, str]]:
 
 def csv_columns(path: Path) -> list[str]:
     """The names in the first line of a CSV table; raises what `read_csv` does."""
-    size = check_regular(path)
-    with open(path, "rb") as file:
+    with _opened(path) as (file, size):
         line = file.readline(min(size, _HEADER_BYTES))
     return [name.strip().lower() for row in _cells(line.decode("utf-8-sig")) for name in row]
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[BinaryIO, int]]:
+    """A regular file and its bytes: of the very file that is read, whatever takes its name."""
+    with open(path, "rb", opener=_without_waiting) as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError("not a regular file")
+        yield file, status.st_size
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # a pipe waits for its writer
 
 
 def _finite(text: str) -> float:
