@@ -14,7 +14,13 @@ A message names the place, what was seen there, and what to do next; `cli` alone
 from typing import Self
 
 # What the system, torch, CUDA and Metal say where memory is refused.
-_NO_MEMORY = ("allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
+_NO_MEMORY = (
+    "allocate memory",
+    "not enough memory",
+    "out of memory",
+    "ALLOC_FAILED",
+    "can't start new thread",
+)
 
 
 class AlldError(Exception):

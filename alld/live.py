@@ -38,3 +38,16 @@ def live(folder: Path, patience: float = 0) -> Iterator[None]:
         with suppress(OSError):  # Windows removes no open file
             (folder / LOCK).unlink()
         lock.release()
+
+
+def at_work(folder: Path) -> bool:
+    """Whether a process holds a folder, as far as this user may ask."""
+    if not (folder / LOCK).exists():
+        return False
+    lock = FileLock(folder / LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except (Timeout, OSError):
+        return True
+    lock.release()
+    return False

@@ -19,6 +19,8 @@ from trainings import Stop, assert_same_weights, with_settings
 
 from alld.config import Config
 from alld.errors import Interrupted, RunError
+from alld.evaluation.overview import run_overview
+from alld.live import LOCK, live
 from alld.model.bundle import library_versions
 from alld.training import checkpoints
 from alld.training import describe as describing
@@ -361,3 +363,14 @@ def test_what_a_killed_writer_left_is_cleared_away(stopped: Path, run_folder: Pa
     resume(stopped)
     assert not list(stopped.rglob("*.part"))
     assert_same_weights(run_folder, stopped)
+
+
+def test_a_killed_run_is_told_from_one_at_work(run_folder: Path, tmp_path: Path) -> None:
+    """Neither could change run.json: only the lock knows whether somebody still works there."""
+    run = Run(Path(shutil.copytree(run_folder, tmp_path / "run")))
+    run.update(state="running")
+    assert [row["state"] for row in run_overview(tmp_path)] == ["killed"]
+    with live(run.folder):
+        assert [row["state"] for row in run_overview(tmp_path)] == ["running"]
+    (run.folder / LOCK).touch()  # a killed process leaves it
+    assert [row["state"] for row in run_overview(tmp_path)] == ["killed"]

@@ -6,6 +6,7 @@ from typing import Any
 
 from alld.errors import RunError
 from alld.evaluation.folds import PLAN, plan_folds
+from alld.live import at_work
 from alld.reading import read_json
 from alld.training.run import RUNS, Run, list_runs
 
@@ -26,7 +27,7 @@ def _row(run: Run) -> dict[str, Any]:
     info = run.info
     return {
         "run": str(run.folder),
-        "state": run.state,
+        "state": "killed" if run.state == "running" and not at_work(run.folder) else run.state,
         "arch": info["arch"],
         "split": info["split"]["kind"],
         "seed": info["split"]["seed"],
