@@ -8,6 +8,7 @@ every epoch, by threads, some batches ahead. Both give the same batches to the b
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -103,6 +104,20 @@ def fits_memory(parts: Sequence[Sequence[int]], config: Config) -> bool:
     return size <= config.runtime.image_memory * 2**20
 
 
+@contextmanager
+def fitting(images: int, config: Config) -> Iterator[None]:
+    """Raises ConfigError where so many images do not fit the memory that was to hold them."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error) or not config.runtime.image_memory:
+            raise
+        raise ConfigError(
+            f"out of memory for {images} images of {config.data.image_size} px; with "
+            "runtime.image_memory=0 they are read again in every epoch"
+        ) from error
+
+
 def make_sources(
     manifest: Manifest,
     parts: tuple[Sequence[int], Sequence[int]],
@@ -110,30 +125,7 @@ def make_sources(
     device: torch.device,
     progress: Progress | None,
 ) -> list[BatchSource]:
-    """Training and validation; an image that cannot be read is named before anything is trained.
-
-    Raises:
-        ConfigError: the set does not fit the memory.
-        ImageError, DataError: an image that cannot be read, or has changed.
-    """
-    try:
-        return _make_sources(manifest, parts, config, device, progress)
-    except (MemoryError, RuntimeError) as error:
-        if not out_of_memory(error) or not config.runtime.image_memory:
-            raise
-        raise ConfigError(
-            f"out of memory for {sum(map(len, parts))} images of {config.data.image_size} px; with "
-            "runtime.image_memory=0 they are read again in every epoch"
-        ) from error
-
-
-def _make_sources(
-    manifest: Manifest,
-    parts: tuple[Sequence[int], Sequence[int]],
-    config: Config,
-    device: torch.device,
-    progress: Progress | None,
-) -> list[BatchSource]:
+    """Training and validation; an image that cannot be read is named before anything is trained."""
     pool = ThreadPoolExecutor(config.runtime.workers or usable_cores())
     validation = Canvas(config.data.image_size, config.augment.unsharp)
     kept = fits_memory(parts, config)

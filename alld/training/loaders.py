@@ -21,7 +21,7 @@ from alld.data.splits import Split
 from alld.model.backbones import normalisation
 from alld.training import augment
 from alld.training.balance import balanced_order
-from alld.training.batches import BatchSource, make_sources
+from alld.training.batches import BatchSource, fitting, make_sources
 from alld.training.ranks import rank, rows, size, smallest_batch
 
 Served = tuple[Tensor, Tensor, int]  # uint8 images, labels, images of the whole batch
@@ -149,10 +149,12 @@ def make_loaders(
     """Training and validation loaders of one run.
 
     Raises:
-        ImageError, DataError: an image that cannot be read, named.
+        ConfigError: the set does not fit the memory.
+        ImageError, DataError: an image that cannot be read, or has changed.
     """
     parts = (split.indices("train"), split.indices("valid"))
-    sources = make_sources(manifest, parts, config, device, progress)
+    with fitting(sum(map(len, parts)), config):
+        sources = make_sources(manifest, parts, config, device, progress)
     served = {
         "sources": sources,
         "paths": [record.path for record in manifest],
