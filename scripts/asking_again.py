@@ -54,4 +54,6 @@ def settings_of(
     if options.no_pretrained:
         named["model.pretrained"] = False
     given = {key: value for key, value in named.items() if value is not None}
-    return load_config(options.config, options.set, {**(QUICK if options.quick else {}), **given})
+    said = {assignment.partition("=")[0].strip() for assignment in options.set}
+    quick = {key: value for key, value in QUICK.items() if options.quick and key not in said}
+    return load_config(options.config, options.set, {**quick, **given})

@@ -44,8 +44,8 @@ def reproduce(options: argparse.Namespace) -> int:
     from alld.data.groups import load_groups
     from alld.data.sources import load_manifest
     from alld.evaluation.bench import Bench
-    from alld.evaluation.table2 import compute_cell, plan_cells
-    from alld.rivals.networks import networks
+    from alld.evaluation.grid import check_cells, compute_cell, plan_cells, unlike
+    from alld.rivals.networks import networks, trainings_of
     from alld.rivals.systems import BACKGROUND, PROBE, RIVALS
     from alld.rivals.table1 import judge_rival, make_table
     from alld.rivals.table1_files import markdown, write_table1
@@ -56,22 +56,29 @@ def reproduce(options: argparse.Namespace) -> int:
         display.warn(warning)
     bench = Bench(manifest, load_groups(manifest, config.split.groups), config)
     chosen = [RIVALS[key] for key in options.rival if key in FITTED]
+    inexact = options.allow_inexact
+    recipes = [
+        (plan_cells(folder, [arch], options.trained_seeds), settings)
+        for folder, arch, settings in trainings(options, config)
+    ]
     with live(options.out):
+        for cells, settings in recipes:
+            check_cells(cells, settings, allow_inexact=inexact)
         systems = [
             judge_rival(rival, bench, options.out / "fitted", options.repeats, options.seeds,
                         display.say)
             for rival in (BACKGROUND, *chosen, PROBE)
         ]  # fmt: skip
-        cells = []
-        for folder, arch, settings in trainings(options, config):
-            cells += plan_cells(folder, [arch], options.trained_seeds)
-            for cell in cells[-1 - options.trained_seeds :]:
+        for cells, settings in recipes:
+            for cell in cells:
                 display.say(str(cell.folder))
-                compute_cell(cell, settings, Listener(note=display.warn))
-        trained = networks(cells, options.crossval, bench, config.runtime.device)
+                compute_cell(cell, settings, Listener(note=display.warn), allow_inexact=inexact)
+        made = [cell for cells, _ in recipes for cell in cells]
+        trained = networks(made, options.crossval, bench, config.runtime.device)
     own = [system.name for system in trained if system.quote is None]
     reference = own[0] if own else PROBE.name(config)
-    table = make_table([*systems, *trained], bench, reference)
+    conditions = unlike(trainings_of(made, options.crossval))
+    table = make_table([*systems, *trained], bench, reference, conditions)
     write_table1(options.out / "table", table)
     print(markdown(table))
     display.say(f"written: {options.out / 'table'}")
@@ -119,6 +126,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--config", help="YAML file, or the name of a shipped one")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--no-pretrained", action="store_true", help="random first weights")
+    parser.add_argument("--allow-inexact", action="store_true",
+                        help="mix versions, threads or devices; the table says so")  # fmt: skip
     parser.add_argument("--quick", action="store_true", help="drawn images, small, one repeat")
     options = parser.parse_args()
     options.rival = list(dict.fromkeys(options.rival or FITTED))

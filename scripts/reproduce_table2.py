@@ -19,7 +19,8 @@ from alld import display
 from alld.cluster import Cluster
 from alld.commands.engines import Engine, cluster_for
 from alld.config import Config
-from alld.evaluation.table2 import Cell, collect, compute_cell, estimate_seconds, plan_cells
+from alld.evaluation.grid import Cell, check_cells, compute_cell, plan_cells
+from alld.evaluation.table2 import collect, estimate_seconds
 from alld.evaluation.table2_files import markdown, write_table2
 from alld.evaluation.table2_spread import compute_on_cluster
 from alld.live import live
@@ -43,11 +44,14 @@ def reproduce(options: argparse.Namespace) -> int:
     config = settings_of(options, {}, drawn_images=260)
     cells = plan_cells(options.out, archs, options.seeds)
     if options.dry_run:
+        check_cells(cells, config, here=False)
         show_plan(cells, config)
         return 0
     engine, threads = Engine(options.engine), config.runtime.threads
     with live(options.out), cluster_for(engine, options.address, options.gpus, threads) as cluster:
-        compute(cells, config, cluster, allow_inexact=options.allow_inexact)
+        inexact = options.allow_inexact
+        check_cells(cells, config, here=cluster is None, allow_inexact=inexact)
+        compute(cells, config, cluster, allow_inexact=inexact)
         table = collect(cells, config, display.say)
     write_table2(options.out / "table", table)
     print(markdown(table))
@@ -108,7 +112,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--no-pretrained", action="store_true", help="random first weights")
     parser.add_argument("--allow-inexact", action="store_true",
-                        help="go on with other versions, threads or settings")  # fmt: skip
+                        help="mix versions, threads or devices; the table says so")  # fmt: skip
     parser.add_argument("--engine", choices=["local", "ray"], default="local",
                         help="one cell after another, or tasks of a Ray cluster")  # fmt: skip
     parser.add_argument("--address", help="of the cluster's head (default: one of this machine)")

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from conftest import REPOSITORY
 
+from alld.evaluation.grid import plan_cells
 from alld.evaluation.out_of_fold import HeldOut
-from alld.evaluation.table2 import PAPER, Row, Table2, _pairs, _rank, plan_cells
+from alld.evaluation.table2 import PAPER, Row, Table2, _pairs, _rank
 from alld.evaluation.table2_files import latex, markdown, name_of
 from alld.stats.metrics import Metric
 from alld.stats.tests import mcnemar_exact
@@ -124,3 +125,8 @@ def test_the_script_goes_the_whole_way_and_repeats_nothing(tmp_path: Path) -> No
     assert again.stdout == done.stdout
     plan = subprocess.run([*command, "--dry-run"], capture_output=True, text=True, check=True)
     assert plan.stdout.count("done") == 3
+    # Settings of one's own are heard beside --quick, and never make half of a table.
+    mixed = [*command, "--set", "train.epochs=3", "--dry-run"]
+    refused = subprocess.run(mixed, capture_output=True, text=True, check=False)
+    assert refused.returncode == 2
+    assert "train.epochs: 1 then, 3 now" in refused.stderr

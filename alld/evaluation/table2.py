@@ -6,28 +6,23 @@ with same cells and overlapping crops on one side. Beside each network stands a 
 untouched features. A finished cell is a run on disk and is never computed twice.
 """
 
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
-from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
 import numpy as np
 import torch
 
-from alld.cluster import Cluster
-from alld.config import Config, parse_config
+from alld.config import Config
 from alld.data.groups import load_groups
 from alld.data.manifest import Manifest
 from alld.data.sources import load_manifest
-from alld.errors import RunError
-from alld.evaluation.bench import FOLDS, Bench, grouped_config, paper_config
-from alld.evaluation.crossval import CrossvalListener, crossval, resume_crossval
-from alld.evaluation.evaluate import evaluate
+from alld.evaluation.bench import Bench
 from alld.evaluation.folds import read_rows
+from alld.evaluation.grid import Cell, check_cells, config_of, trainings_of, unlike
 from alld.evaluation.out_of_fold import HeldOut, accuracy_of, metrics_of_repeat, read_fold
 from alld.evaluation.probe import make_probe
 from alld.model.backbones import create_model
@@ -35,32 +30,12 @@ from alld.model.device import keep_freed_memory, resolve_device, set_threads
 from alld.reading import read_json
 from alld.stats.metrics import Metric
 from alld.stats.tests import McNemar, holm, mcnemar_exact
-from alld.training.run import Run
-from alld.training.train import Listener, resume, train
 
 # Accuracy of the paper's Table 2, of 52 test images: 49 and three times 51.
 PAPER = {"vgg16": 49 / 52, "vgg19": 51 / 52, "resnet34": 51 / 52, "resnet50": 51 / 52}
 PROBE = "linear probe"
 STEP_IMAGES = 2  # of the step that is timed
 TRAINING_IMAGES = 180  # of ALL-IDB2: 166, and 42 of validation at a third of the cost
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One thing to compute: a paper-shaped run with a seed, or a grouped cross-validation."""
-
-    arch: str
-    seed: int | None  # None: the cross-validation
-    folder: Path
-
-    @property
-    def done(self) -> bool:
-        return (self.folder / "evaluation" / "metrics.json").is_file()
-
-    @property
-    def runs(self) -> int:
-        """Trainings in it."""
-        return FOLDS if self.seed is None else 1
 
 
 @dataclass(frozen=True)
@@ -110,16 +85,7 @@ class Table2:
     seeds: int
     rows: tuple[Row, ...]
     pairs: tuple[Pair, ...]
-
-
-def plan_cells(out: Path, archs: Sequence[str], seeds: int) -> list[Cell]:
-    """Every cell in the order in which they are computed: seed by seed, then the folds."""
-    cells = [
-        Cell(arch, seed, out / _safe(arch) / f"paper-seed-{seed}")
-        for seed in range(seeds)
-        for arch in archs
-    ]
-    return cells + [Cell(arch, None, out / _safe(arch) / "grouped") for arch in archs]
+    unlike: tuple[str, ...] = ()  # conditions under which its trainings differed
 
 
 def estimate_seconds(arch: str, config: Config) -> float:
@@ -140,49 +106,16 @@ def estimate_seconds(arch: str, config: Config) -> float:
     return seconds / STEP_IMAGES * TRAINING_IMAGES * epochs
 
 
-def compute_cell(
-    cell: Cell,
-    config: Config,
-    listener: Listener,
-    *,
-    allow_inexact: bool = False,
-    cluster: Cluster | None = None,
-) -> None:
-    """Train and evaluate what is missing of one cell; `config` is the grid's, without its arch.
-
-    A `cluster` trains the folds of a cross-validation side by side.
-
-    Raises:
-        AlldError: something to mend, or Interrupted.
-    """
-    if cell.done:
-        return
-    own = _cell_config(cell, config)
-    if cell.seed is None:
-        heard = CrossvalListener(training=listener)
-        if (cell.folder / "crossval.json").exists():
-            resume_crossval(cell.folder, heard, allow_inexact=allow_inexact, cluster=cluster)
-        else:
-            shutil.rmtree(cell.folder, ignore_errors=True)
-            crossval(own, FOLDS, 1, cell.folder, heard, cluster)
-        return
-    if not (cell.folder / "run.json").exists():
-        shutil.rmtree(cell.folder, ignore_errors=True)
-        train(own, cell.folder, listener)
-    elif Run(cell.folder).state != "finished":
-        resume(cell.folder, listener, allow_inexact=allow_inexact)
-    evaluate(cell.folder, own.runtime.device)
-
-
 def collect(
     cells: Sequence[Cell], config: Config, note: Callable[[str], None] = lambda _text: None
 ) -> Table2:
     """Read all cells back, add the probes, and compare.
 
     Raises:
-        RunError: a cell is missing, or was made from other images.
+        RunError: a cell is missing, or was made from other images or with other settings.
     """
     archs = list(dict.fromkeys(cell.arch for cell in cells))
+    check_cells(cells, config)
     manifest = load_manifest(config.data)
     bench = Bench(manifest, load_groups(manifest, config.split.groups), config)
     rows = []
@@ -198,6 +131,7 @@ def collect(
         seeds=sum(cell.seed is not None for cell in cells) // len(archs),
         rows=tuple(ranked),
         pairs=tuple(_pairs(ranked)),
+        unlike=unlike(trainings_of(cells)),
     )
 
 
@@ -205,10 +139,8 @@ def _network_row(arch: str, cells: Sequence[Cell], manifest: Manifest, config: C
     accuracies = []
     for cell in cells:
         if cell.seed is not None:
-            _check(cell.folder, manifest)
             accuracies.append(accuracy_of(read_fold(cell.folder, 1, 1)))
     grouped = next(cell for cell in cells if cell.seed is None)
-    _check(grouped.folder / "repeat-1" / "fold-1", manifest)
     tested = read_rows(grouped.folder)
     return Row(
         name=arch,
@@ -221,7 +153,7 @@ def _network_row(arch: str, cells: Sequence[Cell], manifest: Manifest, config: C
 
 
 def _probe_row(cells: Sequence[Cell], bench: Bench) -> Row:
-    probe = make_probe(bench.manifest, _cell_config(cells[0], bench.config))
+    probe = make_probe(bench.manifest, config_of(cells[0], bench.config))
     seeds = [cell.seed for cell in cells if cell.seed is not None]
     tested = [
         row
@@ -260,22 +192,6 @@ def _pairs(rows: Sequence[Row]) -> list[Pair]:
     return [Pair(*found, p) for found, p in zip(tests, corrected, strict=True)]
 
 
-def _cell_config(cell: Cell, config: Config) -> Config:
-    settings = config.model_dump(mode="json")
-    settings["model"]["arch"] = cell.arch
-    own = parse_config(settings, str(cell.folder))
-    return grouped_config(own) if cell.seed is None else paper_config(own, cell.seed)
-
-
-def _check(folder: Path, manifest: Manifest) -> None:
-    if Run(folder).info["data"]["fingerprint"] != manifest.fingerprint:
-        raise RunError(f"{folder}: made from other images than {manifest.root}; use another --out")
-
-
 def _initial_weights(grouped: Cell) -> str:
     facts: dict[str, Any] = read_json(grouped.folder / "evaluation" / "metrics.json")
     return str(facts["plan"]["initial_weights"])
-
-
-def _safe(arch: str) -> str:
-    return arch.replace(":", "-").replace("/", "-")

@@ -27,6 +27,7 @@ def write_table2(folder: Path, table: Table2) -> None:
         write_csv(new / "table2.csv", COLUMNS, map(_fields, table.rows))
         write_csv(new / "pairs.csv", tuple(_pair_fields(table)[0]), _pair_fields(table))
         write_json(new / "table2.json", {"notice": NOTICE, "synthetic": table.synthetic,
+                                         "unlike_conditions": table.unlike,
                                          "rows": [_fields(row) for row in table.rows]})  # fmt: skip
         write_text(new / "table2.md", markdown(table))
         write_text(new / "table2.tex", latex(table))
@@ -80,6 +81,8 @@ def notes(table: Table2) -> list[str]:
             f"Rows marked {', '.join(strange)} did not start from ImageNet weights: they are not "
             "the paper's transfer learning and not comparable to its values."
         )
+    if table.unlike:
+        found.append(f"Trained under unlike conditions: {'; '.join(table.unlike)}.")
     if table.synthetic:
         found.append("SYNTHETIC: drawn images; these numbers say nothing about real cells.")
     return [*found, NOTICE]

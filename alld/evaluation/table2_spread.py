@@ -9,7 +9,7 @@ from typing import Any
 from alld.cluster import Cluster
 from alld.config import Config, parse_config
 from alld.errors import Interrupted
-from alld.evaluation.table2 import Cell, compute_cell
+from alld.evaluation.grid import Cell, compute_cell
 from alld.stopping import Stopping
 from alld.training.train import Listener
 

@@ -9,10 +9,11 @@ from statistics import fmean
 from alld.config import Config
 from alld.data.manifest import Pictures
 from alld.errors import RunError
+from alld.evaluation import grid
 from alld.evaluation.bench import FOLDS, Bench
 from alld.evaluation.folds import plan_folds, read_plan, read_rows
+from alld.evaluation.grid import Cell
 from alld.evaluation.out_of_fold import HeldOut, accuracy_of, read_fold
-from alld.evaluation.table2 import Cell
 from alld.inference.predictor import Predictor
 from alld.rivals.systems import name_of_network
 from alld.rivals.table1 import System
@@ -46,6 +47,16 @@ def networks(
         _system(folders, tuple(tests.get(recipe, ())), bench, device)
         for recipe, folders in recipes.items()
     ]
+
+
+def trainings_of(cells: Sequence[Cell], crossvals: Sequence[Path]) -> list[Run]:
+    """Every training behind `networks`."""
+    folds = [
+        Run(fold.folder)
+        for folder in crossvals
+        for fold in plan_folds(folder, FOLDS, read_plan(folder)[0]["repeats"])
+    ]
+    return [*grid.trainings_of(cells), *folds]
 
 
 def _recipe(config: Config) -> str:

@@ -75,6 +75,7 @@ class Table1:
     data: str
     systems: tuple[System, ...]
     pairs: tuple[Pair, ...]
+    unlike: tuple[str, ...] = ()  # conditions under which its networks were not trained alike
 
 
 def judge_rival(
@@ -110,7 +111,9 @@ def judge_rival(
     )
 
 
-def make_table(systems: Sequence[System], bench: Bench, reference: str) -> Table1:
+def make_table(
+    systems: Sequence[System], bench: Bench, reference: str, unlike: tuple[str, ...] = ()
+) -> Table1:
     """Compare every system with the reference, and with what the background alone gives.
 
     Pairs are tested on the repeats that both have; Holm's correction is over all of them.
@@ -118,6 +121,7 @@ def make_table(systems: Sequence[System], bench: Bench, reference: str) -> Table
     Args:
         systems: in the table's order, the background among them.
         reference: name of one of them.
+        unlike: conditions under which its networks were not trained alike.
     """
     names = {system.name: system.tested() for system in systems}
     planned = [
@@ -132,4 +136,5 @@ def make_table(systems: Sequence[System], bench: Bench, reference: str) -> Table
         data=bench.manifest.kind,
         systems=tuple(systems),
         pairs=planned_pairs(planned, draws=draws),
+        unlike=unlike,
     )

@@ -41,7 +41,8 @@ def write_table1(folder: Path, table: Table1) -> None:
     with new_folder(folder) as new:
         write_csv(new / "table1.csv", COLUMNS, fields)
         write_csv(new / "pairs.csv", PAIRS, pairs)
-        facts = {"notice": NOTICE, "synthetic": table.synthetic, "data": table.data}
+        facts = {"notice": NOTICE, "synthetic": table.synthetic, "data": table.data,
+                 "unlike_conditions": table.unlike}  # fmt: skip
         write_json(new / "table1.json", {**facts, "systems": fields, "pairs": pairs})
         write_text(new / "table1.md", markdown(table))
         write_text(new / "table1.tex", latex(table))
@@ -110,6 +111,8 @@ def notes(table: Table1) -> list[str]:
         "Seconds are those of this machine as busy as it was: of one training with its features, "
         "and of one image, decoding left out.",
     ]
+    if table.unlike:
+        found.append(f"Trained under unlike conditions: {'; '.join(table.unlike)}.")
     if table.data == "ALL-IDB2" and not table.synthetic:
         found.append("ALL-IDB2 has no patient ids: one patient may be on both sides of any split.")
     if table.synthetic:
