@@ -27,9 +27,10 @@ from alld.commands import (
 )
 from alld.errors import AlldError, ConfigError, Interrupted, mishap
 from alld.launch import launched
+from alld.process import TERMINATED
 
 # As a shell reports a command whose reader left, `head` for one, and one that was told to end.
-CLOSED_PIPE, TERMINATED = 141, 143
+CLOSED_PIPE = 141
 
 app = typer.Typer(
     name="alld",

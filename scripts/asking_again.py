@@ -6,9 +6,8 @@ from collections.abc import Callable, Mapping
 from alld import display
 from alld.config import Config
 from alld.config_file import load_config
-from alld.data.synthetic import draw_set
-from alld.data.synthetic_plan import Recipe
 from alld.errors import AlldError, Interrupted, mishap
+from alld.process import TERMINATED
 
 QUICK = {
     "data.image_size": 32,
@@ -24,9 +23,13 @@ def status_of(work: Callable[[], int]) -> int:
     """Do the work; the exit status, as `alld` has it, and a line where it ended early."""
     try:
         return work()
-    except (Interrupted, KeyboardInterrupt) as stopped:
+    except (Interrupted, KeyboardInterrupt, SystemExit) as stopped:
+        # SIGTERM between two trainings is a SystemExit; Ctrl-C there says no status.
+        status = getattr(stopped, "exit_status", getattr(stopped, "code", 130))
+        if status not in (130, TERMINATED):
+            raise
         display.say("stopped; the same command goes on where this one ends")
-        return getattr(stopped, "exit_status", 130)
+        return int(status)
     except AlldError as error:
         display.fail(str(error))
         return error.exit_status
@@ -49,6 +52,9 @@ def settings_of(
     if options.quick and options.data is None:
         drawn = options.out / "drawn"
         if not (drawn / "truth.csv").exists():
+            from alld.data.synthetic import draw_set
+            from alld.data.synthetic_plan import Recipe
+
             draw_set(drawn, Recipe(n=drawn_images))
         named["data.root"] = drawn
     if options.no_pretrained:

@@ -11,13 +11,12 @@ scikit-image: pip install 'alld[rivals]'.
 """
 
 import argparse
-import sys
 from functools import partial
 from pathlib import Path
 
 from asking_again import settings_of, status_of
 
-from alld import display
+from alld import display, process
 from alld.config import Config, parse_config
 from alld.errors import ConfigError
 from alld.live import live
@@ -29,8 +28,7 @@ TRAINED = ("unsharp", "pretrained")  # networks: hours where the others take min
 
 def main() -> int:
     """Fit, train what is asked for, write the table; exit statuses are those of `alld`."""
-    options = parse()
-    return status_of(partial(reproduce, options))
+    return status_of(partial(reproduce, parse()))
 
 
 def reproduce(options: argparse.Namespace) -> int:
@@ -40,7 +38,7 @@ def reproduce(options: argparse.Namespace) -> int:
         check_arch(arch)
     own = {"model.arch": options.backbone, "seed": options.seed}
     config = settings_of(options, own, drawn_images=40)
-    # Only now: without scikit-image this import says what to install.
+    # Only now, when signals are watched for; without scikit-image it says what to install.
     from alld.data.groups import load_groups
     from alld.data.sources import load_manifest
     from alld.evaluation.bench import Bench
@@ -141,4 +139,4 @@ def parse() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    process.run(main)

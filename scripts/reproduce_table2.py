@@ -8,35 +8,37 @@ Stop it whenever you like: the same command goes on, and a finished cell is neve
 """
 
 import argparse
-import sys
 import time
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from asking_again import settings_of, status_of
 
-from alld import display
+from alld import display, process
 from alld.cluster import Cluster
-from alld.commands.engines import Engine, cluster_for
 from alld.config import Config
-from alld.evaluation.grid import Cell, check_cells, compute_cell, plan_cells
-from alld.evaluation.table2 import collect, estimate_seconds
-from alld.evaluation.table2_files import markdown, write_table2
-from alld.evaluation.table2_spread import compute_on_cluster
 from alld.live import live
 from alld.model.architectures import check_arch
-from alld.training.train import Listener
+
+if TYPE_CHECKING:
+    from alld.evaluation.grid import Cell
 
 PAPERS = ("vgg16", "vgg19", "resnet34", "resnet50")
 
 
 def main() -> int:
     """Plan, compute what is missing, write the table; exit statuses are those of `alld`."""
-    options = parse()
-    return status_of(partial(reproduce, options))
+    return status_of(partial(reproduce, parse()))
 
 
 def reproduce(options: argparse.Namespace) -> int:
+    # Only now, when signals are watched for: see `alld.process`.
+    from alld.commands.engines import Engine, cluster_for
+    from alld.evaluation.grid import check_cells, plan_cells
+    from alld.evaluation.table2 import collect
+    from alld.evaluation.table2_files import markdown, write_table2
+
     archs = options.arch or (["efficientnet_lite0"] if options.quick else list(PAPERS))
     for arch in archs:
         check_arch(arch)
@@ -60,13 +62,17 @@ def reproduce(options: argparse.Namespace) -> int:
 
 
 def compute(
-    cells: list[Cell], config: Config, cluster: Cluster | None, *, allow_inexact: bool
+    cells: "list[Cell]", config: Config, cluster: Cluster | None, *, allow_inexact: bool
 ) -> None:
     """What is missing: one cell after another here, or side by side on a cluster."""
+    from alld.evaluation.grid import compute_cell
+    from alld.evaluation.table2_spread import compute_on_cluster
+    from alld.training.train import Listener
+
     began, waiting = time.monotonic(), [cell for cell in cells if not cell.done]
     number = 0
 
-    def say(cell: Cell) -> None:
+    def say(cell: "Cell") -> None:
         nonlocal number
         say_where(cell, cells, number, len(waiting), time.monotonic() - began)
         number += 1
@@ -79,15 +85,17 @@ def compute(
         compute_cell(cell, config, Listener(note=display.warn), allow_inexact=allow_inexact)
 
 
-def say_where(cell: Cell, cells: list[Cell], number: int, waiting: int, seconds: float) -> None:
+def say_where(cell: "Cell", cells: "list[Cell]", number: int, waiting: int, seconds: float) -> None:
     left = f", {seconds / number * (waiting - number) / 60:.0f} min left" if number else ""
     what = "grouped 5-fold" if cell.seed is None else f"paper-shaped, seed {cell.seed}"
     done = len(cells) - waiting + number + 1
     display.say(f"cell {done} of {len(cells)}: {cell.arch}, {what}{left}")
 
 
-def show_plan(cells: list[Cell], config: Config) -> None:
+def show_plan(cells: "list[Cell]", config: Config) -> None:
     """What would be computed, and about how long it takes here."""
+    from alld.evaluation.table2 import estimate_seconds
+
     seconds = {arch: estimate_seconds(arch, config) for arch in {cell.arch for cell in cells}}
     total = 0.0
     for cell in cells:
@@ -125,4 +133,4 @@ def parse() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    process.run(main)

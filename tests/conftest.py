@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-# As the command itself does, before anything imports torch: see alld/__main__.py.
+# As the command itself does, before anything imports torch: see alld/process.py.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # Of several workers (pytest -n) each keeps to one core: threads of all of them would collide, those
 # of torch and, which numpy's import begins, those of its linear algebra.

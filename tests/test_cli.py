@@ -330,8 +330,8 @@ def test_a_signal_in_the_middle_of_an_import_is_one_line(
     (tmp_path / "slow.py").write_text(
         f"import os, time\nos.kill(os.getpid(), {int(number)})\ntime.sleep(60)\n"
     )
-    code = "import signal; from alld import __main__ as m; import runpy\n"
-    code += f"signal.signal({int(number)}, m._interrupt)\nimport slow"
+    code = "import signal; from alld import process\n"
+    code += f"signal.signal({int(number)}, process._interrupt)\nimport slow"
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.getcwd()}"},

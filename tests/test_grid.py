@@ -1,12 +1,15 @@
 """The cells of a table: what was made otherwise is refused, or named by the table."""
 
 import json
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import SMALL
+from conftest import REPOSITORY, SMALL
 
 from alld.config import Config
 from alld.config_file import load_config
@@ -121,3 +124,27 @@ def test_a_table_names_what_was_unlike(config: Config, tmp_path: Path) -> None:
         assert "unlike conditions: threads: 1 and 2; 1 of 3" in markdown(
             replace(table, unlike=found)
         )
+
+
+SCRIPTS = REPOSITORY / "scripts"
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_between_two_trainings_is_one_line(number: int, status: int) -> None:
+    """Both scripts end with the status of a shell, and say how to go on."""
+    code = f"import sys; sys.path.insert(0, {str(SCRIPTS)!r})\n"
+    code += "import signal; from alld import process; from asking_again import status_of\n"
+    code += f"process.run(lambda: status_of(lambda: signal.raise_signal({int(number)})))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    said = "stopped; the same command goes on where this one ends\n"
+    assert (done.returncode, done.stderr) == (status, said)
+
+
+@pytest.mark.parametrize("name", ["reproduce_table1.py", "reproduce_table2.py"])
+def test_a_script_watches_for_signals_before_it_imports_much(name: str) -> None:
+    """Up to then Ctrl-C is a traceback; and its help comes at once."""
+    command = [sys.executable, "-X", "importtime", SCRIPTS / name, "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "alld.process" in loaded
+    assert not loaded & {"numpy", "torch", "fastai", "matplotlib", "skimage"}

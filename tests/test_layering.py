@@ -11,6 +11,7 @@ from conftest import REPOSITORY
 PACKAGE = REPOSITORY / "alld"
 # What may import what: only to the left.
 ORDER = [
+    "process",
     "errors",
     "files",
     "reading",

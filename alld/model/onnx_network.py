@@ -107,7 +107,7 @@ class OnnxNetwork:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.log_severity_level = _SILENT
-        # Threads that wait sleep, as those of torch do: see `alld.__main__`.
+        # Threads that wait sleep, as those of torch do: see `alld.process`.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         cpu = ["CPUExecutionProvider"]
         # Without a fallback, of which onnxruntime would tell standard output in the file's words.
