@@ -15,13 +15,14 @@ from pathlib import Path
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command itself does
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
-from trials import archives, bundle, files, fuzz, kills, serve
+from trials import archives, bundle, files, fuzz, kills, serve, tables
 from trials.tally import Tally, markdown
 
 # Kills come first: they fork, and no thread may have been started in this process before.
 SECTIONS = {
     "kills": kills.run,
     "archives": archives.run,
+    "tables": tables.run,
     "files": files.run,
     "fuzz": fuzz.run,
     "bundle": bundle.run,

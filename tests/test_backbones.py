@@ -426,8 +426,9 @@ def test_a_packed_weights_file_is_refused_unpacked(tmp_path: Path, resnet18: nn.
         for part in parts.infolist():
             data = parts.read(part) if part.file_size < 1000 else bytes(part.file_size)
             packed.writestr(part.filename, data)
-    with pytest.raises(ConfigError, match="nothing in it was run"):
+    with pytest.raises(ConfigError, match="nothing in it was run") as caught:
         create_model("resnet18", pretrained=False, weights=tmp_path / "x.pth")
+    assert str(caught.value.__cause__) == "packed"
 
 
 def _write_text(file: Path) -> None:

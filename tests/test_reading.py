@@ -50,6 +50,14 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
         read_table(pipe, None, None, None)
 
 
+def test_no_more_is_read_than_a_file_says_it_has() -> None:
+    """Files of /proc have bytes and say that they have none; some of them never end."""
+    file = Path("/proc/self/status")
+    if not file.is_file():
+        pytest.skip("this system has no /proc")
+    assert read_text(file) == ""
+
+
 def test_a_large_file_is_refused_unread(tmp_path: Path) -> None:
     """By its size; of a large table of one line no more than a piece is read for its columns."""
     file = tmp_path / "x.csv"
