@@ -67,7 +67,14 @@ class ModelConfig(_Section):
     arch: str = "resnet50"
     pretrained: bool = True
     weights: Path | None = None
+    weights_sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
     tta: bool = False
+
+    @model_validator(mode="after")
+    def _hash_needs_file(self) -> Self:
+        if self.weights_sha256 is not None and self.weights is None:
+            raise ValueError("weights_sha256 is of a file: give weights too")
+        return self
 
 
 class AugmentConfig(_Section):

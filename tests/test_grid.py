@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from conftest import REPOSITORY, SMALL
 
 from alld.config import Config
@@ -19,6 +20,7 @@ from alld.evaluation.folds import PLAN, plan_folds
 from alld.evaluation.grid import Cell, check_cells, config_of, plan_cells, trainings_of, unlike
 from alld.evaluation.table2 import Table2
 from alld.evaluation.table2_files import markdown as markdown2
+from alld.model.weights import save_file
 from alld.rivals.table1 import Table1
 from alld.rivals.table1_files import markdown as markdown1
 from alld.training.machine import prepare_machine
@@ -68,6 +70,18 @@ def test_a_cell_of_another_recipe_is_refused(config: Config, tmp_path: Path) -> 
     for allowed in (False, True):
         with pytest.raises(RunError, match=r"paper-seed-0: .*train\.epochs: 2 then, 3 now"):
             check_cells(cells, other(config, "train", epochs=3), allow_inexact=allowed)
+
+
+def test_a_cell_of_other_first_weights_is_refused(config: Config, tmp_path: Path) -> None:
+    """The same name, and other bytes behind it."""
+    file = tmp_path / "w.safetensors"
+    save_file(file, {"a": torch.zeros(1)}, {})
+    config = other(config, "model", weights=file)
+    cells = paper_shaped(tmp_path, config)
+    check_cells(cells, config)
+    save_file(file, {"a": torch.ones(1)}, {})
+    with pytest.raises(RunError, match=r"model\.weights_sha256: .* then, .* now"):
+        check_cells(cells, config)
 
 
 def test_a_cell_of_other_images_is_refused(config: Config, tmp_path: Path) -> None:

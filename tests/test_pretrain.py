@@ -18,12 +18,14 @@ from trainings import Stop
 from alld.config import Config
 from alld.config_file import load_config
 from alld.data.classes import load_classes
+from alld.data.sources import load_manifest
 from alld.errors import ConfigError, DataError, Interrupted, RunError
+from alld.files import sha256_hex
 from alld.model.backbones import Body, create_model, whole_state
 from alld.model.bundle import read_info
 from alld.model.weights import MAX_SAID, PRETRAINED, origin_of, save_file
 from alld.training.pretrain import Pretrained, pretrain
-from alld.training.train import Listener, train
+from alld.training.train import Listener, resolve_config, train
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +108,25 @@ def test_a_run_says_what_its_first_weights_saw(
     run = train(load_config(options=options), tmp_path / "run")
     told = read_info(run.bundle).initial_weights
     assert told == "file cells.safetensors (SYNTHETIC: 3 classes, 26 images, begun from random)"
+    assert run.config.model.weights_sha256 == sha256_hex(done.path.read_bytes())
+
+
+def test_first_weights_that_changed_since_are_not_taken(drawn_set: Path, tmp_path: Path) -> None:
+    """The settings that a cross-validation hands to its folds name the file's very bytes."""
+    path = tmp_path / "w.safetensors"
+    save_file(path, {"a": torch.zeros(1)}, {})
+    given = load_config(options={**SMALL, "data.root": drawn_set, "model.weights": path})
+    begun = resolve_config(given, load_manifest(given.data))
+    save_file(path, {"a": torch.ones(1)}, {})
+    with pytest.raises(ConfigError, match=rf"SHA-256 is .* wants {begun.model.weights_sha256:.12}"):
+        train(begun, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_hash_without_its_file_is_refused() -> None:
+    """It would hold nothing against anything."""
+    with pytest.raises(ConfigError, match="give weights too"):
+        load_config(options={"model.weights_sha256": "0" * 64})
 
 
 def test_what_a_file_says_of_itself_is_not_believed_at_length(tmp_path: Path) -> None:

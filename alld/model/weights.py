@@ -3,6 +3,7 @@
 Nothing here runs code from a file: pickles are read with `weights_only=True`.
 """
 
+import hashlib
 import sys
 import urllib.error
 import urllib.request
@@ -47,6 +48,25 @@ def load_file(path: Path, network: nn.Module) -> None:
     Raises ConfigError where the file is none of weights or does not fit.
     """
     load_state(network, read_state(path), f"weights file {path}")
+
+
+def sha256_of(path: Path) -> str:
+    """The hash of the user's file of weights; raises ConfigError where there is none to read."""
+    _check_place(path)
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ConfigError(f"weights file {path}: {error.strerror}") from error
+
+
+def check_sha256(path: Path, wanted: str) -> None:
+    """Raises ConfigError where the user's file of weights is not the one that is wanted."""
+    if (found := sha256_of(path)) != wanted:
+        raise ConfigError(
+            f"weights file {path}: its SHA-256 is {found[:12]}..., and model.weights_sha256 wants "
+            f"{wanted[:12]}...; bring that file back, or begin anew with this one"
+        )
 
 
 def save_file(path: Path, state: Mapping[str, Tensor], facts: Mapping[str, str]) -> None:
@@ -120,13 +140,7 @@ def read_state(path: Path) -> State:
 
     They may be nested under "state_dict" or "model" and prefixed "module." (DataParallel).
     """
-    if not path.is_file():
-        raise ConfigError(f"weights file {path}: no such file")
-    if path.suffix != ".safetensors" and path.suffix not in _PICKLES:
-        raise ConfigError(
-            f"weights file {path}: {path.suffix or 'no suffix'} is not a kind of weights file; "
-            f"take .safetensors, {', '.join(_PICKLES)}"
-        )
+    _check_place(path)
     content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
     for key in _WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
@@ -140,6 +154,16 @@ def read_state(path: Path) -> State:
     if len(state) < len(content):
         raise ConfigError(f"weights file {path}: names a tensor twice, with and without module.")
     return state
+
+
+def _check_place(path: Path) -> None:
+    if not path.is_file():
+        raise ConfigError(f"weights file {path}: no such file")
+    if path.suffix != ".safetensors" and path.suffix not in _PICKLES:
+        raise ConfigError(
+            f"weights file {path}: {path.suffix or 'no suffix'} is not a kind of weights file; "
+            f"take .safetensors, {', '.join(_PICKLES)}"
+        )
 
 
 def _read_safetensors(path: Path) -> object:

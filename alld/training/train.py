@@ -22,6 +22,7 @@ from alld.errors import Interrupted, RunError
 from alld.live import live
 from alld.model.backbones import create_model
 from alld.model.bundle import write_bundle
+from alld.model.weights import check_sha256, sha256_of
 from alld.training.callbacks import (
     EpochSeed,
     FrozenBody,
@@ -175,24 +176,34 @@ def _load_data(config: Config, listener: Listener) -> tuple[Manifest, Groups]:
 
 
 def resolve_config(config: Config, manifest: Manifest) -> Config:
-    """Settings that mean the same from any folder and on any later day."""
+    """Settings that mean the same from any folder and on any later day.
+
+    Raises:
+        ConfigError: the file of first weights is not there.
+    """
     root = manifest.root if config.data.root.is_dir() else config.data.root
     groups = config.split.groups and config.split.groups.expanduser().resolve()
     split = config.split.model_copy(update={"seed": config.split_seed, "groups": groups})
     data = config.data.model_copy(update={"root": root.expanduser().resolve()})
     model = config.model
     if model.weights is not None:
-        model = model.model_copy(update={"weights": model.weights.expanduser().resolve()})
+        weights = model.weights.expanduser().resolve()
+        found = model.weights_sha256 or sha256_of(weights)
+        model = model.model_copy(update={"weights": weights, "weights_sha256": found})
     return config.model_copy(update={"data": data, "split": split, "model": model})
 
 
 def _create(config: Config) -> nn.Sequential:
     model = config.model
+    if model.weights is not None and model.weights_sha256 is not None:
+        check_sha256(model.weights, model.weights_sha256)
     return create_model(model.arch, pretrained=model.pretrained, weights=model.weights)
 
 
 def _without_weights(config: Config) -> Config:
-    model = config.model.model_copy(update={"pretrained": False, "weights": None})
+    model = config.model.model_copy(
+        update={"pretrained": False, "weights": None, "weights_sha256": None}
+    )
     return config.model_copy(update={"model": model})
 
 
