@@ -109,7 +109,8 @@ def unlike(trainings: Iterable[Run]) -> tuple[str, ...]:
 
 def _conditions(info: dict[str, Any]) -> dict[str, Any]:
     found = of_machine(info)
-    return found | (found.pop("versions") or {})
+    versions = found.pop("versions") or {}
+    return {**found, **versions}
 
 
 def _check_recipe(cell: Cell, wanted: Config, manifest: Manifest) -> None:
