@@ -15,7 +15,7 @@ NOT_READ = {"tick", "file", "gone", "reason", "cite"}
 # Fields that may be written in percent without saying so: their neighbour does, or "points".
 IN_POINTS = ("ci_low", ".low", ".sd", "gain.value", "gain.ci_high")
 # The only digits that may stand in a page without being looked up.
-CONSTANTS = re.compile("95\u00a0%|ALL-IDB[12]")
+CONSTANTS = re.compile("95\u00a0%|ALL-IDB[12]|model\\.weights_sha256")
 
 
 def called_in(row: Mapping[str, str]) -> str:
