@@ -43,7 +43,7 @@ def reproduce(options: argparse.Namespace) -> int:
     from alld.data.sources import load_manifest
     from alld.evaluation.bench import Bench
     from alld.evaluation.grid import check_cells, compute_cell, plan_cells, unlike
-    from alld.rivals.networks import networks, trainings_of
+    from alld.rivals.networks import networks, runs_behind
     from alld.rivals.systems import BACKGROUND, PROBE, RIVALS
     from alld.rivals.table1 import judge_rival, make_table
     from alld.rivals.table1_files import markdown, write_table1
@@ -75,7 +75,7 @@ def reproduce(options: argparse.Namespace) -> int:
         trained = networks(made, options.crossval, bench, config.runtime.device)
     own = [system.name for system in trained if system.quote is None]
     reference = own[0] if own else PROBE.name(config)
-    conditions = unlike(trainings_of(made, options.crossval))
+    conditions = unlike(runs_behind(made, options.crossval))
     table = make_table([*systems, *trained], bench, reference, conditions)
     write_table1(options.out / "table", table)
     print(markdown(table))

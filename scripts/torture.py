@@ -34,7 +34,7 @@ def main() -> int:
     """Run the sections asked for; print each fault as it is found, and the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--section", choices=SECTIONS, action="append", help="default: all")
-    parser.add_argument("--quick", action="store_true", help="a sample of each, in a minute")
+    parser.add_argument("--quick", action="store_true", help="a sample of each, in minutes")
     arguments = parser.parse_args()
     tallies: list[Tally] = []
     for name in SECTIONS:

@@ -9,10 +9,9 @@ from statistics import fmean
 from alld.config import Config
 from alld.data.manifest import Pictures
 from alld.errors import RunError
-from alld.evaluation import grid
 from alld.evaluation.bench import FOLDS, Bench
 from alld.evaluation.folds import plan_folds, read_plan, read_rows
-from alld.evaluation.grid import Cell
+from alld.evaluation.grid import Cell, trainings_of
 from alld.evaluation.out_of_fold import HeldOut, accuracy_of, read_fold
 from alld.inference.predictor import Predictor
 from alld.rivals.systems import name_of_network
@@ -49,14 +48,14 @@ def networks(
     ]
 
 
-def trainings_of(cells: Sequence[Cell], crossvals: Sequence[Path]) -> list[Run]:
+def runs_behind(cells: Sequence[Cell], crossvals: Sequence[Path]) -> list[Run]:
     """Every training behind `networks`."""
     folds = [
         Run(fold.folder)
         for folder in crossvals
         for fold in plan_folds(folder, FOLDS, read_plan(folder)[0]["repeats"])
     ]
-    return [*grid.trainings_of(cells), *folds]
+    return [*trainings_of(cells), *folds]
 
 
 def _recipe(config: Config) -> str:
