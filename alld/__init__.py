@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from alld.api import evaluate as evaluate
     from alld.api import load as load
     from alld.api import train as train
-    from alld.config import Config as Config
-    from alld.config_file import load_config as load_config
+    from alld.config.files import load_config as load_config
+    from alld.config.schema import Config as Config
     from alld.inference.predictor import Predictor as Predictor
 
 __version__ = "0.1.0"
@@ -22,8 +22,8 @@ NOTICE = "For research. Not a medical device, not for diagnosis."
 __all__ = ["Config", "Predictor", "evaluate", "load", "load_config", "train"]
 
 _HOMES = {
-    "Config": "alld.config",
-    "load_config": "alld.config_file",
+    "Config": "alld.config.schema",
+    "load_config": "alld.config.files",
     "train": "alld.api",
     "evaluate": "alld.api",
     "load": "alld.api",

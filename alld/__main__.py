@@ -2,7 +2,7 @@
 
 import sys
 
-from alld import process
+from alld.runtime import process
 
 
 def main() -> None:

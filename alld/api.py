@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from alld.config import Config
-from alld.evaluation import evaluate as evaluation
+from alld.config.schema import Config
+from alld.evaluation import holdout as evaluation
 from alld.evaluation.result import Evaluation
 from alld.inference.predictor import Predictor
+from alld.runs.folder import Run
 from alld.training import train as training
-from alld.training.run import Run
 
 
 def train(config: Config, out: str | Path | None = None) -> Run:

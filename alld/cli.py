@@ -26,8 +26,8 @@ from alld.commands import (
     train,
 )
 from alld.errors import AlldError, ConfigError, Interrupted, mishap
-from alld.launch import launched
-from alld.process import TERMINATED
+from alld.runtime.launch import launched
+from alld.runtime.process import TERMINATED
 
 # As a shell reports a command whose reader left, `head` for one, and one that was told to end.
 CLOSED_PIPE = 141

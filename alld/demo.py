@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from alld.config_file import load_config
-from alld.data.synthetic import draw_set
-from alld.data.synthetic_plan import Recipe
+from alld.config.files import load_config
 from alld.errors import RunError
-from alld.evaluation.evaluate import evaluate
+from alld.evaluation.holdout import evaluate
 from alld.evaluation.result import Evaluation
 from alld.inference.prediction import Prediction
 from alld.inference.predictor import Predictor
+from alld.synthetic.dataset import draw_set
+from alld.synthetic.plan import Recipe
 from alld.training.train import Listener, train
 
 IMAGES, RUN = "images", "run"

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
-from alld.files import one_line
+from alld.runtime.files import one_line
 
 if TYPE_CHECKING:
     from alld.training.callbacks import Progress

@@ -10,13 +10,13 @@ from rich.table import Table
 
 from alld import NOTICE
 from alld.display import detail, details, duration, output, say
-from alld.files import one_line
+from alld.runtime.files import one_line
 
 if TYPE_CHECKING:
-    from alld.data.audit import Audit
-    from alld.evaluation.comparison import Comparison
-    from alld.evaluation.crossval_result import CrossValidation
-    from alld.evaluation.folds import Fold
+    from alld.audit.audit import Audit
+    from alld.evaluation.compare.result import Comparison
+    from alld.evaluation.crossval.folds import Fold
+    from alld.evaluation.crossval.result import CrossValidation
     from alld.evaluation.result import Evaluation
     from alld.inference.prediction import Prediction
     from alld.model.bundle_info import BundleInfo
@@ -77,7 +77,7 @@ _FEW = 8  # images on which two runs differ; more of them under `--verbose` only
 
 def print_comparison(comparison: "Comparison") -> None:
     """Each run's numbers on the common images, each pair's difference, verdicts and caveats."""
-    from alld.evaluation import comparison as told
+    from alld.evaluation.compare import result as told
 
     output.print(_grid(told.title(comparison), told.RUN_COLUMNS, told.run_rows(comparison)))
     title = "differences, the first run minus the second"
@@ -110,7 +110,7 @@ _LISTED = 8  # findings of one kind; audit.json has all of them
 
 def print_audit(audit: "Audit", folder: "Path") -> None:
     """The findings by severity, each with what to do, and where the files lie."""
-    from alld.data.findings import findings
+    from alld.audit.findings import findings
     from alld.data.manifest import class_counts
 
     manifest = audit.manifest
@@ -140,7 +140,7 @@ def print_audit(audit: "Audit", folder: "Path") -> None:
 
 def print_crossval(result: "CrossValidation") -> None:
     """Both spreads, the folds under `--verbose`, the caveats, and where it all lies."""
-    from alld.evaluation.crossval_result import (
+    from alld.evaluation.crossval.result import (
         HEADINGS,
         caveats,
         fold_rows,

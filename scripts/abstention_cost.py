@@ -16,13 +16,13 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as `alld` does, before to
 import numpy as np
 import torch
 
-from alld.data.picture_facts import picture_facts
+from alld.cells.facts import picture_facts
 from alld.data.preprocess import normalise
 from alld.model.abstain import fit_limits
 from alld.model.backbones import create_model, normalisation
-from alld.model.device import keep_freed_memory
 from alld.model.folding import fold_batch_norm
 from alld.model.orientations import features_and_logits
+from alld.runtime.device import keep_freed_memory
 
 BATCH, REFERENCES = 16, 166  # training images of ALL-IDB2
 

@@ -4,10 +4,10 @@ import argparse
 from collections.abc import Callable, Mapping
 
 from alld import display
-from alld.config import Config
-from alld.config_file import load_config
+from alld.config.files import load_config
+from alld.config.schema import Config
 from alld.errors import AlldError, Interrupted, mishap
-from alld.process import TERMINATED
+from alld.runtime.process import TERMINATED
 
 QUICK = {
     "data.image_size": 32,
@@ -52,8 +52,8 @@ def settings_of(
     if options.quick and options.data is None:
         drawn = options.out / "drawn"
         if not (drawn / "truth.csv").exists():
-            from alld.data.synthetic import draw_set
-            from alld.data.synthetic_plan import Recipe
+            from alld.synthetic.dataset import draw_set
+            from alld.synthetic.plan import Recipe
 
             draw_set(drawn, Recipe(n=drawn_images))
         named["data.root"] = drawn

@@ -36,7 +36,7 @@ from measuring import (
     trained,
 )
 
-from alld.files import write_json
+from alld.runtime.files import write_json
 
 
 def main() -> None:

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from alld.model.backbones import create_model, layer_groups
-from alld.model.device import keep_freed_memory, resolve_device, set_threads
 from alld.model.folding import fold_batch_norm
+from alld.runtime.device import keep_freed_memory, resolve_device, set_threads
 from alld.training.optimiser import FusedAdam
 
 FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}

@@ -16,11 +16,12 @@ from pathlib import Path
 
 from asking_again import settings_of, status_of
 
-from alld import display, process
-from alld.config import Config, parse_config
+from alld import display
+from alld.config.schema import Config, parse_config
 from alld.errors import ConfigError
-from alld.live import live
 from alld.model.architectures import check_arch
+from alld.runtime import process
+from alld.runtime.locks import live
 
 FITTED = ("lbp", "swarm", "morphology")
 TRAINED = ("unsharp", "pretrained")  # networks: hours where the others take minutes
@@ -39,14 +40,14 @@ def reproduce(options: argparse.Namespace) -> int:
     own = {"model.arch": options.backbone, "seed": options.seed}
     config = settings_of(options, own, drawn_images=40)
     # Only now, when signals are watched for; without scikit-image it says what to install.
-    from alld.data.groups import load_groups
-    from alld.data.sources import load_manifest
-    from alld.evaluation.bench import Bench
-    from alld.evaluation.grid import check_cells, compute_cell, plan_cells, unlike
-    from alld.rivals.networks import networks, runs_behind
-    from alld.rivals.systems import BACKGROUND, PROBE, RIVALS
-    from alld.rivals.table1 import judge_rival, make_table
-    from alld.rivals.table1_files import markdown, write_table1
+    from alld.baselines.bench import Bench
+    from alld.baselines.systems import BACKGROUND, PROBE, RIVALS
+    from alld.data.groups.load import load_groups
+    from alld.data.sources.find import load_manifest
+    from alld.paper.grid import check_cells, compute_cell, plan_cells, unlike
+    from alld.paper.networks import networks, runs_behind
+    from alld.paper.table1 import judge_rival, make_table
+    from alld.paper.table1_files import markdown, write_table1
     from alld.training.train import Listener
 
     manifest = load_manifest(config.data)

@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING
 
 from asking_again import settings_of, status_of
 
-from alld import display, process
-from alld.cluster import Cluster
-from alld.config import Config
-from alld.live import live
+from alld import display
+from alld.config.schema import Config
 from alld.model.architectures import check_arch
+from alld.runtime import process
+from alld.runtime.cluster import Cluster
+from alld.runtime.locks import live
 
 if TYPE_CHECKING:
-    from alld.evaluation.grid import Cell
+    from alld.paper.grid import Cell
 
 PAPERS = ("vgg16", "vgg19", "resnet34", "resnet50")
 
@@ -33,11 +34,11 @@ def main() -> int:
 
 
 def reproduce(options: argparse.Namespace) -> int:
-    # Only now, when signals are watched for: see `alld.process`.
+    # Only now, when signals are watched for: see `alld.runtime.process`.
     from alld.commands.engines import Engine, cluster_for
-    from alld.evaluation.grid import check_cells, plan_cells
-    from alld.evaluation.table2 import collect
-    from alld.evaluation.table2_files import markdown, write_table2
+    from alld.paper.grid import check_cells, plan_cells
+    from alld.paper.table2 import collect
+    from alld.paper.table2_files import markdown, write_table2
 
     archs = options.arch or (["efficientnet_lite0"] if options.quick else list(PAPERS))
     for arch in archs:
@@ -65,8 +66,8 @@ def compute(
     cells: "list[Cell]", config: Config, cluster: Cluster | None, *, allow_inexact: bool
 ) -> None:
     """What is missing: one cell after another here, or side by side on a cluster."""
-    from alld.evaluation.grid import compute_cell
-    from alld.evaluation.table2_spread import compute_on_cluster
+    from alld.paper.grid import compute_cell
+    from alld.paper.table2_spread import compute_on_cluster
     from alld.training.train import Listener
 
     began, waiting = time.monotonic(), [cell for cell in cells if not cell.done]
@@ -94,7 +95,7 @@ def say_where(cell: "Cell", cells: "list[Cell]", number: int, waiting: int, seco
 
 def show_plan(cells: "list[Cell]", config: Config) -> None:
     """What would be computed, and about how long it takes here."""
-    from alld.evaluation.table2 import estimate_seconds
+    from alld.paper.table2 import estimate_seconds
 
     seconds = {arch: estimate_seconds(arch, config) for arch in {cell.arch for cell in cells}}
     total = 0.0

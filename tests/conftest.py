@@ -15,10 +15,10 @@ if hasattr(os, "sched_setaffinity") and "PYTEST_XDIST_WORKER" in os.environ:
 
 import pytest
 
-from alld.config import Config
-from alld.config_file import load_config
-from alld.data.synthetic import draw_set
-from alld.data.synthetic_plan import Recipe
+from alld.config.files import load_config
+from alld.config.schema import Config
+from alld.synthetic.dataset import draw_set
+from alld.synthetic.plan import Recipe
 
 Answer = tuple[int, str, str]  # exit status, standard output, standard error
 REPOSITORY = Path(__file__).parents[1]
@@ -66,7 +66,7 @@ def small_config(drawn_set: Path) -> Config:
 @pytest.fixture(scope="session")
 def run_folder(small_config: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished and evaluated run on the drawn set. Read only."""
-    from alld.evaluation.evaluate import evaluate
+    from alld.evaluation.holdout import evaluate
     from alld.training.train import train
 
     run = train(small_config, tmp_path_factory.mktemp("runs") / "first")
@@ -77,7 +77,7 @@ def run_folder(small_config: Config, tmp_path_factory: pytest.TempPathFactory) -
 @pytest.fixture(scope="session")
 def validated(drawn_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished cross-validation: two folds, two repeats, one epoch each. Read only."""
-    from alld.evaluation.crossval import crossval
+    from alld.evaluation.crossval.train import crossval
 
     folder = tmp_path_factory.mktemp("cv") / "whole"
     tiny = {"train.frozen_epochs": 1, "train.epochs": 0, "data.root": drawn_set}

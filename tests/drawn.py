@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin
 
-from alld.data.synthetic_c_nmc import marked_bmp
+from alld.synthetic.c_nmc import marked_bmp
 
 SIDE = 72
 MARK = "ALLD SYNTHETIC"

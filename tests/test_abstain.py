@@ -12,19 +12,19 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 from untrained import write_untrained
 
-from alld.config_file import load_config
-from alld.data.decode import decode
-from alld.data.picture_facts import COUNT, SHARPNESS, has_nucleus, nucleus_width, picture_facts
+from alld.cells.facts import COUNT, SHARPNESS, has_nucleus, nucleus_width, picture_facts
+from alld.config.files import load_config
 from alld.data.preprocess import to_square
-from alld.data.synthetic import draw_set
-from alld.data.synthetic_plan import Recipe
 from alld.errors import BundleError
+from alld.images.decode import decode
+from alld.inference.load import load_model
 from alld.inference.prediction import OUT_OF_DOMAIN, UNCERTAIN
 from alld.inference.predictor import Predictor
 from alld.model.abstain import FEWEST, Limits, fit_limits, refusal, spread_out
 from alld.model.bundle import LIMITS, read_bundle, read_info
-from alld.model.load import load_model
-from alld.training.run import Run
+from alld.runs.folder import Run
+from alld.synthetic.dataset import draw_set
+from alld.synthetic.plan import Recipe
 from alld.training.train import train
 
 Picture = NDArray[np.uint8]

@@ -18,14 +18,14 @@ from drawn import draw_all_idb2
 from untrained import write_untrained
 
 from alld.errors import ConfigError, DataError, Interrupted, RunError
-from alld.inference.archive import judge_here, plan_of, predict_archive
-from alld.inference.batch import SHARD, Cut, Inputs, read_inputs
-from alld.inference.parts import Parts, parts_of
+from alld.inference.archives.archive import judge_here, plan_of, predict_archive
+from alld.inference.archives.parts import Parts, parts_of
+from alld.inference.archives.shard import Asked, Job
+from alld.inference.archives.tally import Tally
+from alld.inference.archives.workers import judge_on_workers
+from alld.inference.inputs import SHARD, Cut, Inputs, read_inputs
 from alld.inference.predictor import CPU_BATCH, GPU_BATCH, Predictor
 from alld.inference.rows import write_rows
-from alld.inference.shard import Asked, Job
-from alld.inference.tally import Tally
-from alld.inference.workers import judge_on_workers
 
 SMALL = 16  # images of a shard here
 
@@ -170,7 +170,7 @@ def test_versions_that_change_rows_are_in_the_plan(
     out = tmp_path / "rows.csv"
     with pytest.raises(Interrupted):
         predict_archive(inputs, out, asked, judge_here, stop_at(20), SMALL)
-    monkeypatch.setattr("alld.inference.archive.metadata.version", lambda _name: "0")
+    monkeypatch.setattr("alld.inference.archives.archive.metadata.version", lambda _name: "0")
     with pytest.raises(RunError, match=r"alld was .* and is 0"):
         predict_archive(inputs, out, asked, judge_here, nobody, SMALL)
 
@@ -250,7 +250,7 @@ def test_two_processes_are_one_and_a_killed_one_is_replaced(
         started.append(real(*words, **named))  # type: ignore[call-overload]
         return started[-1]
 
-    monkeypatch.setattr("alld.inference.workers.subprocess.Popen", noted)
+    monkeypatch.setattr("alld.inference.archives.workers.subprocess.Popen", noted)
 
     def told(now: int, _before: int, _total: int) -> None:
         if now and len(started) == 2:
@@ -275,7 +275,7 @@ def test_a_shard_that_kills_every_process_is_named(
     inputs: Inputs, asked: Asked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After three of them: which images it was, and what to try."""
-    monkeypatch.setattr("alld.inference.workers.sys.executable", shutil.which("true"))
+    monkeypatch.setattr("alld.inference.archives.workers.sys.executable", shutil.which("true"))
     with pytest.raises(RunError, match=r"shard 0, from .*Im001_1.tif to .*processes died of it"):
         predict_archive(
             inputs, tmp_path / "rows.csv", asked, partial(judge_on_workers, 1), nobody, SMALL
@@ -284,7 +284,7 @@ def test_a_shard_that_kills_every_process_is_named(
 
 def test_a_process_ends_with_its_owner(asked: Asked) -> None:
     """When its standard input ends it does too, whatever it is doing."""
-    command = [sys.executable, "-m", "alld.inference.worker"]
+    command = [sys.executable, "-m", "alld.inference.archives.worker"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, text=True) as worker:
         assert worker.stdin
         print(json.dumps(asked), file=worker.stdin, flush=True)

@@ -11,17 +11,17 @@ from drawn import draw_all_idb2, draw_cell, save_tiff
 from numpy.typing import NDArray
 from PIL import Image
 
+from alld.audit import contact_sheet
+from alld.audit.audit import Audit, audit
+from alld.audit.background import background_mask, predicted
+from alld.audit.findings import Finding, findings
+from alld.audit.folder import check_place, groups_table, write_audit
 from alld.cli import run_command
-from alld.config import DataConfig
-from alld.data import contact_sheet
-from alld.data.audit import Audit, audit
-from alld.data.audit_folder import check_place, groups_table, write_audit
-from alld.data.background import background_mask, predicted
-from alld.data.findings import Finding, findings
-from alld.data.groups import load_groups
+from alld.config.schema import DataConfig
+from alld.data.groups.load import load_groups
+from alld.data.groups.places import TURNS, turned
 from alld.data.manifest import ImageRecord, Manifest
-from alld.data.places import TURNS, turned
-from alld.data.sources import load_manifest
+from alld.data.sources.find import load_manifest
 from alld.errors import DataError
 
 

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
-from alld.config import AugmentConfig
+from alld.config.schema import AugmentConfig
 from alld.training.augment import Draw, apply, draw
 
 NOTHING = AugmentConfig(

@@ -10,9 +10,9 @@ from drawn import draw_c_nmc
 from torch.nn import functional
 from trainings import assert_same_weights, with_settings
 
-from alld.config import TrainConfig
-from alld.data.groups import load_groups
-from alld.data.sources import load_manifest
+from alld.config.schema import TrainConfig
+from alld.data.groups.load import load_groups
+from alld.data.sources.find import load_manifest
 from alld.data.splits import make_split
 from alld.errors import ConfigError
 from alld.training.balance import balanced_order, make_loss

@@ -11,9 +11,9 @@ from drawn import draw_c_nmc, draw_preliminary
 from pages import Page, called_in, check_nothing_loose, check_numbers, check_self_contained
 from trainings import with_settings
 
-from alld.evaluation.compare import compare
-from alld.evaluation.crossval import crossval
-from alld.evaluation.evaluate import evaluate
+from alld.evaluation.compare.compare import compare
+from alld.evaluation.crossval.train import crossval
+from alld.evaluation.holdout import evaluate
 from alld.evaluation.result import caveats
 from alld.report.run_words import limits, supports
 from alld.training.train import train

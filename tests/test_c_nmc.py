@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 from drawn import draw_c_nmc, draw_cell, draw_on_black, draw_preliminary, save_tiff
 
-from alld.config import DataConfig, SplitConfig
-from alld.data.audit import audit
-from alld.data.background import background_auc
-from alld.data.findings import findings
-from alld.data.groups import load_groups
+from alld.audit.audit import audit
+from alld.audit.background import background_auc
+from alld.audit.findings import findings
+from alld.config.schema import DataConfig, SplitConfig
+from alld.data.groups.load import load_groups
 from alld.data.manifest import BLAST, HEALTHY, Manifest
-from alld.data.sources import load_manifest, survey_manifest
+from alld.data.sources.find import load_manifest, survey_manifest
 from alld.data.splits import make_folds, make_split, split_text
-from alld.data.synthetic import draw_set
-from alld.data.synthetic_plan import Recipe
 from alld.errors import DataError
+from alld.synthetic.dataset import draw_set
+from alld.synthetic.plan import Recipe
 
 PRELIMINARY = ["UID_57_29_1_all.bmp", "UID_57_22_2_all.bmp", "UID_H49_35_1_hem.bmp"]
 

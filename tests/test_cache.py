@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from alld.config import DataConfig
-from alld.data import background
-from alld.data.audit import Audit, audit
-from alld.data.background import background_auc
+from alld.audit import background
+from alld.audit.audit import Audit, audit
+from alld.audit.background import background_auc
+from alld.config.schema import DataConfig
 from alld.data.cache import cache_file, read_cached, write_cached
 from alld.stats.metrics import Metric
 

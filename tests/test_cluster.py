@@ -13,15 +13,15 @@ from conftest import REPOSITORY, SMALL
 from drawn import draw_all_idb2
 from untrained import write_untrained
 
-from alld.cluster import connected
-from alld.config_file import load_config
+from alld.config.files import load_config
 from alld.errors import ConfigError, Interrupted
-from alld.evaluation.crossval import crossval
-from alld.files import sha256_hex
-from alld.inference.archive import judge_here, predict_archive
-from alld.inference.batch import Inputs
-from alld.inference.on_ray import judge_on_ray
-from alld.inference.shard import Asked
+from alld.evaluation.crossval.train import crossval
+from alld.inference.archives.archive import judge_here, predict_archive
+from alld.inference.archives.on_ray import judge_on_ray
+from alld.inference.archives.shard import Asked
+from alld.inference.inputs import Inputs
+from alld.runtime.cluster import connected
+from alld.runtime.files import sha256_hex
 
 pytestmark = pytest.mark.slow
 ray = pytest.importorskip("ray")
@@ -134,7 +134,7 @@ def test_a_local_cluster_lets_nobody_in_without_its_token(tmp_path: Path) -> Non
     """Whoever reaches a Ray cluster's ports can run code there."""
     script = """
 import os, subprocess, sys
-from alld.cluster import connected
+from alld.runtime.cluster import connected
 intruder = "import ray, sys; ray.init(sys.argv[1]); ray.get(ray.remote(lambda: 1).remote())"
 with connected("local", 1, None) as cluster:
     env = {k: v for k, v in os.environ.items() if not k.startswith("RAY_AUTH")}

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from alld.cli import run_command
-from alld.config import Config
+from alld.config.schema import Config
 from alld.errors import AlldError, ConfigError, RunError
-from alld.evaluation.compare import compare
-from alld.files import sha256_hex, write_csv, write_json
+from alld.evaluation.compare.compare import compare
+from alld.runtime.files import sha256_hex, write_csv, write_json
 
 COLUMNS = ("path", "sha256", "verdict", "probability", "threshold", "label")
 NAMES = [f"cell{number:02d}" for number in range(20)]  # even ones are blasts

@@ -6,8 +6,8 @@ import pytest
 import yaml
 from conftest import REPOSITORY
 
-from alld.config import Config, dump_config, setting_keys
-from alld.config_file import load_config, shipped_configs
+from alld.config.files import load_config, shipped_configs
+from alld.config.schema import Config, dump_config, setting_keys
 from alld.errors import ConfigError
 
 SHIPPED = sorted((REPOSITORY / "configs").glob("*.yaml"))

@@ -13,16 +13,21 @@ from conftest import SMALL
 from pages import called_in
 
 from alld.cli import run_command
-from alld.config import Config
-from alld.config_file import load_config
-from alld.data.groups import load_groups
+from alld.config.files import load_config
+from alld.config.schema import Config
+from alld.data.groups.load import load_groups
 from alld.data.manifest import Manifest
-from alld.data.sources import load_manifest
+from alld.data.sources.find import load_manifest
 from alld.data.splits import make_split
 from alld.errors import ConfigError, Interrupted, RunError
-from alld.evaluation.crossval import CrossvalListener, crossval, resume_crossval
-from alld.evaluation.crossval_result import caveats
-from alld.evaluation.out_of_fold import HeldOut, metrics_of_repeat, pooled_metrics, training_spread
+from alld.evaluation.crossval.result import caveats
+from alld.evaluation.crossval.train import CrossvalListener, crossval, resume_crossval
+from alld.evaluation.out_of_fold import (
+    HeldOut,
+    metrics_of_repeat,
+    pooled_metrics,
+    training_spread,
+)
 from alld.model.bundle import library_versions
 from alld.training.train import Listener
 
@@ -303,7 +308,7 @@ def test_other_images_are_refused_before_the_next_fold_is_trained(
     unfinished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not when all folds are there and cannot be pooled."""
-    monkeypatch.setattr("alld.evaluation.crossval.train", None)
+    monkeypatch.setattr("alld.evaluation.crossval.train.train", None)
     plan = json.loads((unfinished / "crossval.json").read_text())
     (unfinished / "crossval.json").write_text(json.dumps({**plan, "fingerprint": "0" * 64}))
     with pytest.raises(RunError, match="not the images"):
@@ -330,7 +335,7 @@ def test_what_ends_a_fold_says_which_one(
     def diverging(*_: object) -> None:
         raise RunError("the training loss is nan")
 
-    monkeypatch.setattr("alld.evaluation.crossval.train", diverging)
+    monkeypatch.setattr("alld.evaluation.crossval.train.train", diverging)
     with pytest.raises(RunError, match="repeat 1, fold 1: the training loss is nan"):
         crossval(settings(drawn_set), FOLDS, 1, tmp_path / "cv")
 
@@ -343,7 +348,7 @@ def test_sigterm_between_two_trainings_says_how_to_go_on(
     def told(*_: object) -> None:
         raise SystemExit(143)
 
-    monkeypatch.setattr("alld.evaluation.crossval.train", told)
+    monkeypatch.setattr("alld.evaluation.crossval.train.train", told)
     with pytest.raises(Interrupted, match=f"--resume {tmp_path / 'cv'}") as caught:
         crossval(settings(drawn_set), FOLDS, 1, tmp_path / "cv")
     assert caught.value.exit_status == 143

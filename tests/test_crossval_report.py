@@ -23,16 +23,16 @@ from pages import (
 )
 from PIL import Image
 
-from alld.config import DataConfig
-from alld.data.background import background_auc
-from alld.data.groups import load_groups
+from alld.audit.background import background_auc
+from alld.config.schema import DataConfig
+from alld.data.groups.load import load_groups
 from alld.data.manifest import LABEL_NAMES
-from alld.data.sources import load_manifest
+from alld.data.sources.find import load_manifest
 from alld.errors import RunError
-from alld.evaluation.crossval_result import crossval_material, write_crossval
-from alld.evaluation.folds import plan_folds, read_plan, read_rows
+from alld.evaluation.crossval.folds import plan_folds, read_plan, read_rows
+from alld.evaluation.crossval.pool import pool
+from alld.evaluation.crossval.result import crossval_material, write_crossval
 from alld.evaluation.out_of_fold import HeldOut, missed_images
-from alld.evaluation.pool import pool
 from alld.evaluation.provenance import provenance_of_folds
 from alld.report.charts import pr_chart, roc_chart
 from alld.report.material import Material

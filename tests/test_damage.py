@@ -16,19 +16,20 @@ from conftest import REPOSITORY, Answer
 from torch import nn
 from trainings import Stop, assert_same_weights
 
-from alld.config import Config
-from alld.data.sources import load_manifest
+from alld.config.schema import Config
+from alld.data.sources.find import load_manifest
 from alld.errors import ConfigError, Interrupted, RunError
-from alld.evaluation import evaluate as evaluation_room
-from alld.evaluation.evaluate import evaluate
-from alld.files import write_json
-from alld.stopping import Stopping
-from alld.training import batches, new_run
+from alld.evaluation import holdout as evaluation_room
+from alld.evaluation.holdout import evaluate
+from alld.runs import create as new_run
+from alld.runs.create import check_free
+from alld.runs.folder import Run, read_split
+from alld.runtime.files import write_json
+from alld.runtime.signals import Stopping
+from alld.training import batches
 from alld.training.callbacks import DivergedError, Progress
 from alld.training.checkpoints import load_newest
-from alld.training.new_run import check_free
 from alld.training.optimiser import FusedAdam
-from alld.training.run import Run, read_split
 from alld.training.train import Listener, resume, train
 
 OUT_OF_MEMORY = [

@@ -1,4 +1,4 @@
-"""Facts about `alld.data.decode`; pictures are made byte by byte where Pillow cannot write them."""
+"""Facts about `alld.images.decode`; pictures are made of bytes where Pillow cannot write them."""
 
 import io
 import os
@@ -17,7 +17,8 @@ import pytest
 from crafted import Pixels, chunk, encode, exif, grey_tiff, make_tiff, png, tiled, with_late_exif
 from PIL import Image, ImageFile
 
-from alld.data.decode import (
+from alld.errors import ImageError
+from alld.images.decode import (
     MAX_FILE_BYTES,
     SYNTHETIC_MARK,
     Decoded,
@@ -25,8 +26,7 @@ from alld.data.decode import (
     is_synthetic,
     read_image_bytes,
 )
-from alld.errors import ImageError
-from alld.reading import read_text
+from alld.runtime.reading import read_text
 
 RNG = np.random.default_rng(7)
 RGB: Pixels = RNG.integers(0, 256, (24, 32, 3), dtype=np.uint8)

@@ -15,8 +15,8 @@ import pytest
 from conftest import REPOSITORY
 from hostile.catalogue import small
 
-from alld.data.decode import Decoded, decode
 from alld.errors import ImageError
+from alld.images.decode import Decoded, decode
 from alld.serve import child, decoders
 from alld.serve.decoders import CHILDREN, Decoders, Picture
 from alld.serve.frames import LENGTH, Header, parse_header

@@ -12,19 +12,19 @@ from conftest import SMALL
 from fastai.learner import Learner
 from pages import called_in
 
-from alld.config import CalibrateConfig, Config
-from alld.config_file import load_config
+from alld.config.files import load_config
+from alld.config.schema import CalibrateConfig, Config
 from alld.errors import RunError
-from alld.evaluation.evaluate import evaluate
+from alld.evaluation.holdout import evaluate
 from alld.evaluation.result import caveats
 from alld.inference.predictor import Predictor
 from alld.model.bundle import read_info
 from alld.model.bundle_info import BundleInfo
+from alld.runs.folder import Run, read_manifest, read_split
 from alld.stats.calibration import choose_threshold, fit_temperature
 from alld.stats.metrics import brier
 from alld.training import describe as describing
 from alld.training.describe import calibrate, calibration_warnings
-from alld.training.run import Run, read_manifest, read_split
 from alld.training.train import Listener, train
 
 # Nine of ten right at margins of 6: P = 0.9 wants 6 / T = log 9.

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import alld.data.background
-from alld.config_file import load_config
-from alld.data.background import background_auc
-from alld.data.groups import load_groups
-from alld.data.sources import load_manifest
+import alld.audit.background
+from alld.audit.background import background_auc
+from alld.config.files import load_config
+from alld.data.groups.load import load_groups
+from alld.data.sources.find import load_manifest
 from alld.errors import AlldError, ConfigError, RunError
-from alld.evaluation.evaluate import evaluate
+from alld.evaluation.holdout import evaluate
 from alld.evaluation.result import caveats
 from alld.inference.prediction import COLUMNS
 from alld.inference.predictor import Predictor
@@ -201,7 +201,7 @@ def test_the_background_of_the_set_stands_beside_the_numbers(
     whole = background_auc(manifest, load_groups(manifest).of_image)
     assert whole.n == 40
     assert metrics_of(run_folder)["background"] == whole.as_dict()
-    monkeypatch.setattr(alld.data.background, "background_features", None)  # not called again
+    monkeypatch.setattr(alld.audit.background, "background_features", None)  # not called again
     assert evaluate(copy).background == whole
     config = (copy / "config.yaml").read_text()
     (copy / "config.yaml").write_text(config.replace("background: true", "background: false"))

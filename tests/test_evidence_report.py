@@ -23,10 +23,10 @@ from PIL import Image
 from trainings import with_settings
 
 from alld.cli import run_command
-from alld.evaluation.evaluate import evaluate
-from alld.evaluation.folds import plan_folds, read_plan
+from alld.evaluation.crossval.folds import plan_folds, read_plan
+from alld.evaluation.crossval.pool import pool
 from alld.evaluation.heat_checks import read_checked, summarise
-from alld.evaluation.pool import pool
+from alld.evaluation.holdout import evaluate
 from alld.inference.heat_map import heat_map, overlaid
 from alld.inference.predictor import Predictor
 from alld.report.crossval_words import words as crossval_words

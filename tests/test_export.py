@@ -20,22 +20,22 @@ from serving import running
 from untrained import write_untrained
 
 from alld import NOTICE
-from alld.data.decode import decode, read_image_bytes
-from alld.data.picture_facts import picture_facts
+from alld.cells.facts import picture_facts
 from alld.data.preprocess import normalise, to_square
 from alld.errors import BundleError, ConfigError, DataError, RunError
 from alld.evaluation import export
 from alld.evaluation.hub import export_hub
-from alld.files import sha256_hex
+from alld.images.decode import decode, read_image_bytes
 from alld.inference.prediction import OUT_OF_DOMAIN, UNCERTAIN, VERDICTS, Prediction
 from alld.inference.predictor import Predictor
 from alld.model.abstain import fit_limits
 from alld.model.bundle import bundle_identity, read_bundle, write_bundle
 from alld.model.bundle_info import DomainLimits, UncertainBand
-from alld.model.export import compare, write_onnx
-from alld.model.onnx_file import FACTS, INFO, LARGEST_DIFFERENCE, read_exported
-from alld.model.onnx_network import OnnxNetwork
+from alld.model.onnx.export import compare, write_onnx
+from alld.model.onnx.file import FACTS, INFO, LARGEST_DIFFERENCE, read_exported
+from alld.model.onnx.network import OnnxNetwork
 from alld.model.torch_network import TorchNetwork
+from alld.runtime.files import sha256_hex
 
 Pixels = NDArray[np.uint8]
 FLIPS = 24
@@ -197,8 +197,8 @@ def test_an_export_that_judges_otherwise_is_refused(
             return (features, logits + wrong) if part == "logits" else (features[:, ::-1], logits)
 
     other = Other(whole.model, 32, "cpu")
-    monkeypatch.setattr("alld.model.export.OnnxNetwork", lambda *_: other)
-    monkeypatch.setattr("alld.model.export._as_onnx", lambda _: ModelProto())
+    monkeypatch.setattr("alld.model.onnx.export.OnnxNetwork", lambda *_: other)
+    monkeypatch.setattr("alld.model.onnx.export._as_onnx", lambda _: ModelProto())
     (tmp_path / "x.onnx").write_text("an older one")
     with pytest.raises(BundleError, match="nothing was written"):
         write_onnx(whole, tmp_path / "x.onnx", pictures[:4], "drawn cells")

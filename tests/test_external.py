@@ -12,15 +12,15 @@ from conftest import Answer
 from drawn import draw_all_idb2, draw_cell, save_tiff
 from pages import Page, check_nothing_loose, check_numbers, check_self_contained
 
-from alld.config import DataConfig
-from alld.data.sources import load_manifest
+from alld.config.schema import DataConfig
+from alld.data.sources.find import load_manifest
 from alld.errors import DataError
-from alld.evaluation.evaluate import evaluate
 from alld.evaluation.external import check_other, own_images
+from alld.evaluation.holdout import evaluate
 from alld.evaluation.result import Evaluation, caveats
 from alld.model.bundle import read_info
 from alld.report.run_words import limits, supports
-from alld.training.run import Run
+from alld.runs.folder import Run
 
 
 @pytest.fixture(scope="module")

@@ -12,20 +12,20 @@ import pytest
 import torch
 from conftest import REPOSITORY, SMALL
 
-from alld.config import Config
-from alld.config_file import load_config
-from alld.data.sources import load_manifest
+from alld.config.files import load_config
+from alld.config.schema import Config
+from alld.data.sources.find import load_manifest
 from alld.errors import RunError
-from alld.evaluation.folds import PLAN, plan_folds
-from alld.evaluation.grid import Cell, check_cells, config_of, plan_cells, trainings_of, unlike
-from alld.evaluation.table2 import Table2
-from alld.evaluation.table2_files import markdown as markdown2
+from alld.evaluation.crossval.folds import PLAN, plan_folds
 from alld.model.weights import save_file
-from alld.rivals.table1 import Table1
-from alld.rivals.table1_files import markdown as markdown1
+from alld.paper.grid import Cell, check_cells, config_of, plan_cells, trainings_of, unlike
+from alld.paper.table1 import Table1
+from alld.paper.table1_files import markdown as markdown1
+from alld.paper.table2 import Table2
+from alld.paper.table2_files import markdown as markdown2
+from alld.runs.create import create_run
+from alld.runs.folder import Run
 from alld.training.machine import prepare_machine
-from alld.training.new_run import create_run
-from alld.training.run import Run
 from alld.training.train import resolve_config
 
 
@@ -160,5 +160,5 @@ def test_a_script_watches_for_signals_before_it_imports_much(name: str) -> None:
     command = [sys.executable, "-X", "importtime", SCRIPTS / name, "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
-    assert "alld.process" in loaded
+    assert "alld.runtime.process" in loaded
     assert not loaded & {"numpy", "torch", "fastai", "matplotlib", "skimage"}

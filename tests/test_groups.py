@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from drawn import draw_all_idb2
 
-from alld.config import DataConfig
-from alld.data.groups import load_groups
+from alld.config.schema import DataConfig
+from alld.data.groups.load import load_groups
 from alld.data.manifest import Manifest
-from alld.data.sources import load_manifest
+from alld.data.sources.find import load_manifest
 from alld.errors import DataError
 
 

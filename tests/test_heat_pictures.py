@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 from untrained import write_untrained
 
 from alld import NOTICE
-from alld.data.lettering import font, wrapped
+from alld.images.lettering import font, wrapped
 from alld.inference import heat_pictures
 from alld.inference.heat_pictures import PANEL, safe_name
 from alld.inference.prediction import EXPLAINED

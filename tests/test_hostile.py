@@ -24,16 +24,17 @@ from hostile.run import alld as alld_alone
 from hostile.run import can_be_locked_out
 from untrained import write_untrained
 
-from alld.config import DataConfig
-from alld.data.audit import audit
-from alld.data.groups import load_groups
+from alld.audit.audit import audit
+from alld.config.schema import DataConfig
+from alld.data.groups.load import load_groups
 from alld.data.manifest import Manifest
-from alld.data.sources import load_manifest
+from alld.data.sources.find import load_manifest
 from alld.data.splits import Split, split_text
 from alld.errors import DataError
-from alld.evaluation import evaluate as evaluating
-from alld.evaluation import out_of_fold, tested
-from alld.files import cell, one_line, plain_path, spelt, well_formed
+from alld.evaluation import holdout as evaluating
+from alld.evaluation import out_of_fold
+from alld.evaluation.compare import tested
+from alld.runtime.files import cell, one_line, plain_path, spelt, well_formed
 
 sys.path.insert(0, str(REPOSITORY / "scripts"))
 from trials.files import measured

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -11,25 +12,23 @@ from conftest import REPOSITORY
 PACKAGE = REPOSITORY / "alld"
 # What may import what: only to the left.
 ORDER = [
-    "process",
     "errors",
-    "files",
-    "reading",
-    "launch",
-    "live",
-    "stopping",
-    "threads",
-    "cluster",
+    "runtime",
     "config",
-    "config_file",
     "stats",
+    "images",
+    "cells",
     "data",
+    "audit",
+    "synthetic",
     "model",
     "inference",
+    "runs",
     "training",
     "report",
     "evaluation",
-    "rivals",
+    "baselines",
+    "paper",
     "serve",
     "api",
     "demo",
@@ -73,6 +72,30 @@ def test_a_room_imports_only_rooms_before_it(file: Path) -> None:
         assert room is None or ORDER.index(room) <= ORDER.index(own), f"{file} imports {dotted}"
 
 
+def test_folders_form_no_cycle() -> None:
+    """Sub-packages too: whatever order of folders holds, no two of them import each other."""
+    graph: dict[str, set[str]] = {}
+    folders = {str(file.parent.relative_to(PACKAGE)).replace("/", ".") for file in FILES}
+    for file in FILES:
+        own = str(file.parent.relative_to(PACKAGE)).replace("/", ".")
+        if own == ".":
+            continue
+        for dotted in imports_of(file):
+            parts = dotted.removeprefix("alld.").split(".")
+            places = (".".join(parts[:size]) for size in range(len(parts), 0, -1))
+            other = next((place for place in places if place in folders), own)
+            if dotted.startswith("alld.") and other != own:
+                graph.setdefault(own, set()).add(other)
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names the folders
+
+
+def test_a_folder_is_one_subject() -> None:
+    """No folder of the package or of the tests' helpers holds more than 20 Python files."""
+    folders = {file.parent for file in FILES}
+    crowded = [str(folder) for folder in folders if len(list(folder.glob("*.py"))) > 20]
+    assert not crowded
+
+
 def test_every_file_is_in_a_known_room() -> None:
     """A new room must be given its place in the order."""
     rooms = {file.relative_to(PACKAGE).parts[0].removesuffix(".py") for file in FILES}
@@ -95,9 +118,9 @@ def test_only_training_imports_fastai() -> None:
         ("from alld.cli import run_command; run_command(['--help'])", HEAVY),
         ("import alld.inference.predictor", (*HEAVY, "scipy", "yaml")),
         ("import alld.model.torch_network", ("fastai", "sklearn", "matplotlib", "captum")),
-        ("import alld.model.onnx_network", (*HEAVY, "scipy", "yaml")),
+        ("import alld.model.onnx.network", (*HEAVY, "scipy", "yaml")),
         ("import alld.inference.heat_map", HEAVY),
-        ("import alld.evaluation.compare", HEAVY),
+        ("import alld.evaluation.compare.compare", HEAVY),
         ("import alld.serve.server", HEAVY),
         ("import alld.serve.child", (*HEAVY, "starlette", "pydantic")),
         ("import alld", (*HEAVY, "pydantic", "typer", "numpy")),

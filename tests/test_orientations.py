@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from alld.cli import run_command
-from alld.config import Config
+from alld.config.schema import Config
 from alld.inference.predictor import Predictor
 from alld.model.bundle import read_info
 from alld.training.train import train

@@ -21,9 +21,9 @@ from serving import Site, running
 from untrained import write_untrained
 
 from alld import NOTICE
-from alld.files import cell
 from alld.inference.prediction import COLUMNS
 from alld.inference.predictor import Predictor
+from alld.runtime.files import cell
 from alld.serve import app
 
 playwright = pytest.importorskip("playwright.sync_api")

@@ -14,7 +14,7 @@ from untrained import write_untrained
 
 from alld.errors import DataError
 from alld.inference import path_table
-from alld.inference.batch import read_inputs
+from alld.inference.inputs import read_inputs
 from alld.inference.path_table import LONGEST_LINE, LONGEST_PATH, paths_in
 
 NAMES = ["b.tif", "a.tif", "b.tif", "deep/c.png", "/far/d.tif", "line\nbreak.tif", 'x,"y".tif']

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from alld.data.decode import decode, read_image_bytes
 from alld.data.manifest import BLAST
 from alld.errors import BundleError
-from alld.files import sha256_hex
-from alld.inference.batch import expand
+from alld.images.decode import decode, read_image_bytes
+from alld.inference.inputs import expand
 from alld.inference.prediction import called
 from alld.inference.predictor import CPU_BATCH, Predictor
 from alld.model.network import blast_probability
 from alld.model.place import find_bundle
+from alld.runtime.files import sha256_hex
 
 
 @pytest.fixture(scope="module")

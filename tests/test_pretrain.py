@@ -15,15 +15,15 @@ from safetensors import safe_open
 from safetensors.torch import load_file as load_tensors
 from trainings import Stop
 
-from alld.config import Config
-from alld.config_file import load_config
-from alld.data.classes import load_classes
-from alld.data.sources import load_manifest
+from alld.config.files import load_config
+from alld.config.schema import Config
+from alld.data.sources.classes import load_classes
+from alld.data.sources.find import load_manifest
 from alld.errors import ConfigError, DataError, Interrupted, RunError
-from alld.files import sha256_hex
 from alld.model.backbones import Body, create_model, whole_state
 from alld.model.bundle import read_info
 from alld.model.weights import MAX_SAID, PRETRAINED, origin_of, save_file
+from alld.runtime.files import sha256_hex
 from alld.training.pretrain import Pretrained, pretrain
 from alld.training.train import Listener, resolve_config, train
 

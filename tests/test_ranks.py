@@ -20,19 +20,19 @@ from torch import nn
 from trainings import assert_same_weights, weights, with_settings
 from two_ranks import SETTINGS, plain_network, plain_settings
 
-from alld.config import Config
-from alld.data.groups import load_groups
-from alld.data.sources import load_manifest
+from alld.config.schema import Config
+from alld.data.groups.load import load_groups
+from alld.data.sources.find import load_manifest
 from alld.data.splits import make_split
 from alld.errors import ConfigError, RunError
 from alld.evaluation.provenance import provenance
-from alld.launch import Launch, launched
-from alld.threads import usable_cores
+from alld.runs.folder import Run
+from alld.runtime.launch import Launch, launched
+from alld.runtime.threads import usable_cores
 from alld.training import parallel
 from alld.training import train as training
 from alld.training.learner import make_learner
 from alld.training.loaders import make_loaders
-from alld.training.run import Run
 from alld.training.train import resume, train
 
 CPU = torch.device("cpu")

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from alld.data.tables import read_table
+from alld.data.sources.tables import read_table
 from alld.errors import DataError
-from alld.reading import csv_columns, parse_csv, parse_json, read_csv, read_json, read_text
+from alld.runtime.reading import csv_columns, parse_csv, parse_json, read_csv, read_json, read_text
 
 ON_POSIX = pytest.mark.skipif(os.name == "nt", reason="Windows has no such pipes")
 

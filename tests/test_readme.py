@@ -178,7 +178,7 @@ def test_the_demo_goes_the_whole_way(
 ) -> None:
     """`alld demo` draws, trains, evaluates and predicts three; a second one replaces the first."""
     import alld.demo
-    from alld.data.synthetic_plan import Recipe
+    from alld.synthetic.plan import Recipe
 
     monkeypatch.chdir(tmp_path)
     small = Recipe(n=40)

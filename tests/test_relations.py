@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from alld.data import relations
-from alld.data.landmarks import find_landmarks, turn_landmarks
-from alld.data.places import Placement, turned
-from alld.data.recapture import coarse_picture
-from alld.data.relations import Relation, find_relations, group_indices
-from alld.data.shared_pixels import MAX_KEPT, MAX_LAG, find_patches, find_shared, keep_one_in
+from alld.data.groups import relations
+from alld.data.groups.landmarks import find_landmarks, turn_landmarks
+from alld.data.groups.places import Placement, turned
+from alld.data.groups.recapture import coarse_picture
+from alld.data.groups.relations import Relation, find_relations, group_indices
+from alld.data.groups.shared_pixels import MAX_KEPT, MAX_LAG, find_patches, find_shared, keep_one_in
 from alld.errors import DataError
 
 SIDE = 160  # pixels of a drawn crop

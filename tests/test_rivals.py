@@ -10,19 +10,19 @@ import pytest
 from drawn import draw_all_idb2
 from numpy.typing import NDArray
 
-from alld.config_file import load_config
-from alld.data.background import background_auc
-from alld.data.groups import load_groups
+from alld.audit.background import background_auc
+from alld.baselines import deep, morphology, texture
+from alld.baselines.bench import Bench
+from alld.baselines.learning import PredictProba, fit_svm, inner_folds, separation
+from alld.baselines.scores import describe_set, judge
+from alld.baselines.swarm import salp_swarm
+from alld.baselines.systems import BACKGROUND, LBP, MORPHOLOGY, RIVALS, Rival
+from alld.cells.segment import segment
+from alld.config.files import load_config
+from alld.data.groups.load import load_groups
 from alld.data.manifest import Pictures
-from alld.data.sources import load_manifest
+from alld.data.sources.find import load_manifest
 from alld.errors import RunError
-from alld.evaluation.bench import Bench
-from alld.rivals import deep, morphology, texture
-from alld.rivals.judging import describe_set, judge
-from alld.rivals.learning import PredictProba, fit_svm, inner_folds, separation
-from alld.rivals.segment import segment
-from alld.rivals.swarm import salp_swarm
-from alld.rivals.systems import BACKGROUND, LBP, MORPHOLOGY, RIVALS, Rival
 
 SIDE = 200
 SMEAR, RED, CYTOPLASM, NUCLEUS = (205, 200, 205), (190, 150, 140), (170, 165, 205), (90, 40, 130)

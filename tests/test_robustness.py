@@ -9,7 +9,6 @@ import pytest
 from numpy.typing import NDArray
 
 from alld.cli import run_command
-from alld.data.decode import decode, read_image_bytes
 from alld.evaluation.robustness import (
     CHANGES,
     blur,
@@ -20,6 +19,7 @@ from alld.evaluation.robustness import (
     scale,
     unchanged,
 )
+from alld.images.decode import decode, read_image_bytes
 from alld.inference.predictor import Predictor
 
 

@@ -11,9 +11,9 @@ import pytest
 from alld.errors import ConfigError, RunError
 from alld.evaluation.external import _internal as own_test
 from alld.evaluation.out_of_fold import read_fold
-from alld.files import sha256_hex
+from alld.runs.folder import Run, open_run, read_manifest, read_split
+from alld.runtime.files import sha256_hex
 from alld.training.checkpoints import load_newest
-from alld.training.run import Run, open_run, read_manifest, read_split
 
 
 @pytest.fixture

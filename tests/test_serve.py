@@ -13,8 +13,8 @@ from serving import Reply, Site, running
 from untrained import write_untrained
 
 import alld
-from alld.data.decode import decode
 from alld.data.preprocess import pad_to_square
+from alld.images.decode import decode
 from alld.inference.heat_map import coloured, heat_map
 from alld.inference.prediction import COLUMNS
 from alld.inference.predictor import Predictor

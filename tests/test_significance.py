@@ -12,7 +12,7 @@ from statsmodels.stats.multitest import multipletests
 
 from alld.stats.metrics import Metric, brier
 from alld.stats.ranking import roc_auc
-from alld.stats.tests import (
+from alld.stats.significance import (
     McNemar,
     fewest_discordant,
     holm,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import label, uniform_filter
 
-from alld.data.small_grids import connected_parts, smoothed
+from alld.cells.small_grids import connected_parts, smoothed
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.55, 0.7, 1.0])

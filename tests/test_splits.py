@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from alld.config import SplitConfig
+from alld.config.schema import SplitConfig
 from alld.data.manifest import BLAST, HEALTHY, ImageRecord, Manifest
 from alld.data.splits import deal, make_folds, make_split, split_text
 from alld.errors import DataError

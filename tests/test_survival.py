@@ -17,16 +17,16 @@ import torch
 from conftest import SMALL
 from trainings import Stop, assert_same_weights, with_settings
 
-from alld.config import Config
+from alld.config.schema import Config
 from alld.errors import Interrupted, RunError
-from alld.evaluation.overview import run_overview
-from alld.live import LOCK, live
+from alld.evaluation.crossval.overview import run_overview
 from alld.model.bundle import library_versions
+from alld.runs.folder import Run
+from alld.runtime.locks import LOCK, live
 from alld.training import checkpoints
 from alld.training import describe as describing
 from alld.training import train as training
 from alld.training.callbacks import Progress
-from alld.training.run import Run
 from alld.training.train import Listener, resume, train
 
 

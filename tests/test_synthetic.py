@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alld.config import DataConfig
-from alld.data.decode import is_synthetic
-from alld.data.groups import load_groups
+from alld.config.schema import DataConfig
+from alld.data.groups.load import load_groups
+from alld.data.groups.relations import find_relations
 from alld.data.manifest import BLAST, HEALTHY
-from alld.data.relations import find_relations
-from alld.data.sources import load_manifest
-from alld.data.synthetic import draw_set
-from alld.data.synthetic_plan import Recipe, plan
+from alld.data.sources.find import load_manifest
 from alld.errors import ConfigError, DataError
+from alld.images.decode import is_synthetic
 from alld.stats.ranking import roc_auc
+from alld.synthetic.dataset import draw_set
+from alld.synthetic.plan import Recipe, plan
 
 
 def pixels(file: Path) -> np.ndarray:

@@ -10,18 +10,18 @@ from pathlib import Path
 import pytest
 from conftest import REPOSITORY, SMALL
 
-from alld.config import Config
-from alld.config_file import load_config
-from alld.data.groups import load_groups
-from alld.data.sources import load_manifest
+from alld.baselines.bench import Bench, grouped_config, paper_config
+from alld.baselines.systems import BACKGROUND, PROBE, SWARM, Quote, name_of_network
+from alld.config.files import load_config
+from alld.config.schema import Config
+from alld.data.groups.load import load_groups
+from alld.data.sources.find import load_manifest
 from alld.errors import RunError
-from alld.evaluation.bench import Bench, grouped_config, paper_config
-from alld.evaluation.folds import read_plan
+from alld.evaluation.crossval.folds import read_plan
 from alld.evaluation.out_of_fold import HeldOut
-from alld.rivals.networks import networks
-from alld.rivals.systems import BACKGROUND, PROBE, SWARM, Quote, name_of_network
-from alld.rivals.table1 import System, Table1, make_table
-from alld.rivals.table1_files import latex, markdown, notes
+from alld.paper.networks import networks
+from alld.paper.table1 import System, Table1, make_table
+from alld.paper.table1_files import latex, markdown, notes
 
 SCRIPT = REPOSITORY / "scripts" / "reproduce_table1.py"
 BLASTS = 20

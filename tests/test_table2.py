@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from conftest import REPOSITORY
 
-from alld.evaluation.grid import plan_cells
 from alld.evaluation.out_of_fold import HeldOut
-from alld.evaluation.table2 import PAPER, Row, Table2, _pairs, _rank
-from alld.evaluation.table2_files import latex, markdown, name_of
+from alld.paper.grid import plan_cells
+from alld.paper.table2 import PAPER, Row, Table2, _pairs, _rank
+from alld.paper.table2_files import latex, markdown, name_of
 from alld.stats.metrics import Metric
-from alld.stats.tests import mcnemar_exact
+from alld.stats.significance import mcnemar_exact
 
 SCRIPT = REPOSITORY / "scripts" / "reproduce_table2.py"
 

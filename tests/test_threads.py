@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from alld.threads import map_ahead
+from alld.runtime.threads import map_ahead
 
 
 @pytest.fixture

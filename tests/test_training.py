@@ -9,10 +9,10 @@ import torch
 from drawn import draw_all_idb2
 from trainings import assert_same_weights, weights, with_settings
 
-from alld.config import Config
-from alld.config_file import load_config
-from alld.data.groups import load_groups
-from alld.data.sources import load_manifest
+from alld.config.files import load_config
+from alld.config.schema import Config
+from alld.data.groups.load import load_groups
+from alld.data.sources.find import load_manifest
 from alld.data.splits import Split, make_split
 from alld.errors import ConfigError
 from alld.inference.predictor import Predictor

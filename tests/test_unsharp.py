@@ -9,9 +9,9 @@ from conftest import SMALL
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from alld.config_file import load_config
+from alld.config.files import load_config
 from alld.data.preprocess import to_square
-from alld.data.sources import load_manifest
+from alld.data.sources.find import load_manifest
 from alld.data.unsharp import STRENGTHS, TARGET, focus, sharpen
 from alld.inference.predictor import Predictor
 from alld.model.bundle import read_info

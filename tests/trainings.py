@@ -7,8 +7,8 @@ import torch
 from conftest import SMALL
 from safetensors.torch import load_file
 
-from alld.config import Config
-from alld.config_file import load_config
+from alld.config.files import load_config
+from alld.config.schema import Config
 from alld.training.callbacks import Progress
 
 

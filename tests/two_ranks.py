@@ -19,12 +19,12 @@ import pytest
 from conftest import SMALL
 from torch import nn
 
-from alld import files
 from alld.cli import run_command
-from alld.config import Config
-from alld.config_file import load_config
+from alld.config.files import load_config
+from alld.config.schema import Config
 from alld.errors import AlldError
 from alld.model.backbones import Body, create_head
+from alld.runtime import files
 from alld.training import parallel
 from alld.training import train as training
 from alld.training.batches import MemorySource

@@ -11,15 +11,15 @@ from alld import printed
 from alld.commands.engines import Engine, check_engine, cluster_for
 from alld.commands.pace import Pace
 from alld.errors import ConfigError, Interrupted
-from alld.stopping import Stopping
-from alld.threads import usable_cores
+from alld.runtime.signals import Stopping
+from alld.runtime.threads import usable_cores
 
 if TYPE_CHECKING:
-    from alld.inference.archive import Engine as Judging
-    from alld.inference.batch import Inputs
+    from alld.inference.archives.archive import Engine as Judging
+    from alld.inference.archives.shard import Asked
+    from alld.inference.archives.tally import Tally
+    from alld.inference.inputs import Inputs
     from alld.inference.predictor import Predictor
-    from alld.inference.shard import Asked
-    from alld.inference.tally import Tally
 
 
 @dataclass(frozen=True)
@@ -64,10 +64,10 @@ class Workforce:
             Interrupted: the same command goes on.
             ConfigError: no such cluster, or it has too little.
         """
-        from alld.inference.archive import judge_here
-        from alld.inference.on_ray import judge_on_ray
-        from alld.inference.shard import Asked
-        from alld.inference.workers import judge_on_workers
+        from alld.inference.archives.archive import judge_here
+        from alld.inference.archives.on_ray import judge_on_ray
+        from alld.inference.archives.shard import Asked
+        from alld.inference.archives.workers import judge_on_workers
 
         with cluster_for(self.engine, self.address, self.gpus, self.threads_each) as cluster:
             if cluster is not None:
@@ -79,7 +79,7 @@ class Workforce:
 
 def asked_of(predictor: "Predictor", model: Path, table: str) -> "Asked":
     """What every shard has to know, settled once."""
-    from alld.inference.shard import Asked
+    from alld.inference.archives.shard import Asked
 
     return Asked(
         model=str(model),
@@ -93,7 +93,7 @@ def asked_of(predictor: "Predictor", model: Path, table: str) -> "Asked":
 
 
 def _judge(inputs: "Inputs", out: Path, asked: "Asked", engine: "Judging") -> "Tally":
-    from alld.inference.archive import predict_archive
+    from alld.inference.archives.archive import predict_archive
 
     with Stopping() as stop, Pace() as pace:
         return predict_archive(inputs, out, asked, engine, _told(stop, pace))

@@ -33,9 +33,9 @@ def audit(
 
     Example: [bold]alld audit ~/ALL-IDB2[/]
     """
-    from alld.config_file import load_config
-    from alld.data import audit as auditing
-    from alld.data.audit_folder import as_dict, check_place, write_audit
+    from alld.audit import audit as auditing
+    from alld.audit.folder import as_dict, check_place, write_audit
+    from alld.config.files import load_config
 
     options = {"data.root": data, "data.positive": positive}
     given = {key: value for key, value in options.items() if value is not None}

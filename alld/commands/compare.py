@@ -20,7 +20,7 @@ def compare(
 
     Example: [bold]alld compare runs/resnet50-20260101-120000 runs/vgg16-20260101-150000[/]
     """
-    from alld.evaluation import compare as comparing
+    from alld.evaluation.compare import compare as comparing
 
     comparison = comparing.compare(runs)
     if as_json:

@@ -33,7 +33,7 @@ from alld.commands.settings import (
 from alld.errors import ConfigError
 
 if TYPE_CHECKING:
-    from alld.evaluation.crossval_result import CrossValidation
+    from alld.evaluation.crossval.result import CrossValidation
 
 
 def crossval(
@@ -100,7 +100,7 @@ def crossval(
     if resume is not None and (asked(options) or out or config or assignments or plan):
         raise ConfigError(f"--resume {resume} takes its settings from there; give it alone")
     if resume is not None:
-        from alld.evaluation.folds import read_plan
+        from alld.evaluation.crossval.folds import read_plan
 
         _, settings = read_plan(resume)
         with cluster_for(engine, address, gpus, settings.runtime.threads) as cluster:
@@ -116,7 +116,7 @@ def crossval(
 
 def _report(work: Callable[[Any, Any], "CrossValidation"], as_json: bool) -> None:
     """Let the cross-validation's room do its work, and say what came out."""
-    from alld.evaluation import crossval as room
+    from alld.evaluation.crossval import train as room
 
     with listening() as listener:
         result = work(room, listener)
@@ -129,7 +129,7 @@ def _report(work: Callable[[Any, Any], "CrossValidation"], as_json: bool) -> Non
 @contextmanager
 def listening() -> Iterator[Any]:
     """The terminal's ear: a line a fold, and the live line of the training under way."""
-    from alld.evaluation.crossval import CrossvalListener
+    from alld.evaluation.crossval.train import CrossvalListener
     from alld.training.train import Listener
 
     steps, live = display.Steps(), display.TrainingDisplay(epoch_lines=False)

@@ -9,10 +9,10 @@ import typer
 
 from alld import display
 from alld.errors import ConfigError
-from alld.threads import usable_cores
+from alld.runtime.threads import usable_cores
 
 if TYPE_CHECKING:
-    from alld.cluster import Cluster
+    from alld.runtime.cluster import Cluster
 
 
 class Engine(StrEnum):
@@ -65,7 +65,7 @@ def cluster_for(
     if engine is Engine.local:
         yield None
         return
-    from alld.cluster import LOCAL, connected
+    from alld.runtime.cluster import LOCAL, connected
 
     with connected(address or LOCAL, threads or usable_cores(), gpus) as cluster:
         tasks = f"{cluster.places} {'task' if cluster.places == 1 else 'tasks side by side'}"

@@ -55,7 +55,7 @@ def evaluate(
 
     Example: [bold]alld evaluate runs/resnet50-20260101-120000 --data other-lab/labels.csv[/]
     """
-    from alld.evaluation import evaluate as evaluation_room
+    from alld.evaluation import holdout as evaluation_room
 
     if positive is not None and data is None:
         raise ConfigError("--positive goes with --data: the run's own images have their names")

@@ -9,7 +9,7 @@ import typer
 from alld import NOTICE, display
 from alld.commands.options import JsonOption, VerboseOption, newest_run, print_json
 from alld.errors import ConfigError
-from alld.files import well_formed
+from alld.runtime.files import well_formed
 
 
 class ExportFormat(StrEnum):

@@ -9,7 +9,7 @@ def runs(as_json: JsonOption = False) -> None:
 
     Example: [bold]alld runs --json[/]
     """
-    from alld.evaluation.overview import COLUMNS, run_overview
+    from alld.evaluation.crossval.overview import COLUMNS, run_overview
 
     rows = run_overview()
     if as_json:

@@ -31,7 +31,7 @@ def print_json(value: Any) -> None:
 
 def newest_run() -> Path:
     """The folder of the newest finished run on real data, said on standard error."""
-    from alld.training import run
+    from alld.runs import folder as run
 
     folder = run.newest_run().folder
     display.say(f"newest finished run: {folder}")

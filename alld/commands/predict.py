@@ -14,13 +14,13 @@ from alld.commands.engines import AddressOption, Engine, EngineOption, GpusOptio
 from alld.commands.options import DeviceOption, JsonOption, VerboseOption, newest_run, print_json
 from alld.commands.settings import TtaOption
 from alld.errors import ConfigError
-from alld.files import one_line, well_formed
+from alld.runtime.files import one_line, well_formed
 
 if TYPE_CHECKING:
-    from alld.inference.batch import Inputs
+    from alld.inference.archives.tally import Tally
+    from alld.inference.inputs import Inputs
     from alld.inference.prediction import Prediction
     from alld.inference.predictor import Predictor
-    from alld.inference.tally import Tally
 
 
 class TableFormat(StrEnum):
@@ -90,7 +90,7 @@ def predict(
     A list of over 1,024 images that goes to --out is judged in shards. Whatever stops that, the
     same command does what is missing: [bold]alld predict archive.csv --out rows.parquet[/]
     """
-    from alld.inference.batch import SHARD, read_inputs
+    from alld.inference.inputs import SHARD, read_inputs
     from alld.inference.predictor import Predictor
     from alld.model.place import is_exported, no_heat_map
 
@@ -143,9 +143,9 @@ def _judge(
 ) -> "Tally":
     """Judge a list from its beginning to its end and write each row as it comes."""
     from alld.inference import heat_pictures
+    from alld.inference.archives.tally import Tally
     from alld.inference.prediction import COLUMNS, EXPLAINED
     from alld.inference.rows import write_rows
-    from alld.inference.tally import Tally
 
     tally, predictions = Tally.of_nothing(), predictor.iterate(inputs)
     columns: tuple[str, ...] = COLUMNS

@@ -10,7 +10,7 @@ import typer
 from alld.errors import ConfigError
 
 if TYPE_CHECKING:
-    from alld.config import Config
+    from alld.config.schema import Config
 
 SETTINGS = "Settings"
 
@@ -40,14 +40,14 @@ def complete_arch(incomplete: str) -> list[str]:
 
 def complete_config(incomplete: str) -> list[str]:
     """The shipped configurations that begin so."""
-    from alld.config_file import shipped_configs
+    from alld.config.files import shipped_configs
 
     return [name for name in shipped_configs() if name.startswith(incomplete)]
 
 
 def complete_setting(incomplete: str) -> list[str]:
     """The dotted keys that begin so, up to their equals sign."""
-    from alld.config import setting_keys
+    from alld.config.schema import setting_keys
 
     return [f"{key}=" for key in setting_keys() if key.startswith(incomplete)]
 
@@ -160,8 +160,8 @@ def read_settings(
     Raises:
         ConfigError, DataError: an unknown key, value or network, or no data at that place.
     """
-    from alld.config_file import load_config
-    from alld.data.sources import check_place
+    from alld.config.files import load_config
+    from alld.data.sources.find import check_place
     from alld.model.architectures import check_arch
 
     config = load_config(file, assignments or [], asked(given))

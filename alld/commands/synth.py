@@ -35,8 +35,8 @@ def synth(
 
     Example: [bold]alld synth drawn/ --seed 1 --confound 0.5[/]
     """
-    from alld.data.synthetic import draw_set
-    from alld.data.synthetic_plan import Recipe
+    from alld.synthetic.dataset import draw_set
+    from alld.synthetic.plan import Recipe
 
     steps = display.Steps()
     try:

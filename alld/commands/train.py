@@ -36,10 +36,10 @@ from alld.commands.settings import (
     read_settings,
 )
 from alld.errors import ConfigError
-from alld.launch import launched
+from alld.runtime.launch import launched
 
 if TYPE_CHECKING:
-    from alld.training.run import Run
+    from alld.runs.folder import Run
 
 _TOLD_OF_A_MODEL = {
     "temperature",

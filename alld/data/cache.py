@@ -6,8 +6,8 @@ from typing import Any
 
 import platformdirs
 
-from alld.files import write_json
-from alld.reading import read_json
+from alld.runtime.files import write_json
+from alld.runtime.reading import read_json
 
 
 def cache_file(kind: str, fingerprint: str, version: int) -> Path:

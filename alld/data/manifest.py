@@ -10,9 +10,9 @@ from typing import Literal, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from alld.data.decode import Decoded, decode, read_image_bytes
 from alld.errors import DataError
-from alld.files import sha256_hex
+from alld.images.decode import Decoded, decode, read_image_bytes
+from alld.runtime.files import sha256_hex
 
 HEALTHY, BLAST = 0, 1
 LABEL_NAMES = ("healthy", "blast")

@@ -22,7 +22,7 @@ from PIL import Image
 from alld.data.unsharp import sharpen
 
 if TYPE_CHECKING:  # a process that only decodes needs no settings
-    from alld.config import Unsharp
+    from alld.config.schema import Unsharp
 
 RESIZE_POLICY = "pad to square by reflection, Pillow bilinear"
 MAX_PADDED_SIDE = 4096  # px; longer pictures are averaged first, or their square would fill memory

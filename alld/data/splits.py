@@ -17,10 +17,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from alld.config import SplitConfig, SplitKind
+from alld.config.schema import SplitConfig, SplitKind
 from alld.data.manifest import BLAST, HEALTHY, LABEL_NAMES, Manifest
 from alld.errors import DataError
-from alld.files import sha256_hex, write_text
+from alld.runtime.files import sha256_hex, write_text
 
 Part = Literal["train", "valid", "test"]
 PARTS: tuple[Part, ...] = ("test", "valid", "train")

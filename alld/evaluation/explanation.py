@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from alld.data.background import background_mask
+from alld.audit.background import background_mask
 from alld.data.manifest import LABEL_NAMES, Progress
 from alld.errors import ConfigError
 from alld.evaluation.heat_checks import Checked, Summary, as_facts, summarise

@@ -9,16 +9,16 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from numpy.typing import NDArray
 
-from alld.data.decode import decode, read_image_bytes
 from alld.data.manifest import Pictures
-from alld.data.synthetic import draw_set
-from alld.data.synthetic_plan import Recipe
 from alld.errors import ConfigError, DataError, RunError
+from alld.images.decode import decode, read_image_bytes
 from alld.model.bundle import read_bundle
-from alld.model.export import write_onnx
-from alld.model.onnx_file import Exported
+from alld.model.onnx.export import write_onnx
+from alld.model.onnx.file import Exported
 from alld.model.place import find_bundle
-from alld.training.run import open_run, read_manifest, read_split
+from alld.runs.folder import open_run, read_manifest, read_split
+from alld.synthetic.dataset import draw_set
+from alld.synthetic.plan import Recipe
 
 MOST_PICTURES = 64  # to compare by; all of a large set would take minutes
 DRAWN = 20

@@ -9,18 +9,18 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from alld.data.all_idb2 import is_field
-from alld.data.groups import load_groups
+from alld.data.groups.load import load_groups
 from alld.data.manifest import LABEL_NAMES, Manifest
+from alld.data.sources.all_idb2 import is_field
 from alld.data.splits import Part, Split
 from alld.errors import AlldError, DataError, RunError
 from alld.evaluation.measure import Step, TestSet
 from alld.evaluation.shifted import shifts
 from alld.inference.predictor import Predictor
-from alld.reading import read_json
+from alld.runs.folder import Run, read_manifest, read_records, read_split
+from alld.runtime.reading import read_json
 from alld.stats.independent import independent_difference
 from alld.stats.metrics import Metric
-from alld.training.run import Run, read_manifest, read_records, read_split
 
 REFUSED = "out_of_domain"
 COMPARED = ("accuracy", "sensitivity", "specificity", "roc_auc", "brier", "ece", REFUSED)

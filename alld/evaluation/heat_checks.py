@@ -1,7 +1,7 @@
 """What was measured of each explained image, and the means of it with their intervals.
 
 `outside` is the share of the evidence for the verdict that lies in the background, which is what
-`alld.data.background` leaves of a picture; `even` is the share of the picture that this is: a map
+`alld.audit.background` leaves of a picture; `even` is the share of the picture that this is: a map
 of equal evidence everywhere would have so much. The others are by how much the probability of the
 verdict falls: `fall` when the hottest fifth of the picture is blurred away, `elsewhere` under a
 mask of that size from another image with the same verdict, `same_background` and
@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from alld.data.manifest import LABEL_NAMES
-from alld.files import write_csv
-from alld.reading import read_csv
+from alld.runtime.files import write_csv
+from alld.runtime.reading import read_csv
 from alld.stats.bootstrap import grouped_mean
 from alld.stats.intervals import UndefinedMetric
 from alld.stats.metrics import Metric

@@ -13,13 +13,13 @@ import yaml
 
 from alld import NOTICE
 from alld.errors import ConfigError, RunError
-from alld.files import new_folder, one_line, write_json, write_text
 from alld.model.bundle import bundle_identity, read_bundle
 from alld.model.bundle_info import BundleInfo
 from alld.model.place import find_bundle
-from alld.reading import read_json
 from alld.report.metric_text import TITLES
-from alld.training.run import open_run
+from alld.runs.folder import open_run
+from alld.runtime.files import new_folder, one_line, write_json, write_text
+from alld.runtime.reading import read_json
 
 CARD, CONFIG, BUNDLE = "README.md", "config.json", "model.alld"
 _KINDS = {"sensitivity": "recall"}  # as the Hub calls it

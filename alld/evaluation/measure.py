@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from alld.data.background import background_auc
+from alld.audit.background import background_auc
 from alld.data.manifest import LABEL_NAMES, Manifest, Pictures, class_counts
 from alld.data.splits import Split
 from alld.errors import DataError
@@ -16,10 +16,10 @@ from alld.evaluation.explanation import Explanation, explain_test
 from alld.evaluation.robustness import Shaken, robustness
 from alld.inference.prediction import Prediction
 from alld.inference.predictor import Predictor
+from alld.runs.folder import Run
 from alld.stats.metrics import Metric, all_metrics, confusion, grouped_proportions
 from alld.stats.patients import by_patient
 from alld.stats.reliability import reliability_curve
-from alld.training.run import Run
 
 Step = Callable[[str, int, int], None]  # what is done, how far, of how much
 

@@ -15,9 +15,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from alld.data.manifest import LABEL_NAMES
 from alld.errors import RunError
-from alld.files import plain_path
 from alld.inference.prediction import VERDICTS
-from alld.reading import read_csv
+from alld.runtime.files import plain_path
+from alld.runtime.reading import read_csv
 from alld.stats.bootstrap import group_bootstrap
 from alld.stats.intervals import UndefinedMetric
 from alld.stats.metrics import Metric, all_metrics, brier, grouped_proportions

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from alld.model.bundle import library_versions
-from alld.training.run import Run, git_commit
+from alld.runs.folder import Run, git_commit
 
 _OF_TRAINING = (
     "started",

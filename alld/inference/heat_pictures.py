@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from alld import NOTICE
-from alld.data.decode import decode, is_synthetic, read_unchanged
-from alld.data.lettering import GREY, INK, MARK, PAPER, RULE, font, shortened, wrapped
 from alld.data.preprocess import to_square
 from alld.errors import ConfigError, ImageError
-from alld.files import plain_path, replacing, well_formed
+from alld.images.decode import decode, is_synthetic, read_unchanged
+from alld.images.lettering import GREY, INK, MARK, PAPER, RULE, font, shortened, wrapped
 from alld.inference.heat_map import Heat, coloured, greatest, overlaid
 from alld.inference.prediction import Prediction
 from alld.inference.predictor import Predictor
+from alld.runtime.files import plain_path, replacing, well_formed
 
 PANEL = 336  # px, the side of the picture and of its map
 MARGIN, HEAD, FOOT = 16, 70, 64

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from alld.errors import DataError
-from alld.reading import check_regular
+from alld.runtime.reading import check_regular
 
 SUFFIXES = (".csv", ".parquet")
 COLUMN = "path"

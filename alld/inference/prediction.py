@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from alld.data.manifest import BLAST, HEALTHY, LABEL_NAMES
-from alld.files import well_formed
+from alld.runtime.files import well_formed
 
 COLUMNS = ("path", "sha256", "verdict", "probability", "threshold", "model", "reason", "error")
 EXPLAINED = (*COLUMNS, "heat_map")  # where pictures of the evidence were asked for

@@ -8,17 +8,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from alld.data.decode import Decoded, decode, read_image_bytes
-from alld.data.picture_facts import picture_facts
+from alld.cells.facts import picture_facts
 from alld.data.preprocess import normalise, to_square
 from alld.errors import BundleError, ImageError
-from alld.files import plain_path, sha256_hex
+from alld.images.decode import Decoded, decode, read_image_bytes
+from alld.inference.load import load_model
 from alld.inference.prediction import OUT_OF_DOMAIN, UNCERTAIN, Prediction, called
 from alld.model.abstain import refusal
 from alld.model.bundle_info import BundleInfo
-from alld.model.load import load_model
 from alld.model.network import Features, Model, blast_probability
-from alld.threads import map_ahead
+from alld.runtime.files import plain_path, sha256_hex
+from alld.runtime.threads import map_ahead
 
 # Images a batch. On a CPU each thread has its own; larger ones cost memory and are no faster.
 CPU_BATCH, GPU_BATCH = 16, 128

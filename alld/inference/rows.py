@@ -9,10 +9,10 @@ from itertools import islice
 from pathlib import Path
 from typing import TextIO
 
-from alld.files import cell, replacing
 from alld.inference import parquet
-from alld.inference.batch import SHARD
+from alld.inference.inputs import SHARD
 from alld.inference.prediction import COLUMNS, Prediction
+from alld.runtime.files import cell, replacing
 
 
 def write_rows(

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from alld.data.picture_facts import (
+from alld.cells.facts import (
     CELL_SIZE,
     COLOURS,
     COUNT,

@@ -20,11 +20,11 @@ from safetensors.torch import save as save_tensors
 from torch import nn
 
 from alld.errors import BundleError, ConfigError
-from alld.files import new_folder, one_line, sha256_hex, sums_of, write_bytes
 from alld.model.abstain import Limits
 from alld.model.backbones import Body, create_model
 from alld.model.bundle_info import BundleInfo, parse_info
 from alld.model.place import no_bundle
+from alld.runtime.files import new_folder, one_line, sha256_hex, sums_of, write_bytes
 
 WEIGHTS, INFO, SUMS = "model.safetensors", "alld.json", "SHA256SUMS"
 LIMITS = "limits.safetensors"  # only in the bundle of a model that has limits

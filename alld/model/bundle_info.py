@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from alld import NOTICE
 from alld.data.preprocess import RESIZE_POLICY
 from alld.errors import BundleError
-from alld.files import one_line
+from alld.runtime.files import one_line
 
 SCHEMA_VERSION = 3
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -88,7 +88,9 @@ class BundleInfo(Strict):
     temperature: float = Field(ge=1e-2, le=1e2)
     temperature_fit: TemperatureFit
     tta: bool = False
-    unsharp: Literal["none", "adaptive"] = "none"  # of alld.config, whose import takes a while
+    unsharp: Literal["none", "adaptive"] = (
+        "none"  # of alld.config.schema, whose import takes a while
+    )
     limits: DomainLimits
     uncertain: UncertainBand | None
     data: TrainedOn

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from alld.model.bundle import read_bundle
-from alld.model.device import keep_freed_memory, resolve_device, set_threads
 from alld.model.folding import fold_batch_norm
 from alld.model.network import Features, Images, Logits, Model
 from alld.model.orientations import features_and_logits
-from alld.threads import usable_cores
+from alld.runtime.device import keep_freed_memory, resolve_device, set_threads
+from alld.runtime.threads import usable_cores
 
 
 def load_bundle(

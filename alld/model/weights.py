@@ -23,8 +23,8 @@ from timm.models import PretrainedCfg
 from torch import Tensor, nn
 
 from alld.errors import AlldError, ConfigError
-from alld.files import one_line, spelt, write_bytes
 from alld.model.architectures import LITE0, arch_info, packaged_lite0, torch_checkpoints
+from alld.runtime.files import one_line, spelt, write_bytes
 
 State = dict[str, Tensor]
 

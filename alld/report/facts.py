@@ -14,7 +14,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from alld.files import one_line
+from alld.runtime.files import one_line
 
 STYLES: dict[str, Callable[[Any], str]] = {
     "": lambda value: value if isinstance(value, str) else json.dumps(value),

@@ -12,7 +12,6 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from alld import NOTICE
-from alld.files import write_text
 from alld.report.charts import (
     SHEET,
     loss_chart,
@@ -29,6 +28,7 @@ from alld.report.patient_words import known, told_by_patient
 from alld.report.thumbnails import thumbnails
 from alld.report.verdict import source
 from alld.report.words import Words
+from alld.runtime.files import write_text
 
 PAGE, CARD = "report.html", "model_card.md"
 MOST_MISTAKES = 24  # shown; each costs 50 kB

@@ -8,12 +8,12 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 
-from alld.data.decode import decode, read_unchanged
 from alld.data.preprocess import to_square
 from alld.errors import ImageError
-from alld.files import one_line
+from alld.images.decode import decode, read_unchanged
 from alld.inference.heat_map import overlaid
 from alld.report.material import Pictured
+from alld.runtime.files import one_line
 
 SIDE = 144  # px, the longer side of a thumbnail
 

@@ -4,8 +4,8 @@ from base64 import b64encode
 from typing import TYPE_CHECKING, Any
 
 from alld import NOTICE, __version__
-from alld.files import spelt, well_formed
 from alld.inference.prediction import Prediction
+from alld.runtime.files import spelt, well_formed
 
 if TYPE_CHECKING:
     from alld.inference.predictor import Predictor

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp
 
 from alld import __version__
 from alld.errors import ImageError
-from alld.files import sha256_hex
+from alld.runtime.files import sha256_hex
 from alld.serve.answers import answer, failed, model_facts
 from alld.serve.asked import Asked, read_question
 from alld.serve.decoders import CHILDREN, Decoders

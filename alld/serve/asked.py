@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from starlette.datastructures import QueryParams
 
-from alld.files import plain_path
+from alld.runtime.files import plain_path
 from alld.serve.frames import MAX_PREVIEW_SIDE
 from alld.serve.refused import Refused
 

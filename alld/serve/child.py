@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from alld.data.decode import decode
 from alld.data.preprocess import to_square
 from alld.errors import ImageError
-from alld.files import one_line
+from alld.images.decode import decode
+from alld.runtime.files import one_line
 from alld.serve.frames import JOB, READY, Header
 
 if sys.platform != "win32":

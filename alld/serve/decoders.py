@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 
 import alld
-from alld.data.decode import Decoded
-from alld.data.refusals import RESAVE
 from alld.errors import ImageError
-from alld.files import one_line
+from alld.images.decode import Decoded
+from alld.images.refusals import RESAVE
+from alld.runtime.files import one_line
 from alld.serve.frames import JOB, LENGTH, MAX_HEADER, READY, Header, parse_header
 
 CHILDREN = 2

@@ -10,7 +10,7 @@ import struct
 from dataclasses import dataclass
 from typing import Any
 
-from alld.data.refusals import MAX_PIXELS
+from alld.images.refusals import MAX_PIXELS
 
 JOB = struct.Struct(">III")  # side of the preview in px, length of the name, length of the file
 LENGTH = struct.Struct(">I")

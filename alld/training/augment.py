@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from alld.config import AugmentConfig
+from alld.config.schema import AugmentConfig
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from alld.config import Config, Unsharp
+from alld.config.schema import Config, Unsharp
 from alld.data.manifest import Manifest, Progress
 from alld.data.preprocess import resize, to_square
 from alld.errors import ConfigError, out_of_memory
-from alld.threads import map_ahead, usable_cores
+from alld.runtime.threads import map_ahead, usable_cores
 
 # A crop of 80 % of the side still has the network's resolution at this enlargement.
 ENLARGED = 1.25

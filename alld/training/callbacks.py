@@ -14,7 +14,7 @@ from fastai.callback.core import Callback
 from torch import Tensor
 
 from alld.errors import RunError
-from alld.files import one_line
+from alld.runtime.files import one_line
 from alld.training.checkpoints import EpochRecord, save_checkpoint
 from alld.training.phases import Phase
 from alld.training.ranks import size, total

@@ -18,8 +18,8 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from alld.errors import RunError
-from alld.files import new_folder, sums_of, write_bytes
-from alld.reading import parse_json
+from alld.runtime.files import new_folder, sums_of, write_bytes
+from alld.runtime.reading import parse_json
 
 KEPT = 2
 EPOCH, BEST = "epoch-", "best-"

@@ -5,7 +5,7 @@ import torch
 from fastai.learner import Learner
 from numpy.typing import NDArray
 
-from alld.config import CalibrateConfig, Config
+from alld.config.schema import CalibrateConfig, Config
 from alld.data.manifest import BLAST, HEALTHY, Manifest
 from alld.data.splits import Split
 from alld.errors import RunError
@@ -21,6 +21,7 @@ from alld.model.bundle_info import (
 from alld.model.network import blast_probability
 from alld.model.orientations import features_and_logits
 from alld.model.weights import origin_of
+from alld.runs.folder import Run
 from alld.stats.calibration import (
     WARMEST,
     Temperature,
@@ -30,7 +31,6 @@ from alld.stats.calibration import (
 )
 from alld.stats.metrics import all_metrics
 from alld.stats.selective import uncertain_band
-from alld.training.run import Run
 
 
 def validation_logits(learner: Learner, *, tta: bool = False) -> NDArray[np.float64]:

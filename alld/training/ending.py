@@ -4,12 +4,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from alld.config import Config
+from alld.config.schema import Config
 from alld.errors import Interrupted, RunError, out_of_memory
-from alld.stopping import StoppedAtOnce
+from alld.runs.folder import Run
+from alld.runtime.signals import StoppedAtOnce
 from alld.training.callbacks import DivergedError
 from alld.training.ranks import leads, lost, size
-from alld.training.run import Run
 from alld.training.signals import StopOnSignal
 
 

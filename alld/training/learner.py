@@ -10,7 +10,7 @@ from fastai.data.core import DataLoaders
 from fastai.learner import Learner
 from torch import nn
 
-from alld.config import Config
+from alld.config.schema import Config
 from alld.model.backbones import layer_groups
 from alld.training.balance import make_loss
 from alld.training.machine import precision

@@ -7,9 +7,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from alld.config import Config
+from alld.cells.facts import picture_facts
+from alld.config.schema import Config
 from alld.data.manifest import Manifest, Progress
-from alld.data.picture_facts import picture_facts
 from alld.data.preprocess import normalise, to_square
 from alld.data.splits import Split
 from alld.model.abstain import FEWEST, Limits, fit_limits, spread_out

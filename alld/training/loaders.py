@@ -15,7 +15,7 @@ from fastcore.foundation import L
 from fasttransform import Transform
 from torch import Tensor
 
-from alld.config import Config
+from alld.config.schema import Config
 from alld.data.manifest import Manifest, Progress
 from alld.data.splits import Split
 from alld.model.backbones import normalisation

@@ -6,18 +6,18 @@ from typing import Any
 
 import torch
 
-from alld.config import Config
+from alld.config.schema import Config
 from alld.data.manifest import Manifest
 from alld.data.splits import Split, split_text
 from alld.errors import ConfigError, RunError
-from alld.files import sha256_hex
 from alld.model.bundle import library_versions
-from alld.model.device import keep_freed_memory, resolve_device, set_threads
-from alld.threads import usable_cores
+from alld.runs.folder import Run
+from alld.runtime.device import keep_freed_memory, resolve_device, set_threads
+from alld.runtime.files import sha256_hex
+from alld.runtime.threads import usable_cores
 from alld.training.checkpoints import Checkpoint
 from alld.training.parallel import parallel_facts
 from alld.training.ranks import agree, size
-from alld.training.run import Run
 
 # Settings that change no weight: where things lie, what is done afterwards, how memory is used.
 _WITHOUT_EFFECT = ("data.root", "evaluate.", "runtime.")

@@ -14,9 +14,9 @@ from fastai.callback.core import Callback
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from alld.config import Config
+from alld.config.schema import Config
 from alld.errors import ConfigError
-from alld.launch import launched
+from alld.runtime.launch import launched
 from alld.training.ranks import agree, rows, size, smallest_batch, total
 
 EVERY_IMAGE = "statistics of the whole batch (SyncBatchNorm)"

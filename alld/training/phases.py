@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from alld.config import TrainConfig
+from alld.config.schema import TrainConfig
 
 FROZEN, ALL_LAYERS = "frozen body", "all layers"
 

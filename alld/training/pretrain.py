@@ -16,15 +16,16 @@ import numpy as np
 import torch
 from torch import nn
 
-from alld.config import Config
-from alld.data.classes import load_classes
+from alld.config.schema import Config
 from alld.data.manifest import Manifest
+from alld.data.sources.classes import load_classes
 from alld.data.splits import Part, Split, deal
 from alld.errors import ConfigError, Interrupted, RunError, out_of_memory
-from alld.files import write_bytes
 from alld.model.backbones import Body, create_head, create_model, whole_state
 from alld.model.bundle import library_versions
 from alld.model.weights import PRETRAINED, origin_of, save_file
+from alld.runs.folder import RUNS
+from alld.runtime.files import write_bytes
 from alld.training.callbacks import EpochSeed, FrozenBody, Journal
 from alld.training.checkpoints import EpochRecord
 from alld.training.ending import smaller
@@ -32,7 +33,6 @@ from alld.training.learner import fit_phase, make_learner
 from alld.training.loaders import make_loaders
 from alld.training.machine import prepare_machine
 from alld.training.phases import phases
-from alld.training.run import RUNS
 from alld.training.signals import StopOnSignal
 from alld.training.train import Listener
 

@@ -16,7 +16,7 @@ from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
 from alld.errors import AlldError, RunError
-from alld.launch import launched
+from alld.runtime.launch import launched
 
 # Others may have to wait while one looks for groups in a large set. A process that died is noticed
 # at once by its closed connections, and torchrun ends the rest: this is no watchdog.

@@ -2,7 +2,7 @@
 
 from fastai.callback.core import Callback, CancelFitException
 
-from alld.stopping import Stopping
+from alld.runtime.signals import Stopping
 from alld.training.ranks import highest, size
 
 

@@ -14,11 +14,11 @@ from fastai.callback.core import Callback
 from fastai.learner import Learner, Recorder
 from fastai.metrics import accuracy
 
-from alld.config import Config
+from alld.config.schema import Config
 from alld.errors import ConfigError
-from alld.files import one_line
+from alld.runs.folder import Run
+from alld.runtime.files import one_line
 from alld.training.ranks import leads
-from alld.training.run import Run
 
 PROJECT = "alld"  # of Weights & Biases
 # Of one fit: which begins after so many steps and so many epochs.

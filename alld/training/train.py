@@ -13,16 +13,18 @@ from fastai.data.core import DataLoaders
 from fastai.learner import Learner
 from torch import nn
 
-from alld.config import Config
-from alld.data.groups import Groups, load_groups
+from alld.config.schema import Config
+from alld.data.groups.load import Groups, load_groups
 from alld.data.manifest import Manifest
-from alld.data.sources import load_manifest
+from alld.data.sources.find import load_manifest
 from alld.data.splits import Split, make_split, split_text
 from alld.errors import Interrupted, RunError
-from alld.live import live
 from alld.model.backbones import create_model
 from alld.model.bundle import write_bundle
 from alld.model.weights import check_sha256, sha256_of
+from alld.runs.create import check_free, create_run, default_folder
+from alld.runs.folder import Run, open_run, read_manifest, read_split
+from alld.runtime.locks import live
 from alld.training.callbacks import (
     EpochSeed,
     FrozenBody,
@@ -37,10 +39,8 @@ from alld.training.learner import fit_phase, make_learner
 from alld.training.limits import learn_limits
 from alld.training.loaders import make_loaders
 from alld.training.machine import agree_on_all, changes, origin, prepare_machine
-from alld.training.new_run import check_free, create_run, default_folder
 from alld.training.phases import Phase, phases
 from alld.training.ranks import gather, joined, leads, part, together
-from alld.training.run import Run, open_run, read_manifest, read_split
 from alld.training.signals import StopOnSignal
 from alld.training.trackers import MakeCallbacks, check_tracker, tracking
 

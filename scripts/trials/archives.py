@@ -12,13 +12,13 @@ from pathlib import Path
 
 from untrained import write_untrained
 
-from alld.data.synthetic import draw_set
-from alld.data.synthetic_plan import Recipe
-from alld.files import sha256_hex
-from alld.inference.archive import judge_here, predict_archive
-from alld.inference.batch import Inputs
-from alld.inference.shard import Asked
-from alld.inference.workers import judge_on_workers
+from alld.inference.archives.archive import judge_here, predict_archive
+from alld.inference.archives.shard import Asked
+from alld.inference.archives.workers import judge_on_workers
+from alld.inference.inputs import Inputs
+from alld.runtime.files import sha256_hex
+from alld.synthetic.dataset import draw_set
+from alld.synthetic.plan import Recipe
 from trials.kills import finish, fork
 from trials.tally import Tally
 

@@ -13,7 +13,7 @@ from hostile.places import Odd, make_names, make_things
 from hostile.run import alld
 from untrained import write_untrained
 
-from alld.files import well_formed
+from alld.runtime.files import well_formed
 from trials.tally import Tally
 
 TESTS = Path(__file__).parents[2] / "tests"

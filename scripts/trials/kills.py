@@ -13,14 +13,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from alld.config import Config
-from alld.config_file import load_config
-from alld.data.synthetic import draw_set
-from alld.data.synthetic_plan import Recipe
+from alld.config.files import load_config
+from alld.config.schema import Config
 from alld.errors import AlldError, RunError
-from alld.evaluation.crossval import crossval, resume_crossval
-from alld.evaluation.folds import PLAN
-from alld.training.run import Run
+from alld.evaluation.crossval.folds import PLAN
+from alld.evaluation.crossval.train import crossval, resume_crossval
+from alld.runs.folder import Run
+from alld.synthetic.dataset import draw_set
+from alld.synthetic.plan import Recipe
 from alld.training.train import resume, train
 from trials.tally import Tally
 

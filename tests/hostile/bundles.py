@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from alld.files import sha256_hex
 from alld.model.bundle import INFO, SUMS, WEIGHTS
+from alld.runtime.files import sha256_hex
 
 MEMBERS = (WEIGHTS, INFO, SUMS)
 Damage = Callable[[Path], object]

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from crafted import Pixels
 
-from alld.data.decode import decode
 from alld.errors import ImageError
+from alld.images.decode import decode
 
 Content = bytes | Callable[[], bytes]  # large files are made when they are needed
 

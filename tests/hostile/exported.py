@@ -8,7 +8,7 @@ from pathlib import Path
 
 from onnx import ModelProto, StringStringEntryProto, TensorProto, helper
 
-from alld.model.onnx_file import FACTS, INFO, LIMITS, SEAL
+from alld.model.onnx.file import FACTS, INFO, LIMITS, SEAL
 from hostile.bundles import Canary
 
 Damage = Callable[[Path], object]

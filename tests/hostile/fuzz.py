@@ -6,9 +6,9 @@ from random import Random
 import numpy as np
 from crafted import Pixels
 
-from alld.data.decode import decode
-from alld.data.refusals import MAX_PIXELS
 from alld.errors import ImageError
+from alld.images.decode import decode
+from alld.images.refusals import MAX_PIXELS
 
 _TELLING = (b"\0", b"\xff", b"\xff\xff", b"\0\0\0\0", b"\x7f\xff\xff\xff", b"\xff\xd9", b"\xff\xda")
 

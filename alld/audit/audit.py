@@ -1,0 +1,245 @@
+"""What is wrong with a set of images before anyone trains on it.
+
+Every image is read once and described; what is said of the set is then found from the descriptions,
+and files are read again only where two have to be compared. Nothing here prints or plots.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import count
+from math import log
+from pathlib import Path
+
+import numpy as np
+
+from alld.audit.background import (
+    MAX_COMPARED_SIDE,
+    Features,
+    background_features,
+    judge_background,
+    keep_features,
+    predicted,
+)
+from alld.config.schema import DataConfig
+from alld.data.groups.load import Groups, load_groups, with_patients
+from alld.data.groups.places import TURNS, Relation
+from alld.data.groups.recapture import TILE
+from alld.data.groups.relations import Description, Search, describe, group_indices, search
+from alld.data.manifest import Manifest, Pictures
+from alld.data.sources.find import survey_manifest
+from alld.data.sources.labelled import Problem
+from alld.errors import ImageError
+from alld.images.decode import Decoded, decode
+from alld.runtime.files import sha256_hex
+from alld.runtime.threads import side_by_side
+from alld.stats.metrics import Metric
+
+NEARLY_IDENTICAL = 0.98  # similarity of two files of one size, unshifted: another compression
+UPRIGHT = 0
+
+Step = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """What one file is, apart from what it shows."""
+
+    width: int
+    height: int
+    file_bytes: int
+    format: str
+    pixels_sha256: str  # of width, height and RGB samples
+    conversions: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Audit:
+    """All that was found, in the order of the manifest, which holds the readable images only."""
+
+    manifest: Manifest
+    problems: tuple[Problem, ...]
+    facts: tuple[ImageFacts, ...]
+    not_compared: tuple[int, ...]  # too small or too large to seek relations
+    search: Search
+    groups: Groups
+    background: Metric
+    without_background: int  # images in which too little of it is left
+    file_facts: Metric
+
+    @property
+    def members(self) -> dict[str, list[int]]:
+        """The images of every group of at least two, by the group's name."""
+        members: dict[str, list[int]] = defaultdict(list)
+        for index, name in enumerate(self.groups.of_image):
+            members[name].append(index)
+        return {name: images for name, images in members.items() if len(images) > 1}
+
+    def name_of(self, relation: Relation) -> str:
+        """`identical file`, `identical pixels`, `nearly identical`, `same cell` or `overlap`."""
+        first, second = (self.facts[i] for i in (relation.first, relation.second))
+        name: str = relation.kind
+        if relation.kind == "same cell" and (relation.dy, relation.dx) == (0, 0):
+            one_size = (first.width, first.height) == (second.width, second.height)
+            if first.pixels_sha256 == second.pixels_sha256:
+                name = "identical pixels"
+                records = self.manifest.records
+                if records[relation.first].sha256 == records[relation.second].sha256:
+                    name = "identical file"
+            elif relation.turn != UPRIGHT and relation.score == 1.0:
+                name = "identical pixels"
+            elif one_size and relation.score >= NEARLY_IDENTICAL:
+                name = "nearly identical"
+        return name if relation.turn == UPRIGHT else f"{name}, {TURNS[relation.turn]}"
+
+
+def audit(
+    data: DataConfig,
+    groups: Path | None = None,
+    step: Step = lambda name, done, total: None,
+    begin: Callable[[Manifest], None] = lambda manifest: None,
+) -> Audit:
+    """Look a set through; go on after every file that cannot be read.
+
+    Args:
+        data: which set; see `load_manifest`.
+        groups: a table `path,group` that overrules the groups found.
+        step: told what is done, how far, of how much.
+        begin: told which set it is before its images are read; what it raises ends the audit.
+
+    Raises:
+        DataError: there is no set, or the groups file does not fit it.
+    """
+    surveyed, problems = survey_manifest(data, lambda *at: step("hashing images", *at))
+    begin(surveyed)
+    seen: list[_Seen] = []
+    readable = []
+    looks = side_by_side(partial(_look, surveyed), range(len(surveyed)))
+    for number, (record, look) in enumerate(zip(surveyed, looks, strict=True), start=1):
+        if isinstance(look, ImageError):
+            problems.append(Problem(record.path, str(look)))
+        else:
+            seen.append(look)
+            readable.append(record)
+        step("reading images", number, len(surveyed))
+    manifest = replace(surveyed, records=tuple(readable))
+    facts = [one.facts for one in seen]
+    found = _compare(manifest, seen, step)
+    known = _group(manifest, groups, found.relations)
+    step("judging backgrounds", 0, 1)
+    background = [one.background for one in seen]
+    keep_features(manifest, background)
+    apart = with_patients(manifest, known).of_image
+    judged = judge_background(manifest, apart, background)
+    by_files = predicted(manifest, apart, [_file_features(f) for f in facts])
+    step("judging backgrounds", 1, 1)
+    return Audit(
+        manifest=manifest,
+        problems=tuple(problems),
+        facts=tuple(facts),
+        not_compared=tuple(i for i, one in enumerate(seen) if one.description is None),
+        search=found,
+        groups=known,
+        background=judged,
+        without_background=sum(vector is None for vector in background),
+        file_facts=by_files,
+    )
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What is kept of an image once it was read."""
+
+    facts: ImageFacts
+    description: Description | None
+    background: Features | None
+
+
+def _look(surveyed: Manifest, index: int) -> _Seen | ImageError:
+    """What is kept of an image, or why it cannot be read."""
+    try:
+        data = surveyed.read(index)
+        decoded = decode(data, str(surveyed.file(index)))
+    except ImageError as error:
+        return error
+    sides = decoded.pixels.shape[:2]
+    comparable = min(sides) >= TILE and max(sides) <= MAX_COMPARED_SIDE
+    return _Seen(
+        facts=_facts(decoded, len(data)),
+        description=describe(decoded.pixels, len(surveyed)) if comparable else None,
+        background=background_features(decoded.pixels) if comparable else None,
+    )
+
+
+def _facts(decoded: Decoded, file_bytes: int) -> ImageFacts:
+    height, width = decoded.pixels.shape[:2]
+    return ImageFacts(
+        width=width,
+        height=height,
+        file_bytes=file_bytes,
+        format=decoded.format,
+        pixels_sha256=sha256_hex(b"%d %d " % (width, height) + decoded.pixels.tobytes()),
+        conversions=decoded.conversions,
+        warnings=decoded.warnings,
+    )
+
+
+def _file_features(facts: ImageFacts) -> Features:
+    sizes = (facts.width, facts.height, facts.file_bytes)
+    return np.array([*(log(size) for size in sizes), facts.width / facts.height])
+
+
+def _compare(manifest: Manifest, seen: Sequence[_Seen], step: Step) -> Search:
+    """Relations of all images; those that cannot be compared are known by equal pixels alone."""
+    numbers = [index for index, one in enumerate(seen) if one.description is not None]
+    described = [one.description for one in seen if one.description is not None]
+    part = replace(manifest, records=tuple(manifest.records[index] for index in numbers))
+    steps = count(1)
+    found = search(
+        Pictures(part),
+        described,
+        lambda: step("comparing images", next(steps), len(described)),
+        turns=True,
+    )
+
+    def whole(relation: Relation) -> Relation:
+        first, second = numbers[relation.first], numbers[relation.second]
+        return replace(relation, first=first, second=second)
+
+    relations = {(r.first, r.second): r for r in map(whole, found.relations)}
+    for pair in _equal_pairs([one.facts.pixels_sha256 for one in seen]):
+        relations.setdefault(pair, Relation(*pair, "same cell", 1.0, 0, 0))
+    return Search(
+        tuple(relations[pair] for pair in sorted(relations)),
+        tuple(replace(c, relation=whole(c.relation)) for c in found.recaptured),
+        tuple(replace(c, relation=whole(c.relation)) for c in found.rejected),
+    )
+
+
+def _equal_pairs(names: Iterable[str]) -> list[tuple[int, int]]:
+    """Each repeated name's first place with every further one."""
+    first: dict[str, int] = {}
+    places = [(first.setdefault(name, index), index) for index, name in enumerate(names)]
+    return [(one, other) for one, other in places if one != other]
+
+
+def _group(manifest: Manifest, file: Path | None, relations: Sequence[Relation]) -> Groups:
+    """The groups of a file; else those found, joined with those that the set itself names.
+
+    Patients are left out: they would make every image one of a group, and hide what was found.
+    """
+    if file is not None:
+        return replace(load_groups(manifest, file), relations=tuple(relations))
+    own = [record.group or f"image {index}" for index, record in enumerate(manifest)]
+    told = [Relation(*pair, "same cell", 1.0, 0, 0) for pair in _equal_pairs(own)]
+    numbers = group_indices(len(manifest), [*relations, *told])
+    names = tuple(manifest.records[number].path for number in numbers)
+    source = "found by ALLD" + (", joined with the table's own" if told else "")
+    return Groups(names, source, tuple(relations))
+
+
+def sizes_of(facts: Sequence[ImageFacts]) -> Counter[tuple[int, int]]:
+    """How many images have each (width, height)."""
+    return Counter((one.width, one.height) for one in facts)

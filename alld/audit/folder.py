@@ -1,0 +1,160 @@
+"""An audit on disk: audit.json, groups.csv and the contact sheets, whole or not at all."""
+
+import csv
+import io
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from alld import NOTICE
+from alld.audit.audit import Audit
+from alld.audit.contact_sheet import draw_sheets
+from alld.audit.findings import findings
+from alld.data.groups.places import TURNS, Relation
+from alld.data.groups.recapture import Comparison
+from alld.data.manifest import LABEL_NAMES, Manifest
+from alld.errors import DataError
+from alld.runtime.files import new_folder, sha256_hex, write_json, write_text
+from alld.runtime.reading import read_json
+
+JSON, GROUPS = "audit.json", "groups.csv"
+
+
+def check_place(folder: Path, manifest: Manifest | None = None) -> None:
+    """Refuse a folder that an audit must not replace.
+
+    Raises:
+        DataError: it holds what no audit made, or a groups.csv that someone has edited, or it lies
+            inside the set, where the next command would take its pictures for cells.
+    """
+    # A table names its images: a picture more below its folder is none of them.
+    searched = manifest.root if manifest is not None and manifest.kind != "table" else None
+    if searched is not None and folder.resolve().is_relative_to(searched.resolve()):
+        raise DataError(f"--out {folder}: lies inside the set; name a folder outside it")
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise DataError(f"--out {folder}: is a file; name a folder")
+    strange = [entry.name for entry in sorted(folder.iterdir()) if not _ours(entry)]
+    if strange:
+        raise DataError(f"--out {folder}: holds {strange[0]}, which no audit made; name another")
+    if (folder / GROUPS).exists() and _edited(folder):
+        raise DataError(
+            f"--out {folder}: {GROUPS} there was edited, and would be lost; name another folder"
+        )
+
+
+def write_audit(folder: Path, audit: Audit) -> None:
+    """Write `audit.json`, `groups.csv` and `groups.png` (more sheets for over 40 groups).
+
+    Raises:
+        DataError: as `check_place`.
+    """
+    check_place(folder, audit.manifest)
+    with new_folder(folder) as place:
+        table = groups_table(audit)
+        write_text(place / GROUPS, table)
+        sheets = draw_sheets(place, audit)
+        facts = as_dict(audit)
+        facts["files"] = {
+            "groups": GROUPS,
+            "groups_sha256": sha256_hex(table.encode()),
+            "sheets": [sheet.name for sheet in sheets],
+        }
+        write_json(place / JSON, facts)
+
+
+def groups_table(audit: Audit) -> str:
+    """`path,group,relation` for every image that shares a group, as CSV.
+
+    `relation` names what joins the image to others, or says `given` where a file or the set does.
+    """
+    kinds: dict[int, Counter[str]] = {}
+    for r in audit.groups.relations:
+        for index in (r.first, r.second):
+            kinds.setdefault(index, Counter())[audit.name_of(r)] += 1
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["path", "group", "relation"])
+    for name, members in audit.members.items():
+        for index in members:
+            relation = "; ".join(sorted(kinds.get(index, Counter({"given": 1}))))
+            writer.writerow([audit.manifest.records[index].path, name, relation])
+    return text.getvalue()
+
+
+def as_dict(audit: Audit) -> dict[str, Any]:
+    """Everything that was found, for JSON."""
+    manifest = audit.manifest
+    return {
+        "data": {
+            "root": str(manifest.root),
+            "kind": manifest.kind,
+            "synthetic": manifest.synthetic,
+            "fingerprint": manifest.fingerprint,
+            "images": len(manifest),
+            "classes": {
+                name: manifest.labels.count(label) for label, name in enumerate(LABEL_NAMES)
+            },
+        },
+        "findings": [asdict(finding) for finding in findings(audit)],
+        "background": {
+            "roc_auc": audit.background.as_dict(),
+            "images_without_background": audit.without_background,
+        },
+        "file_sizes": {"roc_auc": audit.file_facts.as_dict()},
+        "groups": {
+            "source": audit.groups.source,
+            "of": {
+                name: [manifest.records[index].path for index in members]
+                for name, members in audit.members.items()
+            },
+            "relations": [_relation(audit, r) for r in audit.groups.relations],
+            "weakest_accepted": _weakest(audit),
+            "strongest_rejected": [_comparison(manifest, c) for c in audit.search.rejected],
+        },
+        "images": [
+            {"path": record.path, "label": LABEL_NAMES[record.label], **asdict(facts)}
+            for record, facts in zip(manifest, audit.facts, strict=True)
+        ],
+        "unusable": [asdict(problem) for problem in audit.problems],
+        "notice": NOTICE,
+    }
+
+
+def _relation(audit: Audit, r: Relation) -> dict[str, Any]:
+    records = audit.manifest.records
+    return {
+        "first": records[r.first].path,
+        "second": records[r.second].path,
+        "relation": r.kind,
+        "name": audit.name_of(r),
+        "score": r.score,
+        "dy": r.dy,
+        "dx": r.dx,
+        "turn": TURNS[r.turn],
+    }
+
+
+def _comparison(manifest: Manifest, c: Comparison) -> dict[str, Any]:
+    first, second = (manifest.records[i].path for i in (c.relation.first, c.relation.second))
+    return {"first": first, "second": second, "similarity": c.similarity}
+
+
+def _weakest(audit: Audit) -> dict[str, Any] | None:
+    weakest = min(audit.search.recaptured, key=lambda c: c.similarity, default=None)
+    return None if weakest is None else _comparison(audit.manifest, weakest)
+
+
+def _ours(entry: Path) -> bool:
+    name = entry.name
+    return name in (JSON, GROUPS) or (name.startswith("groups") and name.endswith(".png"))
+
+
+def _edited(folder: Path) -> bool:
+    try:
+        known = read_json(folder / JSON)["files"]["groups_sha256"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return True
+    return bool(known != sha256_hex((folder / GROUPS).read_bytes()))

@@ -1,0 +1,107 @@
+"""Labelled files to a manifest, for every source alike: found, named, hashed once."""
+
+import os
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from alld.data.manifest import ImageRecord, Kind, Manifest, Progress
+from alld.errors import DataError, ImageError
+from alld.images.decode import is_synthetic, read_image_bytes
+from alld.runtime.files import cell, plain_path, sha256_hex, spelt
+
+IMAGE_SUFFIXES = frozenset({".tif", ".tiff", ".bmp", ".png", ".jpg", ".jpeg"})
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A file or a row that a survey left out, and why."""
+
+    path: str
+    reason: str
+
+
+Problems = list[Problem] | None  # None: the first one is an error
+
+
+class Labelled(NamedTuple):
+    """One image file with what its source says of it."""
+
+    path: Path
+    label: int
+    group: str | None = None
+    patient: str | None = None
+
+
+def list_images(root: Path) -> list[Path]:
+    """All files below `root` with an image suffix, sorted; linked folders are not entered.
+
+    A folder that cannot be read is listed too: whoever reads the images learns of it.
+    """
+    return list_files(root, IMAGE_SUFFIXES)
+
+
+def list_files(root: Path, suffixes: Collection[str]) -> list[Path]:
+    """As `list_images`, for other suffixes."""
+    found: list[Path] = []
+
+    def unread(error: OSError) -> None:
+        found.append(Path(error.filename))
+
+    for folder, inner, names in os.walk(root, onerror=unread, followlinks=False):
+        inner[:] = [name for name in inner if not name.startswith(".")]
+        paths = (Path(folder, name) for name in names if not name.startswith("."))
+        found += [path for path in paths if path.suffix.lower() in suffixes]
+    return sorted(found, key=lambda path: path.relative_to(root).parts)
+
+
+@contextmanager
+def noted(path: Path | str, problems: Problems) -> Iterator[None]:
+    """In a survey what goes wrong with one image is noted; else it is raised."""
+    try:
+        yield
+    except (DataError, ImageError) as error:
+        if problems is None:
+            raise
+        problems.append(Problem(str(path), str(error)))
+
+
+def build_manifest(
+    root: Path,
+    kind: Kind,
+    labelled: Sequence[Labelled],
+    progress: Progress | None,
+    problems: Problems,
+) -> Manifest:
+    """Hash every image once; the mark of a drawn image makes the whole set synthetic.
+
+    Raises:
+        ImageError, DataError: a file that cannot be read or named, unless `problems` takes it.
+    """
+    records, synthetic = [], False
+    for done, one in enumerate(labelled, start=1):
+        relative = PurePosixPath(os.path.relpath(one.path, root).replace(os.sep, "/"))
+        with noted(str(relative), problems):
+            name = _table_name(root, str(relative))
+            data = read_image_bytes(one.path)
+            synthetic = synthetic or is_synthetic(data)
+            records.append(ImageRecord(name, one.label, sha256_hex(data), one.group, one.patient))
+        if progress:
+            progress(done, len(labelled))
+    return Manifest(root=root, kind=kind, records=tuple(records), synthetic=synthetic)
+
+
+def _table_name(root: Path, name: str) -> str:
+    """The name as tables hold it; what `cell` would have to change cannot stand there.
+
+    Raises:
+        DataError: such a name.
+    """
+    if cell(plain_path(name)) != plain_path(name):
+        raise DataError(
+            f"{root}: the name {spelt(name)} holds a control character, a line break, a mark of "
+            "direction, a formula behind a semicolon or bytes that are no UTF-8; rename the file"
+        )
+    return plain_path(name)

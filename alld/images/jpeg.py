@@ -1,0 +1,211 @@
+"""What must hold in a JPEG, as libjpeg tells nobody what it misses.
+
+Where the bits of a picture end too early, libjpeg goes on in grey and raises nothing; it also takes
+a progressive file without its last scans, and blocks in the wrong order. Two things are done here.
+
+**The markers are read**: one frame of 8-bit samples, every component sent whole, restart markers in
+their order and as many as the header asks for, not more scans than an encoder writes.
+
+**The picture is decoded again, twice.** Once with noise behind each run of bits: a decoder that
+had all bits of its picture never looks there; one that ran short takes the noise for pixels, and
+the two pictures differ. And once as a picture that is some rows of blocks higher: these rows must
+stay empty, or the file holds more than its header declares.
+
+A JPEG has no checksum: a flipped bit that leaves all blocks in their places is another picture, and
+no decoder can know. Labelled sets and evaluations compare the SHA-256 of the whole file.
+"""
+
+import random
+import re
+import struct
+from dataclasses import dataclass, field
+from io import BytesIO
+from itertools import islice
+from math import ceil
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
+
+from alld.images.bands import bands
+from alld.images.quiet import without_warnings
+from alld.images.refusals import FETCH, check_size, check_words, refusal
+
+MAX_SCANS = 64  # encoders write 1 to 14; each costs as much time as decoding the whole picture
+# 25 megapixels of a photograph are 10 to 20 MB; time goes with the bytes, and the scans double it.
+MAX_BYTES, MAX_PROGRESSIVE_BYTES = 2**26, 2**25
+MAX_SEGMENTS = 10_000  # a camera's file has 10 to 100
+MAX_RESTARTS = 2**20  # 25 megapixels with a marker behind every block have 390,625
+_FRAMES = {0xC0: False, 0xC1: False, 0xC2: True}  # baseline, sequential, progressive
+_OTHER_FRAMES = frozenset(range(0xC3, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_BITS_END = re.compile(rb"\xff+[\x01-\xcf\xd8-\xfe]")
+_RESTART = re.compile(rb"\xff([\xd0-\xd7])")
+# Where bits are missing libjpeg reads zeros; all ones are no code. FF would begin a marker.
+_NOISE = b"\x55" + bytes(random.Random(0).choices(range(255), k=63))
+
+
+@dataclass
+class Jpeg:
+    """The picture as its header declares it, and where its bits lie."""
+
+    progressive: bool
+    width: int
+    height: int
+    height_at: int  # the byte at which the header says the height
+    sampling: dict[int, tuple[int, int]]  # of each component, across and down
+    lowest: dict[int, NDArray[np.int8]]  # (64,) lowest bit sent of each coefficient, -1 for none
+    scans: list[tuple[int, int]] = field(default_factory=list)  # first and last place of the bits
+    restarts: int = 0  # markers in all scans
+
+
+def check_jpeg(data: bytes) -> Jpeg:
+    """Read the markers up to the end of the picture; ImageError where they do not fit."""
+    if len(data) > MAX_BYTES:
+        raise refusal(f"a JPEG of over {MAX_BYTES >> 20} MiB")
+    jpeg, interval, words, place = None, 0, 0, 2
+    for _ in range(MAX_SEGMENTS):
+        marker, body, place = _segment(data, place)
+        words += len(body)
+        check_words(words)
+        if marker == 0xD9:
+            return _whole(jpeg)
+        if marker in _FRAMES or marker in _OTHER_FRAMES:
+            if jpeg is not None or marker in _OTHER_FRAMES:
+                raise refusal("a JPEG that is neither baseline nor progressive, or two in one")
+            jpeg = _frame(_FRAMES[marker], body, place)
+            if jpeg.progressive and len(data) > MAX_PROGRESSIVE_BYTES:
+                raise refusal(f"a progressive JPEG of over {MAX_PROGRESSIVE_BYTES >> 20} MiB")
+        elif marker == 0xDD:
+            interval = int.from_bytes(body, "big")
+        elif marker == 0xDA and jpeg is not None:
+            end = _BITS_END.search(data, place)
+            stop = end.start() if end else len(data)
+            groups = _take_scan(jpeg, body)
+            _check_restarts(jpeg, data[place:stop], ceil(groups / interval) - 1 if interval else 0)
+            jpeg.scans.append((place, stop))
+            place = stop
+    raise refusal(f"a JPEG of over {MAX_SEGMENTS} segments")
+
+
+def check_bits(data: bytes, jpeg: Jpeg, shown: Image.Image) -> None:
+    """Refuse a JPEG whose bits are fewer or more than its picture, which Pillow has loaded."""
+    if not _same(shown, load(_with_noise(data, jpeg))):
+        raise refusal("the JPEG lacks a part of its picture", FETCH)
+    if _goes_on(data, jpeg):
+        raise refusal("the JPEG holds more than the picture that its header declares", FETCH)
+
+
+def _segment(data: bytes, place: int) -> tuple[int, bytes, int]:
+    """The marker at `place`, what belongs to it, and where the next one is."""
+    while data[place : place + 2] == b"\xff\xff":  # any number of FF may stand before a marker
+        place += 1
+    if place + 2 > len(data):
+        raise refusal("the JPEG is truncated", FETCH)
+    if data[place] != 0xFF:
+        raise refusal(f"the JPEG is damaged at byte {place}", FETCH)
+    marker = data[place + 1]
+    if marker == 0xD9:
+        return marker, b"", place + 2
+    length = int.from_bytes(data[place + 2 : place + 4], "big")
+    body = data[place + 4 : place + 2 + length]
+    if length < 2 or len(body) != length - 2:
+        raise refusal("the JPEG is truncated", FETCH)
+    return marker, body, place + 2 + length
+
+
+def _frame(progressive: bool, body: bytes, stop: int) -> Jpeg:
+    if len(body) < 6 or len(body) != 6 + 3 * body[5] or not body[5]:
+        raise refusal("the JPEG's header is damaged", FETCH)
+    bits, height, width = struct.unpack_from(">BHH", body)
+    if bits != 8:
+        raise refusal(f"{bits}-bit JPEG")
+    check_size(width, height)
+    parts = [body[place : place + 3] for place in range(6, len(body), 3)]
+    sampling = {part[0]: (part[1] >> 4, part[1] & 15) for part in parts}
+    if len(sampling) < body[5] or not all(1 <= n <= 4 for pair in sampling.values() for n in pair):
+        raise refusal("the JPEG's header is damaged", FETCH)
+    lowest = {component: np.full(64, -1, np.int8) for component in sampling}
+    return Jpeg(progressive, width, height, stop - len(body) + 1, sampling, lowest)
+
+
+def _take_scan(jpeg: Jpeg, body: bytes) -> int:
+    """Note which coefficients a scan sends; return how many blocks, or groups of blocks, it has."""
+    count = body[0] if body else 0
+    components = list(body[1 : 1 + 2 * count : 2])
+    if len(body) != 4 + 2 * count or not components or not set(components) <= jpeg.lowest.keys():
+        raise refusal("the JPEG's header is damaged", FETCH)
+    if len(jpeg.scans) == MAX_SCANS:
+        raise refusal(f"a JPEG of over {MAX_SCANS} scans")
+    first, last, depth = body[-3:] if jpeg.progressive else (0, 63, 0)
+    before = depth >> 4 or -1
+    for component in components:
+        part = jpeg.lowest[component][first : last + 1]
+        if not part.size or (part != before).any():
+            raise refusal("the JPEG's scans do not follow each other", FETCH)
+        part[:] = depth & 15
+    return _groups(jpeg, components)
+
+
+def _groups(jpeg: Jpeg, components: list[int]) -> int:
+    across = max(pair[0] for pair in jpeg.sampling.values())
+    down = max(pair[1] for pair in jpeg.sampling.values())
+    if len(components) > 1:
+        return ceil(jpeg.width / (8 * across)) * ceil(jpeg.height / (8 * down))
+    own = jpeg.sampling[components[0]]
+    # A component alone comes block by block, and only as far as the picture goes.
+    columns = ceil(ceil(jpeg.width * own[0] / across) / 8)
+    return columns * ceil(ceil(jpeg.height * own[1] / down) / 8)
+
+
+def _check_restarts(jpeg: Jpeg, bits: bytes, needed: int) -> None:
+    jpeg.restarts += needed
+    if jpeg.restarts > MAX_RESTARTS:
+        raise refusal(f"a JPEG of over {MAX_RESTARTS} restart markers")
+    found = [match[1][0] for match in islice(_RESTART.finditer(bits), needed + 1)]
+    if found != [0xD0 + number % 8 for number in range(needed)]:
+        raise refusal("the JPEG lacks a part of its picture, or its parts are in disorder", FETCH)
+
+
+def _whole(jpeg: Jpeg | None) -> Jpeg:
+    if jpeg is None or any(lowest.any() for lowest in jpeg.lowest.values()):
+        raise refusal("the JPEG lacks a part of its picture", FETCH)
+    return jpeg
+
+
+def _with_noise(data: bytes, jpeg: Jpeg) -> bytes:
+    """The file with noise behind each run of bits."""
+    parts, done = [], 0
+    for start, stop in jpeg.scans:
+        bits = _RESTART.sub(lambda marker: _NOISE + marker[0], data[start:stop])
+        parts += [data[done:start], bits, _NOISE]
+        done = stop
+    return b"".join([*parts, data[done:]])
+
+
+def _goes_on(data: bytes, jpeg: Jpeg) -> bool:
+    """Whether blocks follow behind the picture: libjpeg fills rows without bits with one grey."""
+    block = 8 * max(pair[0] for pair in jpeg.sampling.values())  # px
+    row = 8 * max(pair[1] for pair in jpeg.sampling.values())
+    end = ceil(jpeg.height / row) * row
+    # The bits that fill up the last byte are no code, but 7 blocks of a scan with a bit a block.
+    rows, blocks = divmod(8 if jpeg.progressive else 1, ceil(jpeg.width / block))
+    higher = bytearray(data)
+    struct.pack_into(">H", higher, jpeg.height_at, end + (rows + 2) * row)
+    image = load(bytes(higher))
+    below = np.asarray(image.crop((0, end + rows * row, image.width, image.height)))
+    first, second = below[2:row, blocks * block + 2 :], below[row + 2 :]  # colour is smoothed
+    return bool((first != below[-1, -1]).any() or (second != below[-1, -1]).any())
+
+
+def _same(one: Image.Image, other: Image.Image) -> bool:
+    pairs = zip(bands(one), bands(other), strict=True)
+    return all(np.array_equal(first, second) for (_, first), (_, second) in pairs)
+
+
+def load(data: bytes) -> Image.Image:
+    """What Pillow makes of a JPEG."""
+    with without_warnings():
+        image = JpegImageFile(BytesIO(data))
+    image.load()
+    return image

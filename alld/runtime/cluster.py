@@ -1,0 +1,147 @@
+"""Ray: functions of ALLD as tasks on other processes and machines, with plain data as arguments."""
+
+import os
+import secrets
+import socket
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import chdir, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import alld
+from alld.errors import AlldError, ConfigError, RunError
+from alld.runtime.threads import usable_cores
+
+Key = TypeVar("Key")
+LOCAL = "local"  # a cluster of this machine alone, for as long as the command runs
+RETRIES = 3  # of a task whose process or machine died
+CONNECT_SECONDS = 10.0
+POLL_SECONDS = 0.2  # in which a signal is noticed
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A cluster that this process is connected to, and what each task takes of it."""
+
+    ray: Any
+    cpus: int  # of one task, threads
+    gpus: float  # of one task; two of 0.5 share one
+
+    @property
+    def places(self) -> int:
+        """Tasks that it can do side by side."""
+        has = self.ray.cluster_resources()
+        places = int(has.get("CPU", 0) // self.cpus)
+        if self.gpus:
+            places = min(places, int(has.get("GPU", 0) / self.gpus + 1e-9))
+        return max(1, places)
+
+    @property
+    def each(self) -> str:
+        """`1 thread`, `1 thread and 0.5 GPUs`."""
+        threads = f"{self.cpus} {'thread' if self.cpus == 1 else 'threads'}"
+        return f"{threads} and {self.gpus:g} GPUs" if self.gpus else threads
+
+    def spread(
+        self,
+        work: Callable[..., Any],
+        calls: Iterable[tuple[Key, Sequence[object]]],
+        told: Callable[[], None],
+    ) -> Iterator[tuple[Key, Any]]:
+        """Call a function of a module many times, each call a task; what it returns as it comes.
+
+        Args:
+            calls: what the caller knows each by, and its arguments: texts, numbers and lists of
+                them. They are taken as they are needed, two for each place.
+            told: is called again and again; what it raises stops the work.
+
+        Raises:
+            AlldError: what a task raised, or that processes died of it again and again.
+        """
+        task = self.ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=RETRIES)(work)
+        pending: dict[Any, Key] = {}
+        for key, call in calls:
+            pending[task.remote(*call)] = key
+            while len(pending) >= 2 * self.places:
+                yield from self._some(pending, told)
+        while pending:
+            yield from self._some(pending, told)
+
+    def _some(self, pending: dict[Any, Key], told: Callable[[], None]) -> list[tuple[Key, Any]]:
+        """What is done a moment later; it is pending no more."""
+        ready, _ = self.ray.wait(list(pending), timeout=POLL_SECONDS)
+        told()
+        try:
+            return [(pending.pop(one), self.ray.get(one)) for one in ready]
+        except self.ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, AlldError | OSError):
+                raise error.cause from error
+            raise
+        except self.ray.exceptions.RayError as error:
+            raise RunError(f"Ray: {str(error).strip().splitlines()[0]}") from error
+
+
+@contextmanager
+def connected(address: str, cpus: int, gpus: float | None) -> Iterator[Cluster]:
+    """A connection to a cluster, or for `local` to one that ends with the block.
+
+    Nothing is reported to Ray's makers and no dashboard runs. Who wants in to a local cluster needs
+    its token, which dies with it.
+
+    Args:
+        address: `local`, `auto`, or host:port of a cluster's head.
+        cpus: of one task.
+        gpus: of one task, also less than 1; None: one, where the cluster has any.
+
+    Raises:
+        ConfigError: Ray is not installed, no cluster answers there, or none that has so much.
+    """
+    if address not in (LOCAL, "auto"):
+        _check_place(address)
+    ray = _ray(token=address == LOCAL)
+    quiet = {"log_to_driver": False, "logging_level": "ERROR", "include_dashboard": False}
+    if address == LOCAL:
+        quiet |= {"num_cpus": usable_cores()}
+    try:
+        # Its processes import from the folder that this one is in: not where the images lie.
+        with chdir(Path(alld.__file__).parents[1]):
+            ray.init(address=address, **quiet)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ConfigError(f"--address {address}: no cluster to work on ({reason})") from error
+    try:
+        has = ray.cluster_resources()
+        chosen = float(has.get("GPU", 0) >= 1) if gpus is None else gpus
+        for kind, wanted in (("CPU", cpus), ("GPU", chosen)):
+            if wanted > has.get(kind, 0):
+                raise ConfigError(
+                    f"--address {address}: the cluster has {has.get(kind, 0):g} {kind}s, and one "
+                    f"task is to have {wanted:g}"
+                )
+        yield Cluster(ray, cpus, chosen)
+    finally:
+        ray.shutdown()
+
+
+def _check_place(address: str) -> None:
+    """Ray itself would wait for minutes where nobody answers."""
+    try:
+        host, _, port = address.rpartition(":")
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"--address {address}: no cluster answers there ({error}); name its head as HOST:PORT"
+        ) from error
+
+
+def _ray(*, token: bool) -> Any:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_worker_niceness", "0")  # by default everything else goes first
+    if token and "RAY_AUTH_MODE" not in os.environ:  # its ports are open to the network
+        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    try:
+        import ray
+    except ImportError as error:
+        raise ConfigError("--engine ray needs Ray: pip install 'alld[ray]'") from error
+    return ray

@@ -1,0 +1,134 @@
+"""A drawn look-alike of ALL-IDB2 with known truth: names, sizes, and what makes the real set leak.
+
+Like the real one it holds the same cell more than once (shifted, in other light, one pair
+identical), crops of one field that share pixels, crops cut at the border of their field, and, as
+far as wanted, a background that betrays the class. Every file says ALLD SYNTHETIC, and `truth.csv`
+lists every parameter. For C-NMC 2019's layout see `synthetic_c_nmc`.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, TiffImagePlugin
+
+from alld.data.manifest import LABEL_NAMES
+from alld.errors import ConfigError, DataError
+from alld.images.decode import SYNTHETIC_MARK
+from alld.runtime.files import new_folder, write_bytes, write_csv
+from alld.synthetic.c_nmc import draw_on_black, marked_bmp, name_as_c_nmc, preliminary_table
+from alld.synthetic.drawing import draw_field, photograph
+from alld.synthetic.plan import Recipe, Shot, plan
+
+_AT_ONCE = 64  # shots held in memory
+_DESCRIPTION_TAG = 270
+
+
+def draw_set(
+    folder: Path, recipe: Recipe, progress: Callable[[int, int], None] | None = None
+) -> list[Path]:
+    """Draw a set into `folder` and return its image files in order.
+
+    Raises:
+        ConfigError: a recipe out of range.
+        DataError: the folder is not empty.
+    """
+    _check(recipe)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise DataError(f"{folder}: is not an empty folder; name a new one for the drawn set")
+    shots = plan(recipe)
+    names = _file_names(recipe, shots)
+    rows = []
+    with new_folder(folder) as beside:  # a part of a set would pass for a small one
+        for number, (shot, pixels) in enumerate(zip(shots, _render(shots), strict=True)):
+            cut = draw_on_black(pixels, shot) if recipe.layout == "c-nmc" else pixels
+            _save(beside / names[number]["path"], cut)
+            rows.append({**names[number], **_truth(shot)})
+            if progress:
+                progress(number + 1, len(shots))
+        if recipe.layout == "c-nmc":
+            preliminary_table(beside, names, [shot.label for shot in shots])
+        write_csv(beside / "truth.csv", list(rows[0]), rows)
+    return [folder / row["path"] for row in rows]
+
+
+def _render(shots: Sequence[Shot]) -> Iterator[NDArray[np.uint8]]:
+    """The pixels of each shot; shots of one photograph are cut from the very same one."""
+    # numpy and scipy let other threads run while they compute.
+    with ThreadPoolExecutor() as pool:
+        for start in range(0, len(shots), _AT_ONCE):
+            some = shots[start : start + _AT_ONCE]
+            distinct = {(shot.group, shot.noise_seed): shot for shot in some}
+            drawn = dict(zip(distinct, pool.map(_photograph, distinct.values()), strict=True))
+            for shot in some:
+                top, left, height, width = shot.window
+                photo = drawn[shot.group, shot.noise_seed]
+                yield photo[top : top + height, left : left + width]
+
+
+def _photograph(shot: Shot) -> NDArray[np.uint8]:
+    field = draw_field(shot.shape, shot.cells, shot.slide)
+    return photograph(field, shot.light, np.random.default_rng(shot.noise_seed))
+
+
+def _file_names(recipe: Recipe, shots: Sequence[Shot]) -> list[dict[str, str]]:
+    """The path of each shot below the folder; C-NMC's layout has the subject and its name too."""
+    if recipe.layout == "c-nmc":
+        return name_as_c_nmc(shots, recipe.seed)
+    pairs = enumerate(shots, start=1)
+    if recipe.layout == "folders":
+        return [{"path": f"{LABEL_NAMES[shot.label]}/cell{n:03d}.tif"} for n, shot in pairs]
+    return [{"path": f"Im{n:03d}_{shot.label}.tif"} for n, shot in pairs]
+
+
+def _save(file: Path, pixels: NDArray[np.uint8]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    image = Image.fromarray(np.ascontiguousarray(pixels))
+    if file.suffix == ".bmp":
+        write_bytes(file, marked_bmp(image))
+        return
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[_DESCRIPTION_TAG] = SYNTHETIC_MARK.decode()
+    image.save(file, format="TIFF", tiffinfo=tags)
+
+
+def _truth(shot: Shot) -> dict[str, Any]:
+    cell, _, _ = shot.cells[shot.central]
+    slide, light = asdict(shot.slide), asdict(shot.light)
+    red, green, blue = slide.pop("background")
+    down, across = light.pop("slope")
+    top, left, height, width = shot.window
+    return {
+        "label": LABEL_NAMES[shot.label],
+        "group": shot.group if shot.relation else "",
+        "relation": shot.relation,
+        **asdict(cell),
+        "background_red": round(red, 3),
+        "background_green": round(green, 3),
+        "background_blue": round(blue, 3),
+        "stain": slide["stain"],
+        "red_cells": slide["red_cells"],
+        "field": shot.group,
+        "field_texture": slide["texture"],
+        **light,
+        "slope_down": down,
+        "slope_across": across,
+        "noise_seed": shot.noise_seed,
+        "top": top,
+        "left": left,
+        "height": height,
+        "width": width,
+    }
+
+
+def _check(recipe: Recipe) -> None:
+    for name in ("confound", "difficulty"):
+        value = getattr(recipe, name)
+        if not 0 <= value <= 1:
+            raise ConfigError(f"--{name} {value}: must lie between 0 and 1")
+    if recipe.n < 20 or recipe.n % 2:
+        raise ConfigError(f"--n {recipe.n}: must be an even number of at least 20 images")
