@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from alld.config.schema import Config as Config
     from alld.inference.predictor import Predictor as Predictor
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 # Stands on every output that could be taken for a medical one.
 NOTICE = "For research. Not a medical device, not for diagnosis."
 __all__ = ["Config", "Predictor", "evaluate", "load", "load_config", "train"]

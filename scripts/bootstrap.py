@@ -1,7 +1,9 @@
-"""Install ALLD and run it or its tests, on a machine that has only Python.
+"""Install ALLD and run it or its checks, on a machine that has only Python.
 
     python3 scripts/bootstrap.py demo
     python3 scripts/bootstrap.py test
+    python3 scripts/bootstrap.py lint
+    python3 scripts/bootstrap.py fix
 
 It uses the active virtual environment, or makes .venv beside the README. It installs only when
 pyproject.toml or constraints.txt changed since it last did. Standard library only.
@@ -13,18 +15,17 @@ import importlib.util
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PYTHON_MIN, PYTHON_BEYOND = (3, 11), (3, 13)
+PYTHON_MIN, PYTHON_BEYOND = (3, 11), (3, 14)
 WORKERS = ("-n", "auto", "--maxprocesses", "4", "--dist", "worksteal")
-CHECKS = (
-    ("ruff", "check", "."),
-    ("ruff", "format", "--check", "."),
-    ("mypy",),
-    # A worker for each core; four are as many as small machines have memory for.
-    ("pytest", "-q", "-m", "not slow and not gpu", "--durations=10", *WORKERS),
-)
+LINT = (("ruff", "check", "."), ("ruff", "format", "--check", "."), ("mypy",))
+FIX = (("ruff", "check", "--fix", "."), ("ruff", "format", "."))
+# A worker for each core; four are as many as small machines have memory for.
+TESTS = (("pytest", "-q", "-m", "not slow and not gpu", "--durations=10", *WORKERS),)
+CHECKS = {"test": LINT + TESTS, "lint": LINT, "fix": FIX}
 
 
 def main() -> int:
@@ -32,14 +33,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "task",
-        choices=["demo", "test"],
-        help="demo: draw images, train, evaluate, predict; test: lint, types and tests, as in CI",
+        choices=["demo", *CHECKS],
+        help="demo: draw images, train, evaluate, predict; test: lint, types and tests, as in CI; "
+        "lint: ruff and mypy; fix: correct and format the code with ruff",
     )
     task = parser.parse_args().task
     check_python()
     python = environment()
     install(python)
-    status = run_checks(python) if task == "test" else run_demo(python)
+    status = run_demo(python) if task == "demo" else run_checks(python, CHECKS[task])
     print(f"\nTo use this environment: {activation(python)}")
     return status
 
@@ -48,7 +50,7 @@ def check_python() -> None:
     """Stop with one line on a Python that ALLD does not run on."""
     if not PYTHON_MIN <= sys.version_info[:2] < PYTHON_BEYOND:
         found = ".".join(map(str, sys.version_info[:3]))
-        sys.exit(f"error: Python {found}; ALLD needs 3.11 or 3.12: python3.12 {sys.argv[0]} ...")
+        sys.exit(f"error: Python {found}; ALLD runs on 3.11 to 3.13: python3.12 {sys.argv[0]} ...")
 
 
 def environment() -> Path:
@@ -96,10 +98,10 @@ def run_demo(python: Path) -> int:
     return subprocess.run([python, "-m", "alld", "demo"], cwd=ROOT, check=False).returncode
 
 
-def run_checks(python: Path) -> int:
+def run_checks(python: Path, checks: Sequence[Sequence[str]]) -> int:
     """Run every check, the later ones too when an earlier one fails; 0 when all pass."""
     failed = []
-    for module, *arguments in CHECKS:
+    for module, *arguments in checks:
         print(f"\n{module} {' '.join(arguments)}", flush=True)
         done = subprocess.run([python, "-m", module, *arguments], cwd=ROOT, check=False)
         if done.returncode:

@@ -13,7 +13,7 @@ HERE = {re.sub("[_.]", "-", d.metadata["Name"].lower()) for d in metadata.distri
 PINNED = [Requirement(x) for x in LINES if x and x[0] != "#" and x.split("==")[0].lower() in HERE]
 
 
-@pytest.mark.parametrize("python", ["3.11.0", "3.12.0"])
+@pytest.mark.parametrize("python", ["3.11.0", "3.12.0", "3.13.0"])
 def test_every_pinned_version_runs_on_the_oldest_python(python: str) -> None:
     """Debian 12 has 3.11.2: a release for 3.11.5 and later ends its installation there."""
     refusing = [

@@ -206,7 +206,7 @@ def test_the_python_example_is_the_packages_own() -> None:
 
 def test_no_link_within_the_readme_and_its_pages_is_dead() -> None:
     """Whatever is no address of the web is a file or folder here."""
-    for page in PAGES:
+    for page in (*PAGES, REPOSITORY / "CONTRIBUTING.md"):
         for link in re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
             if not link.startswith("https://"):
                 assert (page.parent / link).exists(), f"{page.name}: {link}"
