@@ -253,11 +253,11 @@ def test_what_a_group_alone_tells_is_not_predicted() -> None:
     own = np.random.default_rng(1).normal(size=(30, 40))
     features = [own[index // 4] for index in range(120)]
     together = predicted(manifest, groups, features).value
-    torn = predicted(manifest, [record.path for record in manifest], features).value
+    leaking = predicted(manifest, [record.path for record in manifest], features).value
     assert together is not None
-    assert torn is not None
+    assert leaking is not None
     assert together < 0.75
-    assert torn > 0.9
+    assert leaking > 0.9
 
 
 def test_too_few_groups_leave_the_background_undefined() -> None:
@@ -311,7 +311,7 @@ def test_a_groups_file_that_tears_what_was_found_is_a_finding(few: Path) -> None
     (few.parent / "groups.csv").write_text("path,group\nblast/001.tif,a\nblast/copy.tif,b\n")
     seen = look(few, few.parent / "groups.csv")
     shown = {finding.code: finding for finding in findings(seen)}
-    assert shown["torn"].paths == ("blast/001.tif", "blast/copy.tif")
+    assert shown["leaking"].paths == ("blast/001.tif", "blast/copy.tif")
 
 
 def test_edited_groups_and_strange_files_are_never_replaced(audited: Audit, tmp_path: Path) -> None:

@@ -86,12 +86,12 @@ def test_every_interval_counts_patients(run: Path) -> None:
     assert "No patient lies on both sides" in " ".join(supports(facts))
 
 
-def test_torn_patients_are_told(run: Path) -> None:
+def test_leaking_patients_are_told(run: Path) -> None:
     """A random split has cells of one subject on both sides."""
     facts = facts_of(run / "evaluation")
-    facts["data"]["torn_groups"] = 5
+    facts["data"]["leaking_groups"] = 5
     told = " ".join(limits(facts))
-    assert "{data.torn_groups} patients lie on both sides of this {data.split} split" in told
+    assert "{data.leaking_groups} patients lie on both sides of this {data.split} split" in told
     assert "No patient lies on both sides" not in " ".join(supports(facts))
 
 

@@ -141,7 +141,7 @@ def test_a_subject_stays_on_one_side(training: Path) -> None:
     for patient, part in zip(manifest.patients, split.parts, strict=True):
         sides.setdefault(patient, set()).add(part)
     assert all(len(parts) == 1 for parts in sides.values())
-    assert split.torn_groups == 0
+    assert split.leaking_groups == 0
     folds = make_folds(manifest, groups.of_image, SplitConfig(), folds=4, seed=0)
     assert len(set(zip(manifest.patients, folds.tolist(), strict=True))) == 16
     rows = list(csv.DictReader(split_text(manifest, split).splitlines()))

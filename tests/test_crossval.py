@@ -62,7 +62,7 @@ def test_every_image_is_tested_in_one_fold(drawn_set: Path, kind: str) -> None:
         tested += split.indices("test")
         assert abs(len(split.indices("valid")) - 0.16 * len(manifest)) <= 2
         if kind != "random":
-            assert split.torn_groups == 0
+            assert split.leaking_groups == 0
     assert sorted(tested) == list(range(len(manifest)))
 
 
@@ -191,9 +191,9 @@ def test_a_fold_of_other_images_is_refused(validated: Path, tmp_path: Path) -> N
 def test_a_random_split_is_told_to_tear_groups(drawn_set: Path, tmp_path: Path) -> None:
     """The caveat counts the groups whose cells are tested by a model that saw them."""
     result = crossval(settings(drawn_set, split__kind="random"), 2, 1, tmp_path / "cv")
-    torn = [sentence for sentence in caveats(result) if "more than one fold" in sentence]
-    assert result.data["torn_groups"] > 0
-    assert torn[0].startswith(str(result.data["torn_groups"]))
+    leaking = [sentence for sentence in caveats(result) if "more than one fold" in sentence]
+    assert result.data["leaking_groups"] > 0
+    assert leaking[0].startswith(str(result.data["leaking_groups"]))
     assert result.spread["accuracy"].sd is None
     assert "one repeat" in str(result.spread["accuracy"].reason)
 

@@ -218,12 +218,12 @@ def test_both_spreads_stand_in_the_verdict(repeated: Written, once: Written) -> 
         assert "never a patient: 20 blast, 20 healthy" in verdict_of(written.page)
 
 
-def test_torn_groups_and_random_weights_stand_in_the_verdict(repeated: Written) -> None:
+def test_leaking_groups_and_random_weights_stand_in_the_verdict(repeated: Written) -> None:
     """What flatters a number is said above it, and the support it takes away is gone."""
-    torn = deepcopy(repeated.facts)
-    torn["data"]["torn_groups"], torn["plan"]["split"] = 3, "random"
-    torn["model"].update(initial_weights="random", threshold_warnings=2, threshold_warning="few")
-    verdict = verdict_of(rendered(torn, repeated.rows))
+    leaking = deepcopy(repeated.facts)
+    leaking["data"]["leaking_groups"], leaking["plan"]["split"] = 3, "random"
+    leaking["model"].update(initial_weights="random", threshold_warnings=2, threshold_warning="few")
+    verdict = verdict_of(rendered(leaking, repeated.rows))
     for words in (
         "3 groups of same cells or overlapping crops are tested in more than one fold",
         "random split, which flatters",

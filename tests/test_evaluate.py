@@ -96,9 +96,9 @@ def test_the_table_says_what_the_numbers_are_not(run_folder: Path) -> None:
 
 
 def test_the_caveats_of_real_images(run_folder: Path, tmp_path: Path) -> None:
-    """ALL-IDB2 lacks patient ids, torn groups flatter, random weights are no transfer learning."""
+    """ALL-IDB2 lacks patient ids, leaks flatter, random weights are no transfer learning."""
     evaluation = evaluate(Path(shutil.copytree(run_folder, tmp_path / "run")))
-    data = {**evaluation.data, "synthetic": False, "torn_groups": 3, "split": "random"}
+    data = {**evaluation.data, "synthetic": False, "leaking_groups": 3, "split": "random"}
     model = {**evaluation.model, "initial_weights": "random"}
     told = " ".join(caveats(replace(evaluation, data=data, model=model)))
     for words in ("no patient ids", "3 groups of same cells", "random weights"):

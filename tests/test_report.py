@@ -130,14 +130,14 @@ def test_a_page_on_photographs_says_what_all_idb2_cannot_answer(
         assert words in text
 
 
-def test_torn_groups_and_random_weights_stand_in_the_verdict(
+def test_leaking_groups_and_random_weights_stand_in_the_verdict(
     facts: Facts, predictions: list[Prediction]
 ) -> None:
     """What flatters a number is said above it, not in a footnote."""
-    torn = deepcopy(facts)
-    torn["data"].update(torn_groups=3, split="random")
-    torn["model"]["initial_weights"] = "random"
-    page = rendered(torn, predictions, all_wrong(torn, predictions)[1])
+    leaking = deepcopy(facts)
+    leaking["data"].update(leaking_groups=3, split="random")
+    leaking["model"]["initial_weights"] = "random"
+    page = rendered(leaking, predictions, all_wrong(leaking, predictions)[1])
     verdict = page.text[: page.text.index("Every number counts")]
     for words in ("3 groups of same cells", "random split, which flatters", "not the paper's"):
         assert words in verdict

@@ -242,7 +242,7 @@ def test_a_rival_is_fitted_on_every_image_but_the_tested(bench: Bench, tmp_path:
     for fold, split in enumerate(bench.folds(1)):
         judge(rival, described, bench, split, tmp_path / f"{fold}.json")
         assert set(seen[-1]) == set(range(40)) - set(split.indices("test"))
-        assert split.torn_groups == 0
+        assert split.leaking_groups == 0
         tested += split.indices("test")
     assert sorted(tested) == list(range(40))
 

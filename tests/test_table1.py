@@ -134,7 +134,7 @@ def test_the_bench_draws_the_splits_of_runs(bench: Bench) -> None:
     later = Bench(bench.manifest, bench.groups, bench.config.model_copy(update={"seed": 1}))
     assert [s.parts for s in bench.folds(2)] == [s.parts for s in later.folds(1)]
     assert [s.parts for s in bench.folds(1)] != [s.parts for s in bench.folds(2)]
-    assert all(split.torn_groups == 0 for split in bench.folds(1))
+    assert all(split.leaking_groups == 0 for split in bench.folds(1))
 
 
 def test_a_paper_shaped_config_moves_both_seeds() -> None:

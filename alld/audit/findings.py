@@ -47,7 +47,7 @@ def findings(audit: Audit) -> list[Finding]:
         _file_facts,
         _groups,
         _turned,
-        _torn,
+        _leaking,
         _patients,
         _copies,
         _doubts,
@@ -184,13 +184,13 @@ def _turned(audit: Audit) -> Iterator[Finding]:
         yield _some("warning", "turned", paths, said, advice)
 
 
-def _torn(audit: Audit) -> Iterator[Finding]:
+def _leaking(audit: Audit) -> Iterator[Finding]:
     name = audit.groups.of_image
     pairs = [r for r in audit.groups.relations if name[r.first] != name[r.second]]
     paths = sorted({audit.manifest.records[i].path for r in pairs for i in (r.first, r.second)})
     if paths:
         said = f"related in {len(pairs)} pairs, but the groups file puts them apart"
-        yield _some("warning", "torn", paths, said, "look at groups.png, and correct the file")
+        yield _some("warning", "leaking", paths, said, "look at groups.png, and correct the file")
 
 
 def _patients(audit: Audit) -> Iterator[Finding]:

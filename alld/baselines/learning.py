@@ -25,7 +25,7 @@ INNER_FOLDS = 5
 
 
 def inner_folds(y: Labels, groups: Sequence[str], seed: int) -> NDArray[np.intp]:
-    """(n,) the inner fold of every training image: classes balanced, no group torn.
+    """(n,) the inner fold of every training image: classes balanced, no group in two folds.
 
     Raises:
         ValueError: a class with one group, which no inner fold could both train on and test.

@@ -169,8 +169,8 @@ def listening() -> Iterator[Any]:
             f"{len(split.indices(part))} {part}" for part in ("train", "valid", "test")
         )
         display.say(f"{split.kind} split: {sizes}; groups: {split.groups_source}")
-        if split.torn_groups:
-            display.warn(f"{split.torn_groups} groups lie on both sides of this split")
+        if split.leaking_groups:
+            display.warn(f"{split.leaking_groups} groups lie on both sides of this split")
         display.say(f"run folder: {run.folder}")
         facts = run.info
         if shared := facts["parallel"]:

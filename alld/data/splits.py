@@ -2,7 +2,7 @@
 
 One rule makes all of them: units (an image, a group, a block of neighbours) are dealt at random to
 parts in proportion to the room that each part has left, large units first, so that the classes come
-out balanced and no unit is torn.
+out balanced and no unit is split.
 """
 
 import csv
@@ -43,7 +43,7 @@ class Split:
         return [index for index, here in enumerate(self.parts) if here == part]
 
     @property
-    def torn_groups(self) -> int:
+    def leaking_groups(self) -> int:
         """How many groups have images in more than one part: what a random split leaks."""
         parts_of = defaultdict(set)
         for group, part in zip(self.groups, self.parts, strict=True):

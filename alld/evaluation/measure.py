@@ -182,7 +182,7 @@ def set_facts(test: TestSet) -> dict[str, Any]:
         "classes": {name: labels.count(label) for label, name in enumerate(LABEL_NAMES)},
         "groups": test.groups_source if split is None else split.groups_source,
         "test_groups": len(set(test.groups)),
-        "torn_groups": 0 if split is None else split.torn_groups,
+        "leaking_groups": 0 if split is None else split.leaking_groups,
         "test_images": class_counts(test.labels),
     }
     if split is None:

@@ -58,7 +58,7 @@ def supports(facts: Facts) -> list[str]:
         _accuracy,
         patient_supports,
         _steady,
-        _untorn,
+        _not_leaking,
         _unseen,
         blind_background,
         blind_model,
@@ -75,7 +75,7 @@ def limits(facts: Facts) -> list[str]:
         _recipe,
         _spreads,
         _predictions,
-        _torn,
+        _leaking,
         _doubtful_thresholds,
         origin,
         silent,
@@ -143,8 +143,8 @@ def _steady(facts: Facts) -> list[str]:
     ]
 
 
-def _untorn(facts: Facts) -> list[str]:
-    if facts["data"]["torn_groups"]:
+def _not_leaking(facts: Facts) -> list[str]:
+    if facts["data"]["leaking_groups"]:
         return []
     if known(facts):
         return ["No patient is tested in several folds: nobody's cells trained their own test."]
@@ -204,17 +204,17 @@ def _predictions(facts: Facts) -> list[str]:
     ]
 
 
-def _torn(facts: Facts) -> list[str]:
-    if not facts["data"]["torn_groups"]:
+def _leaking(facts: Facts) -> list[str]:
+    if not facts["data"]["leaking_groups"]:
         return []
     if known(facts):
         return [
-            "{data.torn_groups} patients are tested in more than one fold of this {plan.split} "
+            "{data.leaking_groups} patients are tested in more than one fold of this {plan.split} "
             "split, which flatters the numbers; --split grouped does not."
         ]
     return [
-        "{data.torn_groups} groups of same cells or overlapping crops are tested in more than one "
-        "fold of this {plan.split} split, which flatters the numbers; --split grouped does not."
+        "{data.leaking_groups} groups of same cells or overlapping crops are tested in more than "
+        "one fold of this {plan.split} split, which flatters the numbers; --split grouped does not."
     ]
 
 
@@ -274,7 +274,7 @@ def _themes(facts: Facts) -> Themes:
             ),
             apart(
                 facts,
-                "By image and by group ({data.groups_source}); {data.torn_groups} groups are "
+                "By image and by group ({data.groups_source}); {data.leaking_groups} groups are "
                 "tested in more than one fold.",
             ),
         ],

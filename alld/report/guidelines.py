@@ -43,7 +43,7 @@ def apart(facts: Facts, levels: str) -> Item:
         if known(facts)
         else "Whether the groups are patients, the owner of the set must say.",
     )
-    status: Status = "open" if facts["data"]["torn_groups"] else "in part"
+    status: Status = "open" if facts["data"]["leaking_groups"] else "in part"
     return Item("At which level are the parts apart?", status, f"{levels} {patients}")
 
 

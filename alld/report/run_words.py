@@ -64,7 +64,7 @@ def supports(facts: Facts) -> list[str]:
         _by_groups,
         patient_supports,
         _of_other_images,
-        _untorn,
+        _not_leaking,
         _untouched,
         blind_background,
         blind_model,
@@ -79,7 +79,7 @@ def limits(facts: Facts) -> list[str]:
         _unit,
         patient_limits,
         _of_others,
-        _torn,
+        _leaking,
         _assumed,
         _doubtful_threshold,
         _calibrated_otherwise,
@@ -137,8 +137,8 @@ def _by_groups(facts: Facts) -> list[str]:
     return [f"{told} the interval is {ends}."]
 
 
-def _untorn(facts: Facts) -> list[str]:
-    if is_external(facts) or facts["data"]["torn_groups"]:
+def _not_leaking(facts: Facts) -> list[str]:
+    if is_external(facts) or facts["data"]["leaking_groups"]:
         return []
     if known(facts):
         return ["No patient lies on both sides of the split: nobody's cells are in both."]
@@ -169,16 +169,16 @@ def _unit(facts: Facts) -> list[str]:
     ]
 
 
-def _torn(facts: Facts) -> list[str]:
-    if not facts["data"]["torn_groups"]:
+def _leaking(facts: Facts) -> list[str]:
+    if not facts["data"]["leaking_groups"]:
         return []
     if known(facts):
         return [
-            "{data.torn_groups} patients lie on both sides of this {data.split} split, which "
+            "{data.leaking_groups} patients lie on both sides of this {data.split} split, which "
             "flatters the numbers; --split grouped does not."
         ]
     return [
-        "{data.torn_groups} groups of same cells or overlapping crops lie on both sides of this "
+        "{data.leaking_groups} groups of same cells or overlapping crops lie on both sides of this "
         "{data.split} split, which flatters the numbers; --split grouped does not."
     ]
 
@@ -267,7 +267,8 @@ def _partition(facts: Facts) -> list[Item]:
         ),
         apart(
             facts,
-            "By image and by group ({data.groups}); {data.torn_groups} groups lie on both sides.",
+            "By image and by group ({data.groups}); {data.leaking_groups} groups lie on both "
+            "sides.",
         ),
     ]
 

@@ -99,7 +99,7 @@ def train(config: Config, out: Path | None = None, listener: Listener | None = N
             model = _create(config)
             loaders = _make_loaders(manifest, split, config, machine, listener)
         agree_on_all(config, manifest, split, machine)
-        facts = {**machine, "groups": groups.source, "torn_groups": split.torn_groups}
+        facts = {**machine, "groups": groups.source, "leaking_groups": split.leaking_groups}
         folder = Path(gather(str(out or default_folder(config.model.arch)).encode())[0].decode())
         with _place(folder):
             run = Run(folder)

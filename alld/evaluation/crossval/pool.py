@@ -145,11 +145,11 @@ def _data_facts(first: JudgedFold, repeats: Sequence[Sequence[HeldOut]]) -> dict
         "predictions": sum(map(len, repeats)),
         "groups": len({row.group for row in repeats[0]}),
         "groups_source": first.info["groups"],
-        "torn_groups": _torn(repeats[0]),
+        "leaking_groups": _leaking(repeats[0]),
     }
 
 
-def _torn(rows: Sequence[HeldOut]) -> int:
+def _leaking(rows: Sequence[HeldOut]) -> int:
     """Groups that are tested in more than one fold: their cells trained the model that tests."""
     folds_of: dict[str, set[int]] = {}
     for row in rows:
