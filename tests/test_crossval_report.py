@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 from collections import Counter
 from collections.abc import Sequence
 from copy import deepcopy
@@ -29,7 +30,7 @@ from alld.data.groups.load import load_groups
 from alld.data.manifest import LABEL_NAMES
 from alld.data.sources.find import load_manifest
 from alld.errors import RunError
-from alld.evaluation.crossval.folds import plan_folds, read_plan, read_rows
+from alld.evaluation.crossval.folds import read_plan, read_rows
 from alld.evaluation.crossval.pool import pool
 from alld.evaluation.crossval.result import crossval_material, write_crossval
 from alld.evaluation.out_of_fold import HeldOut, missed_images
@@ -65,17 +66,16 @@ class Written:
 @pytest.fixture(scope="module")
 def repeated(validated: Path) -> Written:
     """Two folds, twice."""
-    return Written(validated / "evaluation", read_rows(validated))
+    return Written(validated / "evaluation", read_rows(read_plan(validated)))
 
 
 @pytest.fixture(scope="module")
 def once(validated: Path, tmp_path_factory: pytest.TempPathFactory) -> Written:
     """The first repeat alone: its two folds, pooled as if they were all of the plan."""
-    plan, config = read_plan(validated)
-    folder = tmp_path_factory.mktemp("once") / "cv"
-    result = pool(folder, {**plan, "repeats": 1}, config, plan_folds(validated, 2, 1))
+    folder = tmp_path_factory.mktemp("once") / "evaluation"
+    result = replace(pool(replace(read_plan(validated), repeats=1)), folder=folder)
     write_crossval(result)
-    return Written(folder / "evaluation", list(result.rows))
+    return Written(folder, list(result.rows))
 
 
 @pytest.fixture(params=["once", "repeated"])
@@ -397,14 +397,10 @@ def test_missed_images_are_ranked_by_repeats_then_by_sureness() -> None:
 
 def test_an_evaluation_that_recorded_too_little_is_named(validated: Path, tmp_path: Path) -> None:
     """A fold evaluated by an older version cannot be pooled, and the line says what to repeat."""
-    plan, config = read_plan(validated)
-    cell = plan_folds(validated, 2, 1)[0]
-    copy = replace(cell, folder=tmp_path / "fold")
-    (copy.folder / "evaluation").mkdir(parents=True)
-    for name in ("run.json", "split.csv", "history.csv", "evaluation/predictions.csv"):
-        (copy.folder / name).write_bytes((cell.folder / name).read_bytes())
-    facts = json.loads((cell.folder / "evaluation" / "metrics.json").read_text())
+    shutil.copytree(validated / "repeat-1", tmp_path / "repeat-1")
+    fold = tmp_path / "repeat-1" / "fold-2"
+    facts = json.loads((fold / "evaluation" / "metrics.json").read_text())
     del facts["background"]
-    (copy.folder / "evaluation" / "metrics.json").write_text(json.dumps(facts))
-    with pytest.raises(RunError, match=f"background.*alld evaluate {copy.folder}"):
-        pool(tmp_path, {**plan, "repeats": 1}, config, [copy])
+    (fold / "evaluation" / "metrics.json").write_text(json.dumps(facts))
+    with pytest.raises(RunError, match=f"background.*alld evaluate {fold}"):
+        pool(replace(read_plan(validated), folder=tmp_path, repeats=1))

@@ -23,7 +23,7 @@ from PIL import Image
 from trainings import with_settings
 
 from alld.cli import run_command
-from alld.evaluation.crossval.folds import plan_folds, read_plan
+from alld.evaluation.crossval.folds import read_plan
 from alld.evaluation.crossval.pool import pool
 from alld.evaluation.heat_checks import read_checked, summarise
 from alld.evaluation.holdout import evaluate
@@ -184,7 +184,7 @@ def fold_with_maps(validated: Path, tmp_path: Path) -> Path:
     """A copy of a cross-validation whose folds have heat maps, as wide networks would give."""
     copy = tmp_path / "cv"
     shutil.copytree(validated, copy)
-    for cell in plan_folds(copy, 2, 2):
+    for cell in read_plan(copy).all_folds():
         folder = cell.folder / "evaluation"
         rows = rows_of(cell.folder)
         lines = ["path,sha256,verdict,outside,even,fall,elsewhere,same_background,other_background"]
@@ -206,8 +206,7 @@ def test_the_folds_of_a_crossval_are_pooled(validated: Path, tmp_path: Path) -> 
     found = facts["heat_maps"]["verdicts"]["all"]
     assert found["fall"]["n"] == 80
     assert found["other_background"]["value"] == pytest.approx(0.15)
-    plan, config = read_plan(folder)
-    assert pool(folder, plan, config, plan_folds(folder, 2, 2)).heat_maps == facts["heat_maps"]
+    assert pool(read_plan(folder)).heat_maps == facts["heat_maps"]
     page = Page((folder / "evaluation" / "report.html").read_text())
     check_numbers(page, facts)
     check_nothing_loose(page)
@@ -218,14 +217,14 @@ def test_the_folds_of_a_crossval_are_pooled(validated: Path, tmp_path: Path) -> 
 def test_groups_and_not_images_carry_the_pooled_interval(validated: Path, tmp_path: Path) -> None:
     """The interval is that of the rows with the groups of the split."""
     folder = fold_with_maps(validated, tmp_path)
-    plan, config = read_plan(folder)
-    cells = plan_folds(folder, 2, 2)
+    plan = read_plan(folder)
     with (validated / "split.csv").open(newline="") as file:
         groups = {row["path"]: row["group"] for row in csv.DictReader(file)}
-    checked = [one for cell in cells for one in read_checked(cell.folder / "evaluation")]
+    checked = [one for cell in plan.all_folds() for one in read_checked(cell.folder / "evaluation")]
     own = [groups[Path(one.path).name] for one in checked]
-    wanted = summarise(checked, own, config.evaluate.bootstrap_draws)["all"]["outside"].as_dict()
-    assert pool(folder, plan, config, cells).heat_maps["verdicts"]["all"]["outside"] == wanted
+    wanted = summarise(checked, own, plan.config.evaluate.bootstrap_draws)["all"]["outside"]
+    found = pool(plan).heat_maps["verdicts"]["all"]["outside"]
+    assert found == wanted.as_dict()
 
 
 def test_a_fold_without_maps_leaves_all_without(validated: Path) -> None:

@@ -1,6 +1,5 @@
 """The cells of a table: what was made otherwise is refused, or named by the table."""
 
-import json
 import signal
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from alld.config.files import load_config
 from alld.config.schema import Config
 from alld.data.sources.find import load_manifest
 from alld.errors import RunError
-from alld.evaluation.crossval.folds import PLAN, plan_folds
+from alld.evaluation.crossval.folds import Plan
 from alld.model.weights import save_file
 from alld.paper.grid import Cell, check_cells, config_of, plan_cells, trainings_of, unlike
 from alld.paper.table1 import Table1
@@ -98,10 +97,8 @@ def test_folds_of_another_recipe_are_refused(config: Config, tmp_path: Path) -> 
     cells = plan_cells(tmp_path, [config.model.arch], seeds=0)
     manifest = load_manifest(config.data)
     own = resolve_config(config_of(cells[0], config), manifest)
-    plan = {"folds": 5, "repeats": 1, "fingerprint": manifest.fingerprint,
-            "config": own.model_dump(mode="json")}  # fmt: skip
     cells[0].folder.mkdir(parents=True)
-    (cells[0].folder / PLAN).write_text(json.dumps(plan))
+    Plan(cells[0].folder, "", 5, 1, manifest.fingerprint, own).write()
     check_cells(cells, config)
     with pytest.raises(RunError, match=r"grouped: .*data\.image_size: 32 then, 64 now"):
         check_cells(cells, other(config, "data", image_size=64))
@@ -126,7 +123,10 @@ def test_a_table_names_what_was_unlike(config: Config, tmp_path: Path) -> None:
     cells = paper_shaped(tmp_path, config, threads=1)
     assert unlike(trainings_of(cells)) == ()
     grouped = Cell(config.model.arch, None, tmp_path / "grouped")
-    for fold in plan_folds(grouped.folder, 5, 1)[:2]:
+    plan = Plan(grouped.folder, "", 5, 1, "", config)
+    plan.folder.mkdir()
+    plan.write()
+    for fold in plan.all_folds()[:2]:
         begin(fold.folder, config, threads=fold.fold)
     Run(cells[0].folder).update(inexact=["threads: 2 then, 1 now"])
     found = unlike(trainings_of([*cells, grouped]))

@@ -13,7 +13,6 @@ from conftest import REPOSITORY, SMALL
 from alld.baselines.bench import Bench, grouped_config, paper_config
 from alld.baselines.systems import BACKGROUND, PROBE, SWARM, Quote, name_of_network
 from alld.config.files import load_config
-from alld.config.schema import Config
 from alld.data.groups.load import load_groups
 from alld.data.sources.find import load_manifest
 from alld.errors import RunError
@@ -180,7 +179,7 @@ def test_the_script_goes_the_whole_way_and_repeats_nothing(tmp_path: Path) -> No
 
     # The network alone, as a finished cross-validation, is the same system.
     crossval = out / "efficientnet_lite0" / "grouped"
-    config: Config = read_plan(crossval)[1]
+    config = read_plan(crossval).config
     manifest = load_manifest(config.data)
     own = Bench(manifest, load_groups(manifest), config)
     (found,) = networks([], [crossval], own, "cpu")

@@ -102,7 +102,7 @@ def crossval(
     if resume is not None:
         from alld.evaluation.crossval.folds import read_plan
 
-        _, settings = read_plan(resume)
+        settings = read_plan(resume).config
         with cluster_for(engine, address, gpus, settings.runtime.threads) as cluster:
             how: dict[str, Any] = {"allow_inexact": allow_inexact, "cluster": cluster}
             _report(lambda room, ear: room.resume_crossval(resume, ear, **how), as_json)

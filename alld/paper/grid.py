@@ -15,13 +15,17 @@ from alld.config.schema import Config, parse_config
 from alld.data.manifest import Manifest
 from alld.data.sources.find import load_manifest
 from alld.errors import RunError
-from alld.evaluation.crossval.folds import PLAN, plan_folds, read_plan
-from alld.evaluation.crossval.train import CrossvalListener, crossval, resume_crossval
-from alld.evaluation.holdout import evaluate
+from alld.evaluation.crossval.folds import PLAN, read_plan
+from alld.evaluation.crossval.train import (
+    CrossvalListener,
+    complete_run,
+    crossval,
+    resume_crossval,
+)
 from alld.runs.folder import Run
 from alld.runtime.cluster import Cluster
 from alld.training.machine import differences, of_machine, prepare_machine
-from alld.training.train import Listener, resolve_config, resume, train
+from alld.training.train import Listener, resolve_config
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,8 @@ def trainings_of(cells: Iterable[Cell]) -> Iterator[Run]:
     for cell in cells:
         folders = [cell.folder]
         if cell.seed is None:
-            folders = [fold.folder for fold in plan_folds(cell.folder, FOLDS, 1)]
+            begun = (cell.folder / PLAN).is_file()
+            folders = [fold.folder for fold in read_plan(cell.folder).all_folds()] if begun else []
         yield from (Run(folder) for folder in folders if (folder / "run.json").is_file())
 
 
@@ -115,8 +120,8 @@ def _conditions(info: dict[str, Any]) -> dict[str, Any]:
 
 def _check_recipe(cell: Cell, wanted: Config, manifest: Manifest) -> None:
     if cell.seed is None:
-        plan, config = read_plan(cell.folder)
-        fingerprint = plan["fingerprint"]
+        plan = read_plan(cell.folder)
+        config, fingerprint = plan.config, plan.fingerprint
     else:
         run = Run(cell.folder)
         config, fingerprint = run.config, run.info["data"]["fingerprint"]
@@ -159,12 +164,7 @@ def compute_cell(
             shutil.rmtree(cell.folder, ignore_errors=True)
             crossval(own, FOLDS, 1, cell.folder, heard, cluster)
         return
-    if not (cell.folder / "run.json").exists():
-        shutil.rmtree(cell.folder, ignore_errors=True)
-        train(own, cell.folder, listener)
-    elif Run(cell.folder).state != "finished":
-        resume(cell.folder, listener, allow_inexact=allow_inexact)
-    evaluate(cell.folder, own.runtime.device)
+    complete_run(cell.folder, own, listener, allow_inexact=allow_inexact)
 
 
 def config_of(cell: Cell, config: Config) -> Config:

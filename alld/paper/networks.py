@@ -11,7 +11,7 @@ from alld.baselines.systems import name_of_network
 from alld.config.schema import Config
 from alld.data.manifest import Pictures
 from alld.errors import RunError
-from alld.evaluation.crossval.folds import plan_folds, read_plan, read_rows
+from alld.evaluation.crossval.folds import read_plan, read_rows
 from alld.evaluation.out_of_fold import HeldOut, accuracy_of, read_fold
 from alld.inference.predictor import Predictor
 from alld.paper.grid import Cell, trainings_of
@@ -35,7 +35,7 @@ def networks(
     grouped = [cell.folder for cell in cells if cell.seed is None] + list(crossvals)
     recipes: dict[str, list[Path]] = {}
     for folder in grouped:
-        recipes.setdefault(_recipe(read_plan(folder)[1]), []).append(folder)
+        recipes.setdefault(_recipe(read_plan(folder).config), []).append(folder)
     tests: dict[str, list[float]] = {}
     for cell in cells:
         if cell.seed is not None:
@@ -50,11 +50,7 @@ def networks(
 
 def runs_behind(cells: Sequence[Cell], crossvals: Sequence[Path]) -> list[Run]:
     """Every training behind `networks`."""
-    folds = [
-        Run(fold.folder)
-        for folder in crossvals
-        for fold in plan_folds(folder, FOLDS, read_plan(folder)[0]["repeats"])
-    ]
+    folds = [Run(fold.folder) for folder in crossvals for fold in read_plan(folder).all_folds()]
     return [*trainings_of(cells), *folds]
 
 
@@ -67,13 +63,12 @@ def _recipe(config: Config) -> str:
 def _system(
     folders: Sequence[Path], paper_shaped: tuple[float, ...], bench: Bench, device: str
 ) -> System:
-    name, quote = name_of_network(read_plan(folders[0])[1])
+    name, quote = name_of_network(read_plan(folders[0]).config)
     repeats: dict[int, tuple[HeldOut, ...]] = {}
     runs: list[Run] = []
     for folder in folders:
         repeats |= _repeats(folder, bench)
-        plan, _ = read_plan(folder)
-        runs += [Run(fold.folder) for fold in plan_folds(folder, FOLDS, plan["repeats"])]
+        runs += [Run(fold.folder) for fold in read_plan(folder).all_folds()]
     return System(
         name=name,
         quote=quote,
@@ -87,12 +82,12 @@ def _system(
 
 def _repeats(folder: Path, bench: Bench) -> dict[int, tuple[HeldOut, ...]]:
     """The rows of a cross-validation by the bench's numbers of its repeats."""
-    plan, config = read_plan(folder)
-    if plan["fingerprint"] != bench.manifest.fingerprint:
+    plan = read_plan(folder)
+    if plan.fingerprint != bench.manifest.fingerprint:
         raise RunError(f"{folder}: made from other images than {bench.manifest.root}")
-    later = config.split_seed - bench.config.seed
+    later = plan.config.split_seed - bench.config.seed
     found: dict[int, list[HeldOut]] = {}
-    for row in read_rows(folder):
+    for row in read_rows(plan):
         moved = replace(row, repeat=row.repeat + later)
         found.setdefault(moved.repeat, []).append(moved)
     for repeat, rows in found.items():

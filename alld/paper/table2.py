@@ -22,7 +22,7 @@ from alld.config.schema import Config
 from alld.data.groups.load import load_groups
 from alld.data.manifest import Manifest
 from alld.data.sources.find import load_manifest
-from alld.evaluation.crossval.folds import read_rows
+from alld.evaluation.crossval.folds import read_plan, read_rows
 from alld.evaluation.out_of_fold import HeldOut, accuracy_of, metrics_of_repeat, read_fold
 from alld.model.backbones import create_model
 from alld.paper.grid import Cell, check_cells, config_of, trainings_of, unlike
@@ -141,7 +141,7 @@ def _network_row(arch: str, cells: Sequence[Cell], manifest: Manifest, config: C
         if cell.seed is not None:
             accuracies.append(accuracy_of(read_fold(cell.folder, 1, 1)))
     grouped = next(cell for cell in cells if cell.seed is None)
-    tested = read_rows(grouped.folder)
+    tested = read_rows(read_plan(grouped.folder))
     return Row(
         name=arch,
         initial_weights=_initial_weights(grouped),

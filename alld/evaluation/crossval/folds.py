@@ -1,4 +1,4 @@
-"""A cross-validation on disk: its plan, the folders of its folds, and what they predicted."""
+"""The folder of a cross-validation: its plan, and what each of its folds predicted."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +9,7 @@ from alld.errors import RunError
 from alld.evaluation.heat_checks import Checked, read_checked
 from alld.evaluation.out_of_fold import HeldOut, read_fold
 from alld.runs.folder import Run
+from alld.runtime.files import write_json
 from alld.runtime.reading import read_json
 
 PLAN = "crossval.json"
@@ -16,21 +17,86 @@ PLAN = "crossval.json"
 
 @dataclass(frozen=True)
 class Fold:
-    """One cell of the plan: which fold of which repeat, both from 1, and where its run lies."""
+    """One fold of one repeat, both counted from 1, and the folder of its run."""
 
     repeat: int
     fold: int
     folder: Path
 
-    @classmethod
-    def of(cls, folder: Path, repeat: int, fold: int) -> "Fold":
-        """One cell of the cross-validation in `folder`."""
-        return cls(repeat, fold, folder / f"repeat-{repeat}" / f"fold-{fold}")
-
     @property
     def done(self) -> bool:
-        """Trained and evaluated."""
+        """Whether it is trained and evaluated."""
         return (self.folder / "evaluation" / "metrics.json").is_file()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a cross-validation consists of: the content of its `crossval.json`."""
+
+    folder: Path
+    started: str
+    folds: int
+    repeats: int
+    fingerprint: str  # of the images
+    config: Config  # shared by all folds but for seeds and split
+
+    def fold(self, repeat: int, fold: int) -> Fold:
+        """Return one fold, done or not."""
+        return Fold(repeat, fold, self.folder / f"repeat-{repeat}" / f"fold-{fold}")
+
+    def all_folds(self) -> list[Fold]:
+        """Return every fold of every repeat in the order of their training."""
+        repeats, folds = range(1, self.repeats + 1), range(1, self.folds + 1)
+        return [self.fold(repeat, fold) for repeat in repeats for fold in folds]
+
+    def config_of(self, repeat: int, fold: int) -> Config:
+        """Return the settings of one fold: repeat r adds r - 1 to both seeds.
+
+        Raises:
+            ConfigError: the settings allow no such fold.
+        """
+        settings, later = self.config.model_dump(mode="json"), repeat - 1
+        settings["seed"] = self.config.seed + later
+        seed = self.config.split_seed + later
+        settings["split"] |= {"seed": seed, "folds": self.folds, "fold": fold}
+        return parse_config(settings, f"--folds {self.folds}")
+
+    def write(self) -> None:
+        """Write `crossval.json`."""
+        facts = {name: value for name, value in vars(self).items() if name != "folder"}
+        write_json(self.folder / PLAN, {**facts, "config": self.config.model_dump(mode="json")})
+
+
+def read_plan(folder: Path) -> Plan:
+    """Read `crossval.json`.
+
+    Raises:
+        RunError: no cross-validation there, or a damaged plan.
+    """
+    path = folder / PLAN
+    try:
+        facts = read_json(path)
+        return Plan(
+            folder=folder,
+            started=str(facts["started"]),
+            folds=int(facts["folds"]),
+            repeats=int(facts["repeats"]),
+            fingerprint=str(facts["fingerprint"]),
+            config=parse_config(facts["config"], str(path)),
+        )
+    except FileNotFoundError as error:
+        raise RunError(f"{folder}: no cross-validation there (no {PLAN})") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{path}: damaged ({error}); start anew") from error
+
+
+def read_rows(plan: Plan) -> list[HeldOut]:
+    """Return the out-of-fold predictions of a finished cross-validation.
+
+    Raises:
+        RunError: a fold is missing, or was trained on other images than the plan says.
+    """
+    return [row for fold in plan.all_folds() for row in rows_of(fold, plan.fingerprint)]
 
 
 @dataclass(frozen=True)
@@ -43,42 +109,6 @@ class JudgedFold:
     facts: dict[str, Any]  # metrics.json of its evaluation
     history: list[dict[str, str]]
     checked: list[tuple[Checked, str]]  # of its heat maps, each with its group
-
-
-def plan_folds(folder: Path, folds: int, repeats: int) -> list[Fold]:
-    """All cells in their order, done or not."""
-    return [
-        Fold.of(folder, repeat, fold)
-        for repeat in range(1, repeats + 1)
-        for fold in range(1, folds + 1)
-    ]
-
-
-def read_plan(folder: Path) -> tuple[dict[str, Any], Config]:
-    """The plan and the settings that all folds share.
-
-    Raises:
-        RunError: no cross-validation there, or a damaged plan.
-    """
-    try:
-        plan = read_json(folder / PLAN)
-        _ = plan["folds"], plan["repeats"], plan["fingerprint"]
-        return plan, parse_config(plan["config"], str(folder / PLAN))
-    except FileNotFoundError as error:
-        raise RunError(f"{folder}: no cross-validation there (no {PLAN})") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{folder / PLAN}: damaged ({error}); start anew") from error
-
-
-def read_rows(folder: Path) -> list[HeldOut]:
-    """The out-of-fold predictions of a finished cross-validation.
-
-    Raises:
-        RunError: there is none, or a fold is missing.
-    """
-    plan, _ = read_plan(folder)
-    cells = plan_folds(folder, plan["folds"], plan["repeats"])
-    return [row for cell in cells for row in rows_of(cell, plan["fingerprint"])]
 
 
 def read_judged(cell: Fold, fingerprint: str) -> JudgedFold:

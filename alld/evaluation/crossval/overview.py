@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from alld.errors import RunError
-from alld.evaluation.crossval.folds import PLAN, plan_folds
+from alld.evaluation.crossval.folds import PLAN, read_plan
 from alld.runs.folder import RUNS, Run, list_runs
 from alld.runtime.locks import at_work
 from alld.runtime.reading import read_json
@@ -47,18 +47,18 @@ def _cross_validations(root: Path) -> Iterator[dict[str, Any]]:
 
 
 def _cross_validation(folder: Path) -> dict[str, Any]:
-    plan = read_json(folder / PLAN)
-    cells = plan_folds(folder, plan["folds"], plan["repeats"])
-    done = sum(cell.done for cell in cells)
+    plan = read_plan(folder)
+    folds, config = plan.all_folds(), plan.config
+    done = sum(fold.done for fold in folds)
     finished = (folder / "evaluation" / "metrics.json").is_file()
-    first = Run(cells[0].folder)
-    times = f" x {plan['repeats']}" if plan["repeats"] > 1 else ""
+    first = Run(folds[0].folder)
+    times = f" x {plan.repeats}" if plan.repeats > 1 else ""
     return {
         "run": str(folder),
-        "state": "finished" if finished else f"{done} of {len(cells)} folds",
-        "arch": plan["config"]["model"]["arch"],
-        "split": f"{plan['config']['split']['kind']} {plan['folds']}-fold{times}",
-        "seed": plan["config"]["seed"],
+        "state": "finished" if finished else f"{done} of {len(folds)} folds",
+        "arch": config.model.arch,
+        "split": f"{config.split.kind} {plan.folds}-fold{times}",
+        "seed": config.seed,
         "data": _data(first.info["data"]) if (first.folder / "run.json").is_file() else "",
         "accuracy": _accuracy(folder),
     }

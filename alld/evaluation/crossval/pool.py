@@ -1,13 +1,13 @@
 """The folds of a cross-validation read back from their files and measured together."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from alld.config.schema import Config
 from alld.data.manifest import LABEL_NAMES, class_counts
 from alld.evaluation.abstention import abstention, band_of, cross_fitted
-from alld.evaluation.crossval.folds import Fold, JudgedFold, read_judged
+from alld.evaluation.crossval.folds import JudgedFold, Plan, read_judged
 from alld.evaluation.crossval.result import CrossValidation
 from alld.evaluation.heat_checks import as_facts, summarise
 from alld.evaluation.out_of_fold import (
@@ -22,29 +22,24 @@ from alld.evaluation.provenance import provenance_of_folds
 from alld.stats.reliability import reliability_curve
 
 
-def pool(
-    folder: Path, plan: Mapping[str, Any], config: Config, cells: Sequence[Fold]
-) -> CrossValidation:
+def pool(plan: Plan) -> CrossValidation:
     """Read every fold's test images back and measure them together.
-
-    Args:
-        folder: of the whole cross-validation, where `evaluation/` will be.
-        plan, config: as `read_plan` gives them.
 
     Raises:
         RunError: a fold is missing, damaged, or was made from other images than the plan says.
     """
-    judged = [read_judged(cell, plan["fingerprint"]) for cell in cells]
+    config = plan.config
+    judged = [read_judged(fold, plan.fingerprint) for fold in plan.all_folds()]
     rows = [row for fold in judged for row in fold.rows]
     verdicts = cross_fitted(rows, config.abstain.uncertain)
-    numbers = range(1, plan["repeats"] + 1)
+    numbers = range(1, plan.repeats + 1)
     repeats = [[row for row in rows if row.repeat == number] for number in numbers]
     draws = config.evaluate.bootstrap_draws
     per_repeat = tuple(metrics_of_repeat(some, draws) for some in repeats)
     return CrossValidation(
-        folder=folder / "evaluation",
+        folder=plan.folder / "evaluation",
         root=Path(judged[0].info["data"]["root"]),
-        plan=_plan_facts(plan, config, judged[0]),
+        plan=_plan_facts(plan, judged[0]),
         model=_model_facts(judged),
         data=_data_facts(judged[0], repeats),
         metrics=pooled_metrics(repeats, draws),
@@ -66,7 +61,7 @@ def pool(
         verdicts=tuple(verdicts),
         histories=tuple(fold.history for fold in judged),
         provenance=provenance_of_folds(
-            plan["config"], [fold.facts["provenance"] for fold in judged]
+            config.model_dump(mode="json"), [fold.facts["provenance"] for fold in judged]
         ),
     )
 
@@ -101,14 +96,15 @@ def _heat_maps(judged: Sequence[JudgedFold], draws: int) -> dict[str, Any]:
     return as_facts(summarise(checked, groups, draws), judged[0].facts["heat_maps"]["erased"])
 
 
-def _plan_facts(plan: Mapping[str, Any], config: Config, first: JudgedFold) -> dict[str, Any]:
+def _plan_facts(plan: Plan, first: JudgedFold) -> dict[str, Any]:
+    config = plan.config
     return {
-        "started": plan["started"],
+        "started": plan.started,
         "arch": config.model.arch,
         "initial_weights": first.facts["model"]["initial_weights"],
-        "folds": plan["folds"],
-        "repeats": plan["repeats"],
-        "runs": plan["folds"] * plan["repeats"],
+        "folds": plan.folds,
+        "repeats": plan.repeats,
+        "runs": plan.folds * plan.repeats,
         "seed": config.seed,
         "split": config.split.kind,
         "split_seed": config.split_seed,

@@ -1,4 +1,4 @@
-"""Repeated grouped cross-validation: a run a fold, out-of-fold predictions, two kinds of spread.
+"""Repeated cross-validation: train and test a model for each fold, then pool their predictions.
 
 A fold is an ordinary run whose `split.folds` and `split.fold` say which one it is: it is trained,
 resumed and evaluated like any other. What is finished is never done again.
@@ -7,25 +7,26 @@ resumed and evaluated like any other. What is finished is never done again.
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from alld.config.schema import Config, parse_config
+from alld.config.schema import Config
 from alld.data.groups.load import load_groups
 from alld.data.sources.find import load_manifest
 from alld.data.splits import make_split
 from alld.errors import ConfigError, Interrupted, RunError
-from alld.evaluation.crossval.folds import PLAN, Fold, plan_folds, read_plan
+from alld.evaluation.crossval.folds import PLAN, Fold, Plan, read_plan
 from alld.evaluation.crossval.pool import pool
 from alld.evaluation.crossval.result import CrossValidation, write_crossval
 from alld.evaluation.holdout import evaluate
-from alld.runs.folder import RUNS, Run
+from alld.evaluation.result import Evaluation
+from alld.runs.create import default_folder
+from alld.runs.folder import Run
 from alld.runtime.cluster import Cluster
-from alld.runtime.files import write_json
 from alld.runtime.locks import live
 from alld.runtime.signals import Stopping
 from alld.stats.metrics import Metric
@@ -35,7 +36,7 @@ from alld.training.train import Listener, resolve_config, resume, train
 
 @dataclass(frozen=True)
 class CrossvalListener:
-    """What a caller hears: each fold before it begins and after it ended, and its training."""
+    """Callbacks: before and after each fold, and during its training."""
 
     training: Listener = field(default_factory=Listener)
     begin: Callable[[Fold, int, int, float | None], None] = lambda _fold, _number, _of, _left: None
@@ -50,42 +51,38 @@ def crossval(
     listener: CrossvalListener | None = None,
     cluster: Cluster | None = None,
 ) -> CrossValidation:
-    """Train and test a model for each fold of each repeat, and pool what they say.
+    """Train and test a model for each fold of each repeat, and pool their predictions.
 
     Repeat r splits and trains with the seeds of `config` plus r - 1.
 
     Args:
         config: as for `train`; `split.kind` is grouped, blocks or random.
         folds: at least 2; every image is tested once in each repeat.
-        out: the folder of all of it, by default a new one under `runs/`.
-        cluster: trains the folds side by side, in place of this process.
+        out: the folder of the cross-validation, by default a new one under `runs/`.
+        cluster: trains the folds side by side, instead of this process.
 
     Raises:
-        ConfigError, DataError, ImageError: something to mend before anything was written.
+        ConfigError, DataError, ImageError: an input is wrong; nothing was written.
         RunError: the folder is taken, or a loss diverged.
         Interrupted: Ctrl-C or SIGTERM; `resume_crossval` goes on.
     """
     if repeats < 1:
         raise ConfigError(f"--repeats {repeats}: must be at least 1")
-    first = _fold_config(config, folds, 1, 1)  # says what does not fit before anything is read
-    folder = out or _default_folder(config.model.arch)
+    folder = out or default_folder(f"{config.model.arch}-cv")
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    plan = Plan(folder, started, folds, repeats, "", config)
+    first = plan.config_of(1, 1)  # raises for wrong settings before anything is read
     if folder.exists() and any(folder.iterdir()):
         hint = f"go on with --resume {folder}" if (folder / PLAN).exists() else "give a new one"
         raise RunError(f"--out {folder}: is not an empty folder; {hint}")
     manifest = load_manifest(config.data)
     groups = load_groups(manifest, config.split.groups)
     make_split(manifest, groups.of_image, groups.source, first.split, config.split_seed)
-    resolved = resolve_config(config, manifest)
-    plan = {
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "folds": folds,
-        "repeats": repeats,
-        "fingerprint": manifest.fingerprint,
-        "config": resolved.model_dump(mode="json"),
-    }
+    config = resolve_config(config, manifest)
+    plan = Plan(folder, started, folds, repeats, manifest.fingerprint, config)
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / PLAN, plan)
-    return _go_on(folder, listener, allow_inexact=False, cluster=cluster)
+    plan.write()
+    return _complete(plan, listener, allow_inexact=False, cluster=cluster)
 
 
 def resume_crossval(
@@ -95,166 +92,150 @@ def resume_crossval(
     allow_inexact: bool = False,
     cluster: Cluster | None = None,
 ) -> CrossValidation:
-    """Do what is missing of a cross-validation, and pool it.
+    """Train and test the folds that are missing, and pool all of them.
 
     Args:
         allow_inexact: go on with other versions, threads or settings than the folds before, as
             `resume` of a run does.
-        cluster: trains the folds side by side, in place of this process.
+        cluster: trains the folds side by side, instead of this process.
 
     Raises:
         RunError: no cross-validation there, one that is at work, other images, or other versions,
             threads or settings.
         Interrupted: stopped again.
     """
-    plan, config = read_plan(folder)
-    cells = plan_folds(folder, plan["folds"], plan["repeats"])
-    if not all(cell.done for cell in cells):
-        _check_images(folder, plan, config)
+    plan = read_plan(folder)
+    if not all(fold.done for fold in plan.all_folds()):
+        _check_images(plan)
     if cluster is None and not allow_inexact:
-        _check_machine(folder, config, cells)
-    return _go_on(folder, listener, allow_inexact=allow_inexact, cluster=cluster)
+        _check_machine(plan)
+    return _complete(plan, listener, allow_inexact=allow_inexact, cluster=cluster)
 
 
-def _check_images(folder: Path, plan: Mapping[str, Any], config: Config) -> None:
-    """Other images are noticed before the folds that are missing are trained on them."""
-    manifest = load_manifest(config.data)
-    if manifest.fingerprint != plan["fingerprint"]:
+def _check_images(plan: Plan) -> None:
+    """Refuse other images before the missing folds are trained on them."""
+    manifest = load_manifest(plan.config.data)
+    if manifest.fingerprint != plan.fingerprint:
         raise RunError(
-            f"{manifest.root}: not the images that {folder} was begun with; bring the same set back"
+            f"{manifest.root}: not the images that {plan.folder} was begun with; "
+            "bring the same set back"
         )
 
 
-def _check_machine(folder: Path, config: Config, cells: Sequence[Fold]) -> None:
-    """Folds that are pooled come from the same versions and threads."""
-    done = [cell for cell in cells if cell.done]
-    if not done or len(done) == len(cells):
+def _check_machine(plan: Plan) -> None:
+    """Refuse to pool folds of different versions and threads."""
+    folds = plan.all_folds()
+    done = [fold for fold in folds if fold.done]
+    if not done or len(done) == len(folds):
         return
     then = of_machine(Run(done[-1].folder).info)
-    if changed := differences(then, of_machine(prepare_machine(config))):
-        raise inexact(folder, changed)
+    if changed := differences(then, of_machine(prepare_machine(plan.config))):
+        raise inexact(plan.folder, changed)
 
 
-def _go_on(
-    folder: Path,
+def _complete(
+    plan: Plan,
     listener: CrossvalListener | None,
     *,
     allow_inexact: bool,
     cluster: Cluster | None,
 ) -> CrossValidation:
-    listener = listener or CrossvalListener()
-    plan, config = read_plan(folder)
-    cells = plan_folds(folder, plan["folds"], plan["repeats"])
-    with live(folder):
-        waiting = [cell for cell in cells if not cell.done]
-        work = _one_by_one if cluster is None else partial(_side_by_side, cluster)
-        work(folder, waiting, listener, allow_inexact=allow_inexact)
-        result = pool(folder, plan, config, cells)
+    work = _one_by_one if cluster is None else partial(_side_by_side, cluster)
+    with live(plan.folder):
+        waiting = [fold for fold in plan.all_folds() if not fold.done]
+        work(plan, waiting, listener or CrossvalListener(), allow_inexact=allow_inexact)
+        result = pool(plan)
         write_crossval(result)
     return result
 
 
-def do_fold(
-    folder: str, repeat: int, fold: int, allow_inexact: bool
-) -> tuple[list[str], dict[str, dict[str, Any]]]:
-    """Train and test what is missing of one fold: texts and numbers in and out, to run anywhere.
-
-    Returns:
-        What there was to note, and the metrics of the fold.
-    """
-    plan, config = read_plan(Path(folder))
-    notes: list[str] = []
-    metrics = _do(
-        Fold.of(Path(folder), repeat, fold),
-        _fold_config(config, plan["folds"], repeat, fold),
-        Listener(note=notes.append),
-        allow_inexact=allow_inexact,
-    )
-    return notes, {name: asdict(metric) for name, metric in metrics.items()}
-
-
 def _one_by_one(
-    folder: Path, waiting: Sequence[Fold], listener: CrossvalListener, *, allow_inexact: bool
+    plan: Plan, waiting: Sequence[Fold], listener: CrossvalListener, *, allow_inexact: bool
 ) -> None:
-    plan, config = read_plan(folder)
-    cells = plan_folds(folder, plan["folds"], plan["repeats"])
-    began = time.monotonic()
-    for number, cell in enumerate(waiting):
+    folds, began = plan.all_folds(), time.monotonic()
+    for number, fold in enumerate(waiting):
         left = (time.monotonic() - began) / number * (len(waiting) - number) if number else None
-        listener.begin(cell, cells.index(cell) + 1, len(cells), left)
-        own = _fold_config(config, plan["folds"], cell.repeat, cell.fold)
+        listener.begin(fold, folds.index(fold) + 1, len(folds), left)
         try:
-            metrics = _do(cell, own, listener.training, allow_inexact=allow_inexact)
+            metrics = _do_fold(plan, fold, listener.training, allow_inexact=allow_inexact)
         except (Interrupted, KeyboardInterrupt, SystemExit) as stopped:
-            place = f"stopped in repeat {cell.repeat}, fold {cell.fold}"
-            # SIGTERM between two trainings is a SystemExit; Ctrl-C there says no status.
+            # SIGTERM between two trainings is a SystemExit; Ctrl-C there has no status.
             status = getattr(stopped, "exit_status", getattr(stopped, "code", 130))
-            raise _interrupted(place, folder, status) from stopped
-        listener.end(cell, metrics)
+            place = f"stopped in repeat {fold.repeat}, fold {fold.fold}"
+            raise _interrupted(place, plan, status) from stopped
+        listener.end(fold, metrics)
 
 
 def _side_by_side(
     cluster: Cluster,
-    folder: Path,
+    plan: Plan,
     waiting: Sequence[Fold],
     listener: CrossvalListener,
     *,
     allow_inexact: bool,
 ) -> None:
-    """Each fold a task; the listener hears of one when it is done."""
-    plan, _ = read_plan(folder)
-    total = plan["folds"] * plan["repeats"]
-    began = time.monotonic()
-    place = os.path.abspath(folder)
-    calls = ((cell, (place, cell.repeat, cell.fold, allow_inexact)) for cell in waiting)
+    """Train each fold as a task of the cluster; the listener is called when one is done."""
+    total, began = plan.folds * plan.repeats, time.monotonic()
+    folder = os.path.abspath(plan.folder)
+    calls = ((fold, (folder, fold.repeat, fold.fold, allow_inexact)) for fold in waiting)
     with Stopping() as stop:
 
-        def told() -> None:
+        def check_stop() -> None:
             if stop.signal_number is not None:
-                raise _interrupted(f"stopped by {stop.name_of_signal}", folder, stop.exit_status)
+                place = f"stopped by {stop.name_of_signal}"
+                raise _interrupted(place, plan, stop.exit_status)
 
-        done = total - len(waiting)
-        for cell, (notes, metrics) in cluster.spread(do_fold, calls, told):
-            done += 1
+        results = cluster.spread(fold_task, calls, check_stop)
+        for number, (fold, (notes, metrics)) in enumerate(results, start=1):
             for note in notes:
                 listener.training.note(note)
-            left = (time.monotonic() - began) / (done - total + len(waiting)) * (total - done)
-            listener.begin(cell, done, total, left)
-            listener.end(cell, {name: Metric(**metric) for name, metric in metrics.items()})
+            done = total - len(waiting) + number
+            left = (time.monotonic() - began) / number * (total - done)
+            listener.begin(fold, done, total, left)
+            listener.end(fold, {name: Metric(**metric) for name, metric in metrics.items()})
 
 
-def _do(
-    cell: Fold, config: Config, listener: Listener, *, allow_inexact: bool
+def fold_task(
+    folder: str, repeat: int, fold: int, allow_inexact: bool
+) -> tuple[list[str], dict[str, dict[str, Any]]]:
+    """Train and test one fold; arguments and result are texts and numbers, to run anywhere.
+
+    Returns:
+        The notes of the training, and the metrics of the fold.
+    """
+    plan = read_plan(Path(folder))
+    notes: list[str] = []
+    listener = Listener(note=notes.append)
+    metrics = _do_fold(plan, plan.fold(repeat, fold), listener, allow_inexact=allow_inexact)
+    return notes, {name: asdict(metric) for name, metric in metrics.items()}
+
+
+def _do_fold(
+    plan: Plan, fold: Fold, listener: Listener, *, allow_inexact: bool
 ) -> dict[str, Metric]:
-    run = Run(cell.folder)
+    config = plan.config_of(fold.repeat, fold.fold)
     try:
-        if not (cell.folder / "run.json").exists():
-            shutil.rmtree(cell.folder, ignore_errors=True)  # killed before it began
-            train(config, cell.folder, listener)
-        elif run.state != "finished":
-            resume(cell.folder, listener, allow_inexact=allow_inexact)
-        return evaluate(cell.folder, config.runtime.device).metrics
+        return complete_run(fold.folder, config, listener, allow_inexact=allow_inexact).metrics
     except RunError as error:
-        error.message = f"repeat {cell.repeat}, fold {cell.fold}: {error.message}"
+        error.message = f"repeat {fold.repeat}, fold {fold.fold}: {error.message}"
         raise
 
 
-def _interrupted(place: str, folder: Path, status: int) -> Interrupted:
-    return Interrupted(f"{place}; go on with: alld crossval --resume {folder}", status)
+def complete_run(
+    folder: Path, config: Config, listener: Listener, *, allow_inexact: bool
+) -> Evaluation:
+    """Train or resume a run, unless it is finished, and evaluate it.
+
+    Raises:
+        AlldError: as `train`, `resume` and `evaluate`.
+    """
+    if not (folder / "run.json").exists():
+        shutil.rmtree(folder, ignore_errors=True)  # killed before it began
+        train(config, folder, listener)
+    elif Run(folder).state != "finished":
+        resume(folder, listener, allow_inexact=allow_inexact)
+    return evaluate(folder, config.runtime.device)
 
 
-def _fold_config(config: Config, folds: int, repeat: int, fold: int) -> Config:
-    settings = config.model_dump(mode="json")
-    settings["seed"] = config.seed + repeat - 1
-    settings["split"] |= {"seed": config.split_seed + repeat - 1, "folds": folds, "fold": fold}
-    return parse_config(settings, f"--folds {folds}")
-
-
-def _default_folder(arch: str) -> Path:
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    name = arch.replace(":", "-").replace("/", "-")
-    wanted = RUNS / f"{name}-cv-{stamp}"
-    folder, number = wanted, 2
-    while folder.exists():
-        folder, number = wanted.with_name(f"{wanted.name}-{number}"), number + 1
-    return folder
+def _interrupted(place: str, plan: Plan, status: int) -> Interrupted:
+    return Interrupted(f"{place}; go on with: alld crossval --resume {plan.folder}", status)
