@@ -7,8 +7,14 @@ import pytest
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import bootstrap
 
-from alld.stats.bootstrap import group_bootstrap, grouped_proportion
-from alld.stats.intervals import Interval, UndefinedMetric, clopper_pearson, wilson
+from alld.stats.intervals import (
+    Interval,
+    UndefinedMetric,
+    clopper_pearson,
+    group_bootstrap,
+    grouped_proportion,
+    wilson,
+)
 from alld.stats.metrics import brier
 from alld.stats.ranking import roc_auc
 
@@ -287,8 +293,8 @@ def test_grouped_proportion_near_the_end_is_narrower_than_wilson() -> None:
 @pytest.mark.parametrize(
     ("right", "groups", "message"),
     [
-        ([1, 0.5], "ab", r"right\[1\] is 0.5: an outcome is 0"),
-        ([1, 0], "abc", "right and groups must be of one length, at least 1; they have 2 and 3"),
+        ([1, 0.5], "ab", r"correct\[1] is 0.5: an outcome is 0"),
+        ([1, 0], "abc", "correct and groups must be of one length, at least 1; they have 2 and 3"),
         ([], "", "n at least 1"),
         ([1, 0], ["a", None], r"groups\[1\] is None"),
     ],

@@ -22,8 +22,8 @@ from alld.inference.prediction import COLUMNS
 from alld.inference.predictor import Predictor
 from alld.report.metric_text import format_metric
 from alld.stats.metrics import Metric, brier
-from alld.stats.predictive import predictive_values
 from alld.stats.ranking import roc_auc
+from alld.stats.shift import predictive_values
 
 
 def metrics_of(run_folder: Path) -> dict:

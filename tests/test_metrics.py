@@ -10,8 +10,7 @@ import sklearn.metrics
 from numpy.typing import ArrayLike, NDArray
 from scipy.integrate import trapezoid
 
-from alld.stats.bootstrap import grouped_proportion
-from alld.stats.intervals import UndefinedMetric
+from alld.stats.intervals import UndefinedMetric, grouped_proportion
 from alld.stats.metrics import (
     Confusion,
     Metric,

@@ -7,7 +7,7 @@ from sklearn.metrics import precision_score
 
 from alld.stats.intervals import wilson
 from alld.stats.metrics import Confusion, Metric
-from alld.stats.predictive import predictive_values
+from alld.stats.shift import predictive_values
 
 # Sensitivity 18/20 and specificity 24/30.
 COUNTS = Confusion(true_positive=18, false_negative=2, true_negative=24, false_positive=6)

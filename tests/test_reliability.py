@@ -5,8 +5,7 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.calibration import calibration_curve
 
-from alld.stats.bootstrap import group_bootstrap
-from alld.stats.intervals import Interval, UndefinedMetric, clopper_pearson, wilson
+from alld.stats.intervals import Interval, UndefinedMetric, clopper_pearson, group_bootstrap, wilson
 from alld.stats.reliability import (
     ReliabilityPoint,
     calibration_error_interval,

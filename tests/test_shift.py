@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 
-from alld.stats.independent import independent_difference
 from alld.stats.intervals import UndefinedMetric, wilson
 from alld.stats.metrics import Metric
-from alld.stats.shift import feature_shift
+from alld.stats.shift import feature_shift, independent_difference
 
 
 def draw(n: int, mean: float, seed: int) -> np.ndarray:

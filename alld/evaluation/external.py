@@ -19,8 +19,8 @@ from alld.evaluation.shifted import shifts
 from alld.inference.predictor import Predictor
 from alld.runs.folder import Run, read_manifest, read_records, read_split
 from alld.runtime.reading import read_json
-from alld.stats.independent import independent_difference
 from alld.stats.metrics import Metric
+from alld.stats.shift import independent_difference
 
 REFUSED = "out_of_domain"
 COMPARED = ("accuracy", "sensitivity", "specificity", "roc_auc", "brier", "ece", REFUSED)

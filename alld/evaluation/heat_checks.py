@@ -18,8 +18,7 @@ import numpy as np
 from alld.data.manifest import LABEL_NAMES
 from alld.runtime.files import write_csv
 from alld.runtime.reading import read_csv
-from alld.stats.bootstrap import grouped_mean
-from alld.stats.intervals import UndefinedMetric
+from alld.stats.intervals import UndefinedMetric, grouped_mean
 from alld.stats.metrics import Metric
 
 FILE = "heat_maps.csv"

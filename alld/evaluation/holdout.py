@@ -43,7 +43,7 @@ from alld.report.plots import draw_plots
 from alld.runs.folder import Run, open_run, read_manifest, read_split
 from alld.runtime.files import new_folder, write_csv, write_json, write_text
 from alld.runtime.locks import live
-from alld.stats.predictive import predictive_values
+from alld.stats.shift import predictive_values
 
 PATIENCE = 300.0  # seconds in which another evaluation of the run writes its report
 

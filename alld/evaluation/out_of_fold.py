@@ -18,8 +18,7 @@ from alld.errors import RunError
 from alld.inference.prediction import VERDICTS
 from alld.runtime.files import plain_path
 from alld.runtime.reading import read_csv
-from alld.stats.bootstrap import group_bootstrap
-from alld.stats.intervals import UndefinedMetric
+from alld.stats.intervals import UndefinedMetric, group_bootstrap
 from alld.stats.metrics import Metric, all_metrics, brier, grouped_proportions
 from alld.stats.patients import ByPatient, by_patient
 from alld.stats.ranking import pr_auc, roc_auc

@@ -1,4 +1,4 @@
-"""What the validation images settle: how sure the model may sound, and from where it says blast."""
+"""Fit temperature and threshold on the validation images."""
 
 import math
 from dataclasses import dataclass
@@ -10,18 +10,17 @@ from scipy.optimize import brentq
 from scipy.special import expit, ndtri
 
 from alld.stats.inputs import (
-    Labels,
     Probabilities,
     as_labels,
     as_margins,
     as_pair,
     check_lengths,
-    class_counts,
 )
 from alld.stats.intervals import UndefinedMetric, check_level, clopper_pearson
+from alld.stats.ranking import class_counts
 
-# Below 1 it would make a model surer than it was trained to be; a few dozen images that a model
-# judges well would always ask for that. Above 5 hardly any margin stands out: look at the model.
+# Below 1 it would make a model more confident than it was trained to be, which a few dozen images
+# without errors would always ask for. Above 5 the model itself is at fault.
 COLDEST, WARMEST = 1.0, 5.0
 # With fewer images in a class, one of them moves Youden's J by more than 0.05.
 FEWEST_FOR_YOUDEN = 20
@@ -31,7 +30,7 @@ Rule = Literal["fixed", "youden", "sensitivity"]
 
 @dataclass(frozen=True)
 class Temperature:
-    """What margins are divided by. `reason` says why it is 1 where it could not be fitted."""
+    """The divisor of margins; `reason` says why it is 1 where it could not be fitted."""
 
     value: float
     ci_low: float | None
@@ -43,7 +42,7 @@ class Temperature:
 
 @dataclass(frozen=True)
 class Threshold:
-    """From which P(blast) on an image is called blast, how that was found, and a caveat."""
+    """Images with P(blast) at or above `value` are classified as blasts; `how` it was chosen."""
 
     value: float
     how: str
@@ -51,12 +50,12 @@ class Threshold:
 
 
 def fit_temperature(y_true: ArrayLike, margins: ArrayLike, *, level: float = 0.95) -> Temperature:
-    """Return the T of P(blast) = sigmoid(margin / T) that makes the labels likeliest, 1..5.
+    """Return the maximum-likelihood T of P(blast) = sigmoid(margin / T), 1..5.
 
     The interval holds each T whose log-likelihood is at most z²/2 below the best (profile
     likelihood, z the normal quantile of (1 + level) / 2), clipped to 1..5; `method` says where.
-    It takes images for independent, so groups make it too narrow. T changes no ranking and no
-    verdict at 0.5.
+    It takes images for independent, so it is too narrow where they are grouped. T changes no
+    ranking and no verdict at 0.5.
 
     Args:
         y_true: shape (n,), 0 healthy or 1 blast.
@@ -64,8 +63,8 @@ def fit_temperature(y_true: ArrayLike, margins: ArrayLike, *, level: float = 0.9
         level: confidence, within 0..1, both excluded.
 
     Returns:
-        The temperature; 1 with the reason and no interval where the images cannot tell: one class
-        only, or no image on the wrong side of 0, so that the likelihood only falls as T rises.
+        The temperature; 1 with the reason and no interval for one class only, and without an
+        error, where the likelihood only falls as T rises.
 
     Raises:
         ValueError: values out of range, different lengths, no samples, a level out of range.
@@ -76,25 +75,32 @@ def fit_temperature(y_true: ArrayLike, margins: ArrayLike, *, level: float = 0.9
     truth, margin = as_labels(y_true, "y_true"), as_margins(margins, "margins")
     check_lengths(truth, margin, "margins")
     toward = np.where(truth == 1, margin, -margin)  # above 0 on the side of the label
-    reason = _why_not_fitted(truth, toward)
-    if reason:
-        return Temperature(1.0, None, None, truth.size, None, reason)
+    n = truth.size
+    try:
+        class_counts(truth)
+    except UndefinedMetric as undefined:
+        return Temperature(1.0, None, None, n, None, str(undefined))
+    if (toward >= 0).all():
+        reason = f"no error among {n} images: none of them asks for T above 1"
+        return Temperature(1.0, None, None, n, None, reason)
     value = _likeliest(toward)
     low, high = _profile(toward, value, level)
-    method = _method(value, low, high, level)
-    return Temperature(value, low, high, truth.size, method)
+    best = f", at its limit {value:g}" if value in (COLDEST, WARMEST) else ""
+    ends = [f"{end:g}" for end, limit in ((low, COLDEST), (high, WARMEST)) if end == limit]
+    clipped = f", clipped at {' and '.join(ends)}" if ends else ""
+    method = f"maximum likelihood{best}; profile likelihood {100 * level:g} %{clipped}"
+    return Temperature(value, low, high, n, method)
 
 
 def choose_threshold(
     y_true: ArrayLike, y_prob: ArrayLike, rule: Rule, *, sensitivity: float | None = None
 ) -> Threshold:
-    """Return the threshold that a rule asks for on validation images.
+    """Return the threshold that a rule chooses on validation images.
 
-    Candidates lie midway between neighbouring distinct probabilities, 0 counting as one, and at
-    0 itself, which calls every image blast.
-    `fixed` is 0.5. `youden` has the greatest J = sensitivity + specificity - 1; of several the one
-    nearest 0.5, and of two as near the lower, which finds more blasts. `sensitivity` is the
-    highest that finds at least that share of the blasts, so no other passes more healthy cells.
+    Candidates are 0 and the midpoints of neighbouring distinct probabilities, 0 counting as one.
+    `fixed` is 0.5. `youden` maximises J = sensitivity + specificity - 1; a tie goes to the value
+    nearest 0.5, then to the lower one. `sensitivity` is the highest threshold that finds at least
+    that share of the blasts, which gives the highest specificity.
 
     Args:
         y_true: shape (n,), 0 healthy or 1 blast.
@@ -113,24 +119,23 @@ def choose_threshold(
     Source: Youden, Cancer 3 (1950) 32-35.
     """
     truth, prob = as_pair(y_true, y_prob)
-    _check_rule(rule, sensitivity)
+    if rule not in ("fixed", "youden", "sensitivity"):
+        raise ValueError(f"rule is {rule!r}: it must be 'fixed', 'youden' or 'sensitivity'")
+    if (rule == "sensitivity") != (sensitivity is not None):
+        raise ValueError(f"sensitivity is {sensitivity}: the rule 'sensitivity', alone, needs it")
+    if sensitivity is not None and not 0 < sensitivity <= 1:
+        raise ValueError(f"sensitivity is {sensitivity}: it must be above 0 and at most 1")
     if rule == "fixed":
         return Threshold(0.5, "fixed at 0.5")
     try:
         class_counts(truth)
     except UndefinedMetric as undefined:
         return Threshold(0.5, "fixed at 0.5", f"{rule} needs both classes; {undefined}")
-    return _youden(truth, prob) if sensitivity is None else _sensitive(truth, prob, sensitivity)
-
-
-def _why_not_fitted(truth: Labels, toward: NDArray[np.float64]) -> str | None:
-    try:
-        class_counts(truth)
-    except UndefinedMetric as undefined:
-        return str(undefined)
-    if (toward >= 0).all():
-        return f"no error among {truth.size} images: none of them asks for T above 1"
-    return None
+    candidates = _candidates(prob)
+    found = _reaching(candidates, prob[truth == 1])
+    if sensitivity is not None:
+        return _sensitive(candidates, found, truth.size, sensitivity)
+    return _youden(candidates, found, _reaching(candidates, prob[truth == 0]))
 
 
 def _loss(toward: NDArray[np.float64], temperature: float) -> float:
@@ -162,22 +167,6 @@ def _profile(toward: NDArray[np.float64], value: float, level: float) -> tuple[f
     return float(low), float(high)
 
 
-def _method(value: float, low: float, high: float, level: float) -> str:
-    best = f", at its limit {value:g}" if value in (COLDEST, WARMEST) else ""
-    ends = [f"{end:g}" for end, limit in ((low, COLDEST), (high, WARMEST)) if end == limit]
-    clipped = f", clipped at {' and '.join(ends)}" if ends else ""
-    return f"maximum likelihood{best}; profile likelihood {100 * level:g} %{clipped}"
-
-
-def _check_rule(rule: str, sensitivity: float | None) -> None:
-    if rule not in ("fixed", "youden", "sensitivity"):
-        raise ValueError(f"rule is {rule!r}: it must be 'fixed', 'youden' or 'sensitivity'")
-    if (rule == "sensitivity") != (sensitivity is not None):
-        raise ValueError(f"sensitivity is {sensitivity}: the rule 'sensitivity', alone, needs it")
-    if sensitivity is not None and not 0 < sensitivity <= 1:
-        raise ValueError(f"sensitivity is {sensitivity}: it must be above 0 and at most 1")
-
-
 def _candidates(prob: Probabilities) -> Probabilities:
     """Return the thresholds that divide the images in different ways, rising, shape (<= d + 1,)."""
     distinct = np.unique(np.append(prob, 0.0))
@@ -191,11 +180,10 @@ def _reaching(thresholds: Probabilities, prob: Probabilities) -> NDArray[np.intp
     return prob.size - np.searchsorted(np.sort(prob), thresholds, side="left")
 
 
-def _youden(truth: Labels, prob: Probabilities) -> Threshold:
-    blasts, healthy = class_counts(truth)
-    candidates = _candidates(prob)
-    found = _reaching(candidates, prob[truth == 1])
-    false_alarms = _reaching(candidates, prob[truth == 0])
+def _youden(
+    candidates: Probabilities, found: NDArray[np.intp], false_alarms: NDArray[np.intp]
+) -> Threshold:
+    blasts, healthy = int(found[0]), int(false_alarms[0])  # everything reaches 0
     # J times blasts times healthy: whole numbers, so that ties are ties.
     scores = found * healthy - false_alarms * blasts
     if scores.max() <= 0:
@@ -206,33 +194,35 @@ def _youden(truth: Labels, prob: Probabilities) -> Threshold:
     few = f"only {blasts} blasts and {healthy} healthy cells: one image moves Youden's J by "
     warning = f"{few}{1 / fewest:.2f}" if fewest < FEWEST_FOR_YOUDEN else None
     j = scores.max() / (blasts * healthy)
-    return Threshold(value, f"Youden's J ({j:.3f}) on {truth.size} validation images", warning)
+    return Threshold(
+        value, f"Youden's J ({j:.3f}) on {blasts + healthy} validation images", warning
+    )
 
 
-def _sensitive(truth: Labels, prob: Probabilities, asked: float) -> Threshold:
-    blasts, _ = class_counts(truth)
-    candidates = _candidates(prob)
-    found = _reaching(candidates, prob[truth == 1])
-    enough = np.flatnonzero(found / blasts >= asked)[-1]
+def _sensitive(
+    candidates: Probabilities, found: NDArray[np.intp], images: int, wanted: float
+) -> Threshold:
+    blasts = int(found[0])
+    enough = np.flatnonzero(found / blasts >= wanted)[-1]
     k = int(found[enough])
     limit = clopper_pearson(k, blasts)
     how = (
-        f"sensitivity at least {asked:g} on {truth.size} validation images: {k}/{blasts} blasts, "
+        f"sensitivity at least {wanted:g} on {images} validation images: {k}/{blasts} blasts, "
         f"{limit.low:.3f} to {limit.high:.3f} ({limit.method})"
     )
-    return Threshold(float(candidates[enough]), how, _too_few(blasts, asked))
+    return Threshold(float(candidates[enough]), how, _too_few(blasts, wanted))
 
 
-def _too_few(blasts: int, asked: float) -> str | None:
-    """A warning where even finding every blast would leave the asked sensitivity in doubt."""
+def _too_few(blasts: int, wanted: float) -> str | None:
+    """A warning where even finding every blast would not show the wanted sensitivity."""
     lowest = clopper_pearson(blasts, blasts).low
-    if lowest >= asked:
+    if lowest >= wanted:
         return None
     needed = "no number of blasts shows a sensitivity of 1"
-    if asked < 1:
+    if wanted < 1:
         # All of n found: the lower limit is 0.025 to the power of 1/n.
-        needed = f"it takes at least {math.ceil(math.log(0.025) / math.log(asked))} to show it"
+        needed = f"it takes at least {math.ceil(math.log(0.025) / math.log(wanted))} to show it"
     return (
-        f"{blasts} blasts cannot show a sensitivity of at least {asked:g}: "
+        f"{blasts} blasts cannot show a sensitivity of at least {wanted:g}: "
         f"all found would still allow {lowest:.3f}; {needed}"
     )

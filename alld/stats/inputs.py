@@ -1,69 +1,47 @@
-"""What the functions of this room accept: labels, probabilities, margins, outcomes; no guesses."""
+"""Check labels, probabilities, margins and outcomes, and return them as arrays of shape (n,).
 
+Every function names the argument in its errors and raises ValueError, with the index, for a value
+that is out of range, for another shape, and for no values.
+"""
+
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-
-from alld.stats.intervals import UndefinedMetric
 
 Labels = NDArray[np.int64]
 Probabilities = NDArray[np.float64]
 
 
 def as_pair(y_true: ArrayLike, y_prob: ArrayLike) -> tuple[Labels, Probabilities]:
-    """Return labels and probabilities as arrays of one shape (n,).
-
-    Raises:
-        ValueError: values out of range, different lengths, no samples.
-    """
+    """Return labels and probabilities of equal length; see `as_labels`, `as_probabilities`."""
     truth, prob = as_labels(y_true, "y_true"), as_probabilities(y_prob, "y_prob")
     check_lengths(truth, prob, "y_prob")
     return truth, prob
 
 
 def as_labels(values: ArrayLike, name: str) -> Labels:
-    """Return labels as an array of shape (n,).
-
-    Raises:
-        ValueError: a value other than 0 and 1, with its index; no values; another shape.
-    """
-    array = _as_vector(values, name)
-    _refuse(array, (array != 0) & (array != 1), name, "a label is 0 (healthy) or 1 (blast)")
-    return array.astype(np.int64)
+    """Return labels, each 0 (healthy) or 1 (blast)."""
+    rule = "a label is 0 (healthy) or 1 (blast)"
+    return _checked(values, name, _is_binary, rule).astype(np.int64)
 
 
 def as_probabilities(values: ArrayLike, name: str) -> Probabilities:
-    """Return probabilities as an array of shape (n,).
-
-    Raises:
-        ValueError: a value that is NaN or outside 0..1, with its index; no values; another shape.
-    """
-    array = _as_vector(values, name).astype(np.float64)
-    _refuse(array, ~((array >= 0) & (array <= 1)), name, "a probability lies between 0 and 1")
-    return array
+    """Return probabilities, each 0..1."""
+    rule = "a probability lies between 0 and 1"
+    return _checked(values, name, lambda p: (p >= 0) & (p <= 1), rule).astype(np.float64)
 
 
 def as_margins(values: ArrayLike, name: str) -> NDArray[np.float64]:
-    """Return margins, logit(blast) - logit(healthy), as an array of shape (n,).
-
-    Raises:
-        ValueError: a value that is NaN or infinite, with its index; no values; another shape.
-    """
-    array = _as_vector(values, name).astype(np.float64)
-    _refuse(array, ~np.isfinite(array), name, "a margin is a finite number")
-    return array
+    """Return margins, logit(blast) - logit(healthy), each finite."""
+    return _checked(values, name, np.isfinite, "a margin is a finite number").astype(np.float64)
 
 
 def as_outcomes(values: ArrayLike, name: str) -> NDArray[np.bool_]:
-    """Return outcomes, 1 or True where an image was judged right, as an array of shape (n,).
-
-    Raises:
-        ValueError: a value other than 0 and 1, with its index; no values; another shape.
-    """
-    array = _as_vector(values, name)
-    _refuse(array, (array != 0) & (array != 1), name, "an outcome is 0 (wrong) or 1 (right)")
-    return array.astype(np.bool_)
+    """Return outcomes, each 1 or True where a prediction was correct, else 0."""
+    rule = "an outcome is 0 (wrong) or 1 (correct)"
+    return _checked(values, name, _is_binary, rule).astype(np.bool_)
 
 
 def check_lengths(truth: Labels, other: NDArray[Any], name: str) -> None:
@@ -72,35 +50,23 @@ def check_lengths(truth: Labels, other: NDArray[Any], name: str) -> None:
         raise ValueError(f"y_true has {truth.size} entries and {name} has {other.size}")
 
 
-def class_counts(truth: Labels) -> tuple[int, int]:
-    """Return how many are blast and how many healthy.
-
-    Raises:
-        UndefinedMetric: one class only.
-    """
-    blasts = int(truth.sum())
-    if blasts in (0, truth.size):
-        only = "blasts" if blasts else "healthy cells"
-        raise UndefinedMetric(f"one class only: all {truth.size} images are {only}")
-    return blasts, truth.size - blasts
+def _is_binary(values: NDArray[Any]) -> NDArray[np.bool_]:
+    return np.isin(values, (0, 1))
 
 
-def _as_vector(values: ArrayLike, name: str) -> NDArray[Any]:
+def _checked(
+    values: ArrayLike, name: str, allowed: Callable[[NDArray[Any]], NDArray[np.bool_]], rule: str
+) -> NDArray[Any]:
     array = np.asarray(values)
     if array.ndim != 1 or array.size == 0:
         raise ValueError(f"{name} has shape {array.shape}: it must be (n,) with n at least 1")
     if array.dtype.kind not in "buif":
-        _refuse_first_non_number(np.asarray(values, dtype=object), name)
-    return array
-
-
-def _refuse_first_non_number(array: NDArray[np.object_], name: str) -> None:
-    odd = [index for index, value in enumerate(array) if not isinstance(value, int | float)]
-    index = odd[0] if odd else 0  # none is odd where an integer is too large for NumPy
-    raise ValueError(f"{name}[{index}] is {array[index]!r}: it must be a number")
-
-
-def _refuse(array: NDArray[Any], bad: NDArray[np.bool_], name: str, rule: str) -> None:
-    if bad.any():
-        index = int(np.argmax(bad))
+        objects = np.asarray(values, dtype=object)
+        odd = [index for index, value in enumerate(objects) if not isinstance(value, int | float)]
+        index = odd[0] if odd else 0  # no value is odd where an integer is too large for NumPy
+        raise ValueError(f"{name}[{index}] is {objects[index]!r}: it must be a number")
+    refused = ~allowed(array)
+    if refused.any():
+        index = int(np.argmax(refused))
         raise ValueError(f"{name}[{index}] is {array[index]}: {rule}")
+    return array

@@ -1,4 +1,4 @@
-"""Labels and probabilities in, numbers with intervals out; the positive class is 1, blast."""
+"""Compute the metrics of a model, each with an interval; the positive class is 1, blast."""
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -6,30 +6,34 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from alld.stats.bootstrap import group_bootstrap, grouped_proportion
 from alld.stats.inputs import Labels, Probabilities, as_labels, as_pair, check_lengths
-from alld.stats.intervals import Interval, UndefinedMetric, wilson
+from alld.stats.intervals import (
+    Interval,
+    UndefinedMetric,
+    group_bootstrap,
+    grouped_proportion,
+    wilson,
+)
 from alld.stats.ranking import pr_auc, roc_auc
 from alld.stats.reliability import calibration_error_interval, expected_calibration_error
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One number of a report.
+    """One number of a report with its interval.
 
-    `k` of `n` where it is a proportion, else `k` is None. A `value` of None is undefined, never 0;
-    the three fields of the interval are None where there is no interval. `reason` says why the
-    value, or the interval alone, is undefined.
+    A proportion is `k` of `n`; for other numbers `k` is None. An undefined `value` is None, never
+    0, and so are the interval's three fields where there is none; `reason` then says why.
     """
 
     value: float | None
     k: int | None
     n: int
-    ci_low: float | None
-    ci_high: float | None
-    method: str | None
+    ci_low: float | None = None
+    ci_high: float | None = None
+    method: str | None = None
     reason: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
@@ -42,7 +46,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class Confusion:
-    """How many images of each kind got each verdict; blast is positive."""
+    """The number of images of each class by verdict; blast is positive."""
 
     true_positive: int
     false_negative: int
@@ -75,14 +79,13 @@ def all_metrics(
 ) -> dict[str, Metric]:
     """Return the metrics of one model on n images by name, each with a 95 % interval.
 
-    accuracy, sensitivity and specificity have Wilson's interval, which takes each image for a
-    witness of its own (`grouped_proportions` does not); roc_auc, pr_auc, brier and ece have a
-    bootstrap over groups.
+    accuracy, sensitivity and specificity have Wilson's interval, which takes images for independent
+    (`grouped_proportions` does not); roc_auc, pr_auc, brier and ece have a bootstrap over groups.
 
     Args:
         y_true: shape (n,), 0 healthy or 1 blast.
         y_prob: shape (n,), P(blast), 0..1.
-        threshold: 0..1, one or (n,); a prediction is blast when its probability is at or above it.
+        threshold: 0..1, one or (n,); images at or above it are classified as blasts.
         groups: n names, equal for images that belong together.
         draws: of the bootstrap.
 
@@ -91,7 +94,8 @@ def all_metrics(
     """
     truth, prob = as_pair(y_true, y_prob)
     counts = confusion(truth, _verdicts(prob, threshold))
-    names = list(groups)  # read once by each bootstrap
+    names = list(groups)  # iterated by each bootstrap
+    error = partial(expected_calibration_error, truth, prob)
     error_interval = partial(calibration_error_interval, truth, prob, names, draws=draws)
     return {
         "accuracy": accuracy(counts),
@@ -100,9 +104,7 @@ def all_metrics(
         "roc_auc": bootstrapped(roc_auc, truth, prob, names, draws),
         "pr_auc": bootstrapped(pr_auc, truth, prob, names, draws),
         "brier": bootstrapped(brier, truth, prob, names, draws),
-        "ece": _measured(
-            partial(expected_calibration_error, truth, prob), error_interval, len(truth)
-        ),
+        "ece": measured(error, error_interval, truth.size),
     }
 
 
@@ -116,35 +118,34 @@ def grouped_proportions(
 ) -> dict[str, Metric]:
     """Return accuracy, sensitivity and specificity with 95 % intervals over groups.
 
-    Values and counts are those of `all_metrics`; sensitivity resamples the groups that have a
-    blast, specificity those with a healthy cell. See `grouped_proportion` for the interval.
-
-    Args:
-        y_true, y_prob, threshold, groups, draws: as in `all_metrics`.
-
-    Raises:
-        ValueError: values out of range, different lengths, no samples, a missing group.
+    Values, counts, arguments and errors are those of `all_metrics`. Sensitivity resamples the
+    groups that have a blast, specificity those with a healthy cell.
     """
     truth, prob = as_pair(y_true, y_prob)
     verdicts = _verdicts(prob, threshold)
-    counts = confusion(truth, verdicts)
+    counts, correct = confusion(truth, verdicts), verdicts == truth
     names = list(groups)
     if len(names) != truth.size:
         raise ValueError(f"y_true has {truth.size} entries and groups has {len(names)}")
-    whole = {
-        "accuracy": (accuracy(counts), np.ones_like(truth, dtype=bool)),
-        "sensitivity": (sensitivity(counts), truth == 1),
-        "specificity": (specificity(counts), truth == 0),
-    }
-    right = verdicts == truth
+
+    def regrouped(metric: Metric, rows: Iterable[int]) -> Metric:
+        value = metric.value
+        if value is None:
+            return metric
+        chosen = list(rows)
+        own = [names[row] for row in chosen]
+        interval = partial(grouped_proportion, correct[chosen], own, draws=draws)
+        return replace(measured(lambda: value, interval, metric.n), k=metric.k)
+
     return {
-        name: _regrouped(metric, right[among], [names[i] for i in np.flatnonzero(among)], draws)
-        for name, (metric, among) in whole.items()
+        "accuracy": regrouped(accuracy(counts), range(truth.size)),
+        "sensitivity": regrouped(sensitivity(counts), np.flatnonzero(truth == 1)),
+        "specificity": regrouped(specificity(counts), np.flatnonzero(truth == 0)),
     }
 
 
 def confusion(y_true: ArrayLike, y_pred: ArrayLike) -> Confusion:
-    """Count right and wrong predictions of both classes.
+    """Count correct and wrong predictions of both classes.
 
     Args:
         y_true, y_pred: shape (n,), 0 healthy or 1 blast.
@@ -154,11 +155,9 @@ def confusion(y_true: ArrayLike, y_pred: ArrayLike) -> Confusion:
     """
     truth, predicted = as_labels(y_true, "y_true"), as_labels(y_pred, "y_pred")
     check_lengths(truth, predicted, "y_pred")
+    of = np.bincount(2 * truth + predicted, minlength=4).tolist()
     return Confusion(
-        true_positive=int(np.sum((truth == 1) & (predicted == 1))),
-        false_negative=int(np.sum((truth == 1) & (predicted == 0))),
-        true_negative=int(np.sum((truth == 0) & (predicted == 0))),
-        false_positive=int(np.sum((truth == 0) & (predicted == 1))),
+        true_positive=of[3], false_negative=of[2], true_negative=of[0], false_positive=of[1]
     )
 
 
@@ -175,6 +174,14 @@ def sensitivity(c: Confusion) -> Metric:
 def specificity(c: Confusion) -> Metric:
     """Return TN / (TN + FP), 0..1, the share of healthy cells passed; undefined without any."""
     return proportion(c.true_negative, c.healthy, f"none of the {c.n} images is a healthy cell")
+
+
+def proportion(k: int, n: int, reason: str) -> Metric:
+    """Return k/n with Wilson's interval; undefined, for that reason, where n is 0."""
+    if n == 0:
+        return Metric(None, None, 0, reason=reason)
+    interval = wilson(k, n)
+    return Metric(k / n, k, n, interval.low, interval.high, interval.method)
 
 
 def brier(y_true: ArrayLike, y_prob: ArrayLike) -> float:
@@ -211,7 +218,18 @@ def bootstrapped(
     """
     truth, prob = as_pair(y_true, y_prob)
     interval = partial(group_bootstrap, metric, truth, prob, groups, draws=draws)
-    return _measured(partial(metric, truth, prob), interval, truth.size)
+    return measured(partial(metric, truth, prob), interval, truth.size)
+
+
+def measured(value: Callable[[], float], interval: Callable[[], Interval], n: int) -> Metric:
+    """Return a number of n images and its interval; the reason where either is undefined."""
+    number = None
+    try:
+        number = value()
+        found = interval()
+    except UndefinedMetric as undefined:
+        return Metric(number, None, n, reason=str(undefined))
+    return Metric(number, None, n, found.low, found.high, found.method)
 
 
 def _verdicts(prob: Probabilities, threshold: ArrayLike) -> Labels:
@@ -221,37 +239,3 @@ def _verdicts(prob: Probabilities, threshold: ArrayLike) -> Labels:
     if limits.ndim and limits.shape != prob.shape:
         raise ValueError(f"threshold has {limits.size} entries for {prob.size} images")
     return (prob >= limits).astype(np.int64)
-
-
-def proportion(k: int, n: int, reason: str) -> Metric:
-    """Return k/n with Wilson's interval; undefined, for that reason, where n is 0."""
-    if n == 0:
-        return Metric(None, None, 0, None, None, None, reason)
-    interval = wilson(k, n)
-    return Metric(k / n, k, n, interval.low, interval.high, interval.method)
-
-
-def _regrouped(
-    metric: Metric, right: NDArray[np.bool_], groups: list[Hashable], draws: int
-) -> Metric:
-    """The proportion with an interval over groups in place of Wilson's."""
-    if metric.value is None:
-        return metric
-    try:
-        interval = grouped_proportion(right, groups, draws=draws)
-    except UndefinedMetric as undefined:
-        return replace(metric, ci_low=None, ci_high=None, method=None, reason=str(undefined))
-    return replace(metric, ci_low=interval.low, ci_high=interval.high, method=interval.method)
-
-
-def _measured(value: Callable[[], float], interval: Callable[[], Interval], n: int) -> Metric:
-    """A number that is no proportion; without it, or without its interval, the reason."""
-    try:
-        number = value()
-    except UndefinedMetric as undefined:
-        return Metric(None, None, n, None, None, None, str(undefined))
-    try:
-        found = interval()
-    except UndefinedMetric as undefined:
-        return Metric(number, None, n, None, None, None, str(undefined))
-    return Metric(number, None, n, found.low, found.high, found.method)

