@@ -17,7 +17,7 @@ from trainings import Stop
 
 from alld.config.files import load_config
 from alld.config.schema import Config
-from alld.data.sources.classes import load_classes
+from alld.data.sources.class_folders import load_classes
 from alld.data.sources.find import load_manifest
 from alld.errors import ConfigError, DataError, Interrupted, RunError
 from alld.model.backbones import Body, create_model, whole_state

@@ -9,9 +9,9 @@ from drawn import draw_all_idb2, draw_cell, save_tiff
 
 from alld.config.schema import DataConfig
 from alld.data.manifest import BLAST, HEALTHY, Manifest
+from alld.data.sources.all_idb2 import original_hashes
 from alld.data.sources.find import load_manifest
 from alld.data.sources.labelled import list_images
-from alld.data.sources.original import original_hashes
 from alld.errors import DataError, ImageError
 
 

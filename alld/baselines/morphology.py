@@ -15,7 +15,7 @@ from skimage.feature import graycomatrix, graycoprops
 from skimage.measure import perimeter, regionprops
 
 from alld.baselines.learning import PredictProba, fit_svm
-from alld.cells.segment import Cell, Mask, segment
+from alld.cells.segment import CellMasks, Mask, segment
 from alld.images.rgb import RGB
 
 LEVELS = 16  # of grey, in the co-occurrence
@@ -45,7 +45,7 @@ def describe(pixels: RGB) -> Vector:
     return np.asarray(np.nan_to_num(np.concatenate([_shape(cell), *textures, *colours])))
 
 
-def _shape(cell: Cell) -> Vector:
+def _shape(cell: CellMasks) -> Vector:
     """(20,): areas and their ratio, lobes, and eight figures for the nucleus and for the cell."""
     nucleus, whole = cell.nucleus, cell.whole
     lobes = ndimage.label(nucleus)[1]

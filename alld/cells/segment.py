@@ -1,8 +1,8 @@
-"""The central white cell of a crop: its nucleus and its cytoplasm, told apart from red cells.
+"""Segment the central white cell of a crop into nucleus and cytoplasm.
 
-The stain of nuclei takes away green light and lets blue through, cytoplasm does so weakly or takes
-away red, and red cells take away green and blue alike: in the difference of the densities they
-vanish. A threshold finds nuclei, a lower one cells, and a watershed parts cells that touch.
+Nuclear stain absorbs green light and lets blue through. Cytoplasm absorbs green weakly, or red. Red
+cells absorb green and blue alike, so they vanish in the difference of the two densities. One
+threshold finds nuclei, a lower one whole cells, and a watershed separates cells that touch.
 """
 
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ from scipy import ndimage
 from skimage.filters import threshold_otsu
 from skimage.segmentation import watershed
 
+from alld.cells.nuclei import smear_density
 from alld.images.rgb import RGB
 
 Mask = NDArray[np.bool_]
-Plane = NDArray[np.float32]  # (H, W)
 
 # Lengths are fractions of the image's longer side (257 px in ALL-IDB2), areas of its square.
 NUCLEUS_LEAST = 0.2  # difference of green and blue density
@@ -31,40 +31,33 @@ ROUGHNESS = 0.2  # of the cell's radius: thinner tongues are fringes of red cell
 
 
 @dataclass(frozen=True)
-class Cell:
-    """Two masks (H, W) without a common pixel, both empty where nothing is stained."""
+class CellMasks:
+    """Two disjoint masks (H, W), both empty where nothing is stained."""
 
     nucleus: Mask
     cytoplasm: Mask
 
     @property
     def whole(self) -> Mask:
-        """Nucleus and cytoplasm."""
+        """Nucleus and cytoplasm together."""
         return self.nucleus | self.cytoplasm
 
 
-def segment(pixels: RGB) -> Cell:
+def segment(pixels: RGB) -> CellMasks:
     """Find the central cell of RGB uint8 (H, W, 3)."""
-    density = _density(pixels)
+    density = smear_density(pixels)
     stain = density[:, :, 1] - density[:, :, 2]
     threshold = max(float(threshold_otsu(stain)), NUCLEUS_LEAST)
     stained = ndimage.binary_opening(stain > threshold, iterations=2)
     nucleus, neighbours = _central(stained)
     if not nucleus.any():
-        return Cell(nucleus, nucleus.copy())
-    # Cytoplasm may be blue, which takes away red more than green.
+        return CellMasks(nucleus, nucleus.copy())
+    # Cytoplasm may be blue, which absorbs red more than green.
     pale = np.maximum(density[:, :, 0], density[:, :, 1]) - density[:, :, 2]
     white = ndimage.gaussian_filter(pale, 1.0) > max(CELL_LEAST, CELL_SHARE * threshold)
     whole = _grow(nucleus, neighbours, white)
     nucleus = ndimage.binary_fill_holes(nucleus) & whole
-    return Cell(nucleus, whole & ~nucleus)
-
-
-def _density(pixels: RGB) -> NDArray[np.float32]:
-    """(H, W, 3) optical density against the unstained smear."""
-    light = ndimage.gaussian_filter(pixels.astype(np.float32), (1.5, 1.5, 0))
-    bright = np.percentile(light, 90, axis=(0, 1)).astype(np.float32)
-    return np.asarray(-np.log((light + 1) / (bright + 1)))
+    return CellMasks(nucleus, whole & ~nucleus)
 
 
 def _central(stained: Mask) -> tuple[Mask, Mask]:
@@ -91,7 +84,7 @@ def _central(stained: Mask) -> tuple[Mask, Mask]:
 
 
 def _grow(nucleus: Mask, neighbours: Mask, white: Mask) -> Mask:
-    """The part of `white` around the nucleus, cut from neighbours, without tongues or holes."""
+    """The part of `white` around the nucleus, without neighbours, tongues or holes."""
     closed = ~_opened(~white, 3)
     wide = _opened(closed, 5) | nucleus
     depth = ndimage.distance_transform_edt(wide)
@@ -102,9 +95,9 @@ def _grow(nucleus: Mask, neighbours: Mask, white: Mask) -> Mask:
 
 
 def _opened(mask: Mask, radius: int) -> Mask:
-    """What discs of that radius in px cover without leaving the mask; they may leave the image.
+    """Open a mask with a disc of that radius in px, which may reach beyond the image.
 
-    By distances, which takes as long for large discs as for small ones.
+    It uses distances, which takes as long for large discs as for small ones.
     """
     if mask.all():
         return mask
@@ -115,6 +108,6 @@ def _opened(mask: Mask, radius: int) -> Mask:
 
 
 def _touching(mask: Mask, nucleus: Mask) -> Mask:
-    """Only those parts of a mask that hold some of the nucleus."""
+    """The connected parts of a mask that contain some of the nucleus."""
     labels, _ = ndimage.label(mask)
     return np.isin(labels, np.unique(labels[nucleus & mask]))

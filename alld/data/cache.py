@@ -1,4 +1,4 @@
-"""What was computed from a set once, kept in the user's cache folder under its fingerprint."""
+"""Keep results that depend on a set alone in the user's cache folder, under its fingerprint."""
 
 import os
 from pathlib import Path
@@ -11,13 +11,13 @@ from alld.runtime.reading import read_json
 
 
 def cache_file(kind: str, fingerprint: str, version: int) -> Path:
-    """Where a thing of this kind lies; `ALLD_CACHE` names another folder than the user's own."""
+    """Return the file of one result; `ALLD_CACHE` names another folder than the user's own."""
     root = os.environ.get("ALLD_CACHE") or platformdirs.user_cache_dir("alld", appauthor=False)
     return Path(root) / kind / f"{fingerprint}-v{version}.json"
 
 
 def read_cached(file: Path) -> Any:
-    """The content, or None where nothing lies there or it is no JSON: it is then made anew."""
+    """Return the content, or None where there is no file or it is not JSON."""
     try:
         return read_json(file)
     except (OSError, ValueError):
@@ -25,7 +25,7 @@ def read_cached(file: Path) -> Any:
 
 
 def write_cached(file: Path, content: Any) -> None:
-    """Keep `content`; a cache that cannot be written costs the next run some time, no more."""
+    """Write `content`; a cache that cannot be written only costs the next run some time."""
     try:
         write_json(file, content)
     except OSError:

@@ -1,4 +1,4 @@
-"""The table of images: where each lies, what it is called, its label and its hash."""
+"""Define the manifest: the path, label and hash of every image of a set."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ from alld.runtime.files import sha256_hex
 HEALTHY, BLAST = 0, 1
 LABEL_NAMES = ("healthy", "blast")
 Kind = Literal["ALL-IDB2", "C-NMC 2019", "folders", "table"]
-Progress = Callable[[int, int], None]  # images done, images in all
+Progress = Callable[[int, int], None]  # images done, all images
 
 
 @dataclass(frozen=True)
@@ -27,17 +27,13 @@ class ImageRecord:
     path: str
     label: int  # 0 healthy, 1 blast
     sha256: str
-    group: str | None = None  # where the source itself says which images belong together
-    patient: str | None = None  # whose cell it is, where the source says so
+    group: str | None = None  # where the source states which images belong together
+    patient: str | None = None  # where the source states whose cell it is
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """A labelled set of images, in a fixed order.
-
-    `fingerprint` hashes every path, label and content: two sets with the same one are the same set,
-    wherever they lie. `synthetic` is true as soon as one image was drawn and not photographed.
-    """
+    """A labelled set of images, in a fixed order; `synthetic` if any of them was drawn."""
 
     root: Path
     kind: Kind
@@ -54,35 +50,31 @@ class Manifest:
 
     @property
     def labels(self) -> list[int]:
-        """0 or 1 for every image, in the manifest's order."""
+        """The label of every image, 0 or 1."""
         return [record.label for record in self.records]
 
     @property
     def patients(self) -> list[str]:
-        """Whose cell each image shows, in the manifest's order; empty where that is not known."""
+        """The patient of every image, empty where unknown."""
         return [record.patient or "" for record in self.records]
 
     @property
     def fingerprint(self) -> str:
-        """64 hexadecimal digits that change with any path, label or byte of the set."""
+        """A SHA-256 of all paths, labels and contents; it does not depend on the root."""
         lines = [f"{r.sha256} {r.label} {r.path}" for r in self.records]
         return sha256_hex("\n".join(lines).encode("utf-8", errors="surrogateescape"))
 
     def file(self, index: int) -> Path:
-        """Where image number `index` lies."""
+        """Return the path of image number `index`."""
         return self.root / self.records[index].path
 
     def check(self, index: int, sha256: str | None) -> None:
-        """Refuse image number `index` where what was read of it has another hash now.
-
-        Raises:
-            DataError: the file changed after its hash was taken.
-        """
+        """Raise DataError if image number `index` no longer has the hash of the manifest."""
         if sha256 != self.records[index].sha256:
             raise DataError(f"{self.file(index)}: changed while ALLD was using it; start again")
 
     def read(self, index: int) -> bytes:
-        """The bytes of image number `index`, the very ones that the manifest describes.
+        """Return the bytes of image number `index`.
 
         Raises:
             ImageError: the file cannot be read.
@@ -93,12 +85,12 @@ class Manifest:
         return data
 
     def decode(self, index: int) -> Decoded:
-        """The picture in `read`, which raises what it raises; ImageError if it is none."""
+        """Decode image number `index`; raise as `read` does, or ImageError if it is no image."""
         return decode(self.read(index), str(self.file(index)))
 
 
 def differing(known: Mapping[str, str], here: Mapping[str, str]) -> str:
-    """How two sets differ in words, each a path to what is known of it; empty if they do not."""
+    """Say how two sets differ, each given as path to hash; empty if they do not."""
     missing = sorted(known.keys() - here.keys())
     extra = sorted(here.keys() - known.keys())
     changed = sorted(name for name in known.keys() & here.keys() if known[name] != here[name])
@@ -107,7 +99,7 @@ def differing(known: Mapping[str, str], here: Mapping[str, str]) -> str:
 
 
 class Pictures(Sequence[NDArray[np.uint8]]):
-    """The decoded images of a manifest, RGB (H, W, 3), read when asked for; the last ones stay."""
+    """The images of a manifest, RGB (H, W, 3), decoded on access; `kept` stay in memory."""
 
     def __init__(self, manifest: Manifest, kept: int = 300) -> None:
         self._length = len(manifest)
@@ -129,7 +121,7 @@ class Pictures(Sequence[NDArray[np.uint8]]):
 
 
 def check_manifest(manifest: Manifest, *, both_classes: bool = True) -> None:
-    """Refuse a set that no classifier can be trained on; without `both_classes`, none tested.
+    """Refuse a set on which no classifier can be trained or, without `both_classes`, tested.
 
     Raises:
         DataError: an empty set, one class only, or a path listed twice.
@@ -150,6 +142,6 @@ def check_manifest(manifest: Manifest, *, both_classes: bool = True) -> None:
 
 
 def class_counts(labels: Sequence[int]) -> str:
-    """`130 blast, 130 healthy`, for messages and tables."""
+    """Return the counts in words: `130 blast, 130 healthy`."""
     counts = Counter(labels)
     return f"{counts[BLAST]} blast, {counts[HEALTHY]} healthy"

@@ -1,14 +1,12 @@
-"""RGB uint8 to the network's float32: the one path of validation, prediction and the web page.
+"""Turn RGB uint8 images into the network's float32 input, in training, evaluation and prediction.
 
-**Never squashed.** The size and the shape of a cell are signs of its class, so the short side of a
-picture is padded and every pixel keeps its scale. Ten of the 260 ALL-IDB2 crops need it, as their
-cells lay at the border of the field: one side is 257 px like the others', so that their own square
-has the same magnification, and the other is 193 to 256 px.
+Images are never squashed: size and shape of a cell are signs of its class, so the short side is
+padded and every pixel keeps its scale. Ten of the 260 ALL-IDB2 crops need it, because their cells
+lay at the border of the field: one side is 257 px as in the others, the other is 193 to 256 px.
 
-**Padded by reflection**, after a look at the ten: it goes on as smear and red cells in the crop's
-own light and grain, without a seam. Repeating the edge draws combs of straight stripes, and one
-flat background colour draws a frame. Both would mark a picture as padded, and that would betray the
-class: all seven crops that lack more than 4 px show healthy cells.
+Padding reflects the image. On those ten it continues smear and red cells without a seam, whereas
+repeated edges draw stripes and a flat colour draws a frame. Either would mark an image as padded
+and so reveal its class: all seven crops that lack more than 4 px show healthy cells.
 """
 
 from collections.abc import Sequence
@@ -21,11 +19,11 @@ from PIL import Image
 
 from alld.data.unsharp import sharpen
 
-if TYPE_CHECKING:  # a process that only decodes needs no settings
+if TYPE_CHECKING:  # a process that only decodes images needs no settings
     from alld.config.schema import Unsharp
 
 RESIZE_POLICY = "pad to square by reflection, Pillow bilinear"
-MAX_PADDED_SIDE = 4096  # px; longer pictures are averaged first, or their square would fill memory
+MAX_PADDED_SIDE = 4096  # px; longer images are averaged first, or their square would fill memory
 
 
 def preprocess(
@@ -35,15 +33,15 @@ def preprocess(
     std: Sequence[float],
     unsharp: "Unsharp",
 ) -> NDArray[np.float32]:
-    """RGB uint8 (H, W, 3) of any shape to float32 (3, size, size), normalised by channel."""
+    """Convert RGB uint8 (H, W, 3) of any shape to normalised float32 (3, size, size)."""
     return normalise(to_square(pixels, size, unsharp), mean, std)
 
 
 def to_square(pixels: NDArray[np.uint8], size: int, unsharp: "Unsharp") -> NDArray[np.uint8]:
-    """Sharpen where wanted, pad, then resize: (H, W, 3) to (size, size, 3) in px.
+    """Sharpen if `unsharp` says so, pad, and resize RGB (H, W, 3) to (size, size, 3).
 
-    `unsharp` has no default: a network sees what it was trained on, and its bundle says which. A
-    picture with a side over 4096 px is first averaged over blocks of k x k pixels.
+    An image with a side over 4096 px is first averaged over blocks of k x k pixels. `unsharp` has
+    no default because it must be the one that the network was trained with; the bundle records it.
     """
     block = ceil(max(pixels.shape[:2]) / MAX_PADDED_SIDE)
     if block > 1:
@@ -54,35 +52,32 @@ def to_square(pixels: NDArray[np.uint8], size: int, unsharp: "Unsharp") -> NDArr
 
 
 def pad_to_square(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(H, W, 3) to (L, L, 3) with L = max(H, W), the image in the centre, by reflection.
+    """Pad RGB (H, W, 3) to (L, L, 3), L = max(H, W), by reflection without repeating the edge.
 
-    The edge pixel itself is not repeated. An odd pixel goes below or to the right. A pad larger
-    than the image is reflected again and again; a side of 1 px is repeated.
+    The image lies in the centre; an odd pixel is added below or on the right.
     """
     _check(pixels)
-    side = max(pixels.shape[:2])
-    if pixels.shape[0] == pixels.shape[1]:
-        return pixels
-    pads = [((side - length) // 2, (side - length + 1) // 2) for length in pixels.shape[:2]]
-    return np.pad(pixels, (*pads, (0, 0)), mode="reflect")
+    height, width = pixels.shape[:2]
+    side = max(height, width)
+    pads = [((side - length) // 2, (side - length + 1) // 2) for length in (height, width)]
+    return pixels if height == width else np.pad(pixels, (*pads, (0, 0)), mode="reflect")
 
 
 def resize(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """(L, L, 3) to (size, size, 3), bilinear by Pillow: antialiased where it shrinks."""
+    """Resize RGB (L, L, 3) to (size, size, 3) with Pillow's antialiased bilinear filter."""
     _check(pixels)
     if pixels.shape[0] != pixels.shape[1]:
         raise ValueError(f"pixels {pixels.shape} are not square: pad_to_square comes first")
-    image = Image.fromarray(pixels).resize((size, size), Image.Resampling.BILINEAR)
-    return np.asarray(image)
+    return np.asarray(Image.fromarray(pixels).resize((size, size), Image.Resampling.BILINEAR))
 
 
 def normalise(
     pixels: NDArray[np.uint8], mean: Sequence[float], std: Sequence[float]
 ) -> NDArray[np.float32]:
-    """uint8 (S, S, 3) or (B, S, S, 3) to float32 (3, S, S) or (B, 3, S, S): (x / 255 - mean) / std.
+    """Return (x / 255 - mean) / std as float32 (..., 3, S, S) for uint8 (..., S, S, 3).
 
-    `mean` and `std` are of the three channels, in units of the full range 0 to 1. The result is a
-    view with the channels last in memory, which is how the networks want it.
+    `mean` and `std` are of the three channels, on a scale from 0 to 1. The result is a view with
+    the channels last in memory, which is the layout that the networks use.
     """
     scaled = pixels.astype(np.float32)
     scaled /= np.float32(255)

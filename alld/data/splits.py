@@ -1,8 +1,8 @@
-"""Which images test, validate and train: stratified, and groups on one side where wanted.
+"""Split a set into training, validation and test images, or into folds.
 
-One rule makes all of them: units (an image, a group, a block of neighbours) are dealt at random to
-parts in proportion to the room that each part has left, large units first, so that the classes come
-out balanced and no unit is split.
+All splits follow one rule. Units (images, groups, or blocks of neighbours) are dealt to the parts
+at random, large units first, with a probability proportional to the places that a part has left.
+The classes come out balanced, and no unit is split.
 """
 
 import csv
@@ -11,16 +11,17 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from alld.config.schema import SplitConfig, SplitKind
 from alld.data.manifest import BLAST, HEALTHY, LABEL_NAMES, Manifest
 from alld.errors import DataError
-from alld.runtime.files import sha256_hex, write_text
 
 Part = Literal["train", "valid", "test"]
 PARTS: tuple[Part, ...] = ("test", "valid", "train")
@@ -29,22 +30,22 @@ PAPER_TEST = {BLAST: 23, HEALTHY: 29}  # what Table 2's percentages decode to
 
 @dataclass(frozen=True)
 class Split:
-    """The part of every image of a manifest, in its order, with the groups it respects."""
+    """The part and the group of every image, in the manifest's order."""
 
     kind: SplitKind
     seed: int
     parts: tuple[Part, ...]
     groups: tuple[str, ...]
     groups_source: str
-    patients: tuple[str, ...] = ()  # as many, or none where the set names no patient
+    patients: tuple[str, ...] = ()  # empty where the set names no patient
 
     def indices(self, part: Part) -> list[int]:
-        """The manifest's numbers of the images of one part, ascending."""
+        """Return the numbers of the images of one part, ascending."""
         return [index for index, here in enumerate(self.parts) if here == part]
 
     @property
     def leaking_groups(self) -> int:
-        """How many groups have images in more than one part: what a random split leaks."""
+        """The number of groups that have images in more than one part."""
         parts_of = defaultdict(set)
         for group, part in zip(self.groups, self.parts, strict=True):
             parts_of[group].add(part)
@@ -61,7 +62,8 @@ def make_split(
         seed: equal seeds give equal splits of equal sets.
 
     Raises:
-        DataError: a part would lack a class, or `paper` is asked of another set than ALL-IDB2.
+        DataError: a part would lack a class, or `--split paper` is used on a set that is not
+            ALL-IDB2.
     """
     labels = np.array(manifest.labels)
     if config.kind == "paper":
@@ -101,9 +103,12 @@ def _deal_fold(
 def make_folds(
     manifest: Manifest, groups: Sequence[str], config: SplitConfig, folds: int, seed: int
 ) -> NDArray[np.intp]:
-    """The number of the fold, 0 to `folds` - 1, in which each image is tested.
+    """Return (N,): the fold, 0 to `folds` - 1, in which each image is tested.
 
-    `random`, `grouped` and `blocks` as in `make_split`; every class is spread evenly.
+    Every class is spread evenly over the folds.
+
+    Raises:
+        DataError: `--split paper`, or more folds than the smaller class has images.
     """
     labels = np.array(manifest.labels)
     if config.kind == "paper":
@@ -112,7 +117,8 @@ def make_folds(
     if not 2 <= folds <= smallest:
         raise DataError(f"{folds} folds: choose 2 to {smallest}, the size of the smaller class")
     totals = np.bincount(labels, minlength=2)
-    capacities = np.stack([_shares(total, folds) for total in totals], axis=1)  # (folds, 2)
+    extra = np.arange(folds)[:, None] < totals % folds
+    capacities = totals // folds + extra  # (folds, 2)
     return deal(_units(manifest, groups, config), labels, capacities, np.random.default_rng(seed))
 
 
@@ -125,28 +131,28 @@ def deal(
     """Deal whole units to parts.
 
     Args:
-        units: lists of image numbers that stay together; every image is in one of them.
+        units: lists of image numbers that stay together.
         labels: (N,) the class of every image.
         capacities: (parts, classes) how many images of each class a part should hold.
 
     Returns:
-        (N,) the part of every image, -1 for one in no unit. Where all units are single images the
-        capacities are met exactly; else a unit that fits nowhere goes where the most room is left.
+        (N,) the part of every image, -1 for an image in no unit. Single images meet the capacities
+        exactly; a larger unit that fits nowhere goes to the part with the most places left.
     """
-    room = capacities.astype(float)
+    free = capacities.astype(float)
     dealt = np.full(len(labels), -1)
     shuffled = [units[index] for index in rng.permutation(len(units))]
     for unit in sorted(shuffled, key=len, reverse=True):  # stable: equal sizes stay shuffled
         members = list(unit)
-        needs = np.bincount(labels[members], minlength=room.shape[1])
-        wanted = room[:, needs > 0].sum(axis=1)
-        fits = (room >= needs).all(axis=1)
+        needs = np.bincount(labels[members], minlength=free.shape[1])
+        wanted = free[:, needs > 0].sum(axis=1)
+        fits = (free >= needs).all(axis=1)
         weights = np.where(fits, np.clip(wanted, 0, None), 0)
         if weights.sum() > 0:
-            part = int(rng.choice(len(room), p=weights / weights.sum()))
+            part = int(rng.choice(len(free), p=weights / weights.sum()))
         else:
             part = int(np.argmax(wanted))
-        room[part] -= needs
+        free[part] -= needs
         dealt[members] = part
     return dealt
 
@@ -162,7 +168,7 @@ def _units(manifest: Manifest, groups: Sequence[str], config: SplitConfig) -> li
 
 
 def _block_of(manifest: Manifest, index: int, size: int) -> str:
-    """The run of neighbouring numbers an image is in, apart for each class and folder."""
+    """The run of neighbouring file numbers that an image is in, for each class and folder."""
     record = manifest.records[index]
     path = PurePosixPath(record.path)
     number = re.search(r"\d+", path.stem)
@@ -173,22 +179,23 @@ def _block_of(manifest: Manifest, index: int, size: int) -> str:
 
 
 def connected(keys: Sequence[Sequence[str]]) -> list[list[int]]:
-    """The numbers of the images that share any key, directly or through others, as lists."""
-    parent = list(range(len(keys)))
+    """Return lists of the images that share a key, directly or through other images.
 
-    def root(index: int) -> int:
-        while parent[index] != index:
-            parent[index] = parent[parent[index]]
-            index = parent[index]
-        return index
-
-    first_with: dict[str, int] = {}
-    for index, own in enumerate(keys):
-        for key in own:
-            parent[root(index)] = root(first_with.setdefault(key, index))
+    Args:
+        keys: the keys of image 0, of image 1 and so on.
+    """
+    node_of: dict[str, int] = {}
+    edges = [
+        (image, len(keys) + node_of.setdefault(key, len(node_of)))
+        for image, own in enumerate(keys)
+        for key in own
+    ]
+    nodes, (images, shared) = len(keys) + len(node_of), np.array(edges, int).reshape(-1, 2).T
+    graph = coo_array((np.ones(len(edges)), (images, shared)), shape=(nodes, nodes))
+    _, component = connected_components(graph, directed=False)
     units = defaultdict(list)
-    for index in range(len(keys)):
-        units[root(index)].append(index)
+    for image in range(len(keys)):
+        units[component[image]].append(image)
     return list(units.values())
 
 
@@ -211,10 +218,6 @@ def _proportional(size: int, totals: NDArray[np.intp]) -> NDArray[np.intp]:
     for label in np.argsort(shares - exact, kind="stable")[: size - shares.sum()]:
         shares[label] += 1
     return shares
-
-
-def _shares(total: int, folds: int) -> NDArray[np.intp]:
-    return np.array([total // folds + (fold < total % folds) for fold in range(folds)])
 
 
 def _check_paper_set(manifest: Manifest) -> None:
@@ -240,23 +243,13 @@ def _check_classes(split: Split, labels: NDArray[np.intp]) -> None:
             )
 
 
-COLUMNS = "path,label,group,part"
-
-
 def split_text(manifest: Manifest, split: Split) -> str:
-    """The split as CSV, with patients where there are any; its SHA-256 is the split's hash."""
+    """Return the content of `split.csv`; patients have a column where any is known."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     patients = [[patient] for patient in split.patients]
-    writer.writerow([*COLUMNS.split(","), *(["patient"] if patients else [])])
+    writer.writerow(["path", "label", "group", "part", *(["patient"] if patients else [])])
     rows = zip(manifest, split.groups, split.parts, patients or [[]] * len(manifest), strict=True)
     for record, group, part, patient in rows:
         writer.writerow([record.path, LABEL_NAMES[record.label], group, part, *patient])
     return text.getvalue()
-
-
-def save_split(path: Path, manifest: Manifest, split: Split) -> str:
-    """Write `split.csv` and return its hash."""
-    text = split_text(manifest, split)
-    write_text(path, text)
-    return sha256_hex(text.encode())

@@ -1,9 +1,9 @@
-"""Adaptive unsharpening: what is out of focus gets its fine detail amplified, as far as needed.
+"""Sharpen images that are out of focus (adaptive unsharpening).
 
-After Genovese et al. (ICASSP 2021), row [7] of the paper's Table 1: they measure the focus of each
-image, try unsharp masks of growing radius at strength 0.8, and keep the first whose focus reaches
-a threshold. Here the radius is fixed and the strength grows, and the measure is a simple one: how
-much of the contrast at the strongest edges lies at the finest scale. No label has a part in it.
+After Genovese et al. (ICASSP 2021), row [7] of the paper's Table 1: they try unsharp masks of
+growing radius at strength 0.8 and keep the first that brings the focus of the image to a threshold.
+Here the radius is fixed and the strength grows, and focus is the share of the contrast at the
+strongest edges that lies at the finest scale. No label is used.
 """
 
 from bisect import bisect_left
@@ -11,12 +11,12 @@ from bisect import bisect_left
 import numpy as np
 from numpy.typing import NDArray
 
-FINE, COARSE = 1.0, 4.0  # px, standard deviations of the blurs that a scale is measured against
-EDGES = 95  # percentile: pixels above it are the edges; noise rules the rest
+FINE, COARSE = 1.0, 4.0  # px, standard deviations of the blurs that separate the two scales
+EDGES = 95  # percentile; pixels above it are edges, the others mostly noise
 # An ideal step gives 0.5; half of ALL-IDB2 lies between 0.23 and 0.27, the blurred down to 0.17.
 TARGET = 0.30
 STRENGTHS = [step / 4 for step in range(17)]
-MEASURED_SIDE = 1024  # px; of a larger picture only the middle is measured, which spares memory
+MEASURED_SIDE = 1024  # px; only the middle of a larger image is measured, to save memory
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
 Image = NDArray[np.uint8]  # RGB (H, W, 3)
@@ -24,10 +24,10 @@ Plane = NDArray[np.float32]  # (H, W)
 
 
 def sharpen(pixels: Image) -> Image:
-    """Add the weakest multiple of an image's fine detail that brings it into focus.
+    """Add to RGB (H, W, 3) the smallest multiple of its fine detail that brings it into focus.
 
-    The detail is of the brightness and is added to all three channels, so that colours stay. An
-    image in focus, or without any edge, comes back as it was.
+    The detail is that of the brightness and is added to all three channels, which keeps the
+    colours. An image in focus or without any edge is returned unchanged.
     """
     light: Plane = pixels @ LUMA
     strength = _strength(_middle(light))
@@ -35,20 +35,19 @@ def sharpen(pixels: Image) -> Image:
         return pixels
     added = strength * _detail(light, FINE)
     sharpened = np.empty_like(pixels)
-    for channel in range(3):  # one by one: a large picture as floats would fill memory
-        plane = np.rint(pixels[:, :, channel] + added)
-        sharpened[:, :, channel] = np.clip(plane, 0, 255)
+    for channel in range(3):  # one at a time: a large image as floats would fill memory
+        sharpened[:, :, channel] = np.clip(np.rint(pixels[:, :, channel] + added), 0, 255)
     return sharpened
 
 
 def focus(pixels: Image) -> float:
-    """Contrast of the finest scale over that of a coarser one, at the edges; 0 without any."""
+    """Return the contrast of the fine over that of the coarse scale at the edges; 0 without any."""
     light = _middle(pixels @ LUMA)
     return _focus(_detail(light, FINE), _detail(light, COARSE))
 
 
 def _strength(light: Plane) -> float:
-    """The first of STRENGTHS that reaches TARGET, or the last; 0 where there is no edge."""
+    """The first of STRENGTHS that reaches TARGET, else the last; 0 without any edge."""
     fine, coarse = _detail(light, FINE), _detail(light, COARSE)
     if not coarse.any():
         return 0.0
@@ -70,7 +69,7 @@ def _focus(fine: Plane, coarse: Plane) -> float:
 
 
 def _detail(light: Plane, scale: float) -> Plane:
-    from scipy.ndimage import gaussian_filter  # 0.2 s, and most models do not sharpen
+    from scipy.ndimage import gaussian_filter  # slow to import, and most models do not sharpen
 
     return np.asarray(light - gaussian_filter(light, scale))
 

@@ -18,7 +18,7 @@ from torch import nn
 
 from alld.config.schema import Config
 from alld.data.manifest import Manifest
-from alld.data.sources.classes import load_classes
+from alld.data.sources.class_folders import load_classes
 from alld.data.splits import Part, Split, deal
 from alld.errors import ConfigError, Interrupted, RunError, out_of_memory
 from alld.model.backbones import Body, create_head, create_model, whole_state

@@ -1,13 +1,13 @@
-"""ALL-IDB2 on disk: the one folder with ImNNN_0.tif and ImNNN_1.tif, whose names say the class."""
+"""Read ALL-IDB2: one folder with ImNNN_0.tif and ImNNN_1.tif, whose names state the class."""
 
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib import resources
 from pathlib import Path, PurePosixPath
 
-from alld.data.manifest import Manifest, Progress
+from alld.data.manifest import Manifest, Progress, differing
 from alld.data.sources.labelled import Labelled, Problems, build_manifest, noted
-from alld.data.sources.original import deviation
 from alld.errors import DataError
 
 # ALL-IDB1's whole fields are ImNNN_0.jpg and ImNNN_1.jpg: only .tif is a crop of ALL-IDB2.
@@ -16,28 +16,35 @@ _FIELD = re.compile(r"Im\d{3}_[01]\.jpe?g", re.IGNORECASE)
 
 
 def is_crop(path: str | Path) -> bool:
-    """Whether a file has a name of ALL-IDB2."""
+    """Return whether a file is named like an image of ALL-IDB2."""
     return _NAME.fullmatch(PurePosixPath(path).name) is not None
 
 
 def is_field(path: str | Path) -> bool:
-    """Whether a file has a name of ALL-IDB1, from whose fields ALL-IDB2 was cut."""
+    """Return whether a file is named like one of ALL-IDB1, whose fields ALL-IDB2 was cut from."""
     return _FIELD.fullmatch(PurePosixPath(path).name) is not None
 
 
-def crop_label(path: str) -> int | None:
-    """The class that a name of ALL-IDB2 says, 0 or 1, or None for another name."""
+def crop_label(path: str | Path) -> int | None:
+    """Return the class that a name of ALL-IDB2 states, 0 or 1, or None for another name."""
     match = _NAME.fullmatch(PurePosixPath(path).name)
     return int(match.group(2)) if match and match.group(2) in "01" else None
+
+
+def original_hashes() -> dict[str, str]:
+    """Return file name to SHA-256 of the 260 images that the authors of ALL-IDB2 distribute."""
+    file = resources.files("alld.data.sources").joinpath("all_idb2.sha256")
+    pairs = (line.split() for line in file.read_text(encoding="ascii").splitlines())
+    return {name: sha256 for sha256, name in pairs}
 
 
 def read_all_idb2(
     crops: Sequence[Path], others: int, progress: Progress | None, problems: Problems
 ) -> Manifest:
-    """The manifest of `crops`, files with names of ALL-IDB2, beside so many other images.
+    """Return the manifest of `crops`, files named as in ALL-IDB2, beside `others` other images.
 
     Raises:
-        DataError: crops in two folders, or a name that says neither class.
+        DataError: crops in two folders, or a name that states neither class.
     """
     folders = sorted({path.parent for path in crops})
     if len(folders) > 1:
@@ -48,23 +55,21 @@ def read_all_idb2(
     labelled: list[Labelled] = []
     for path in crops:
         with noted(path, problems):
-            labelled.append(Labelled(path, _label(path)))
-    built = build_manifest(folders[0], "ALL-IDB2", labelled, progress, problems)
+            if (label := crop_label(path)) is None:
+                number = path.stem.rpartition("_")[2]
+                raise DataError(
+                    f"{path}: the label _{number} is neither _1 (blast) nor _0 (healthy)"
+                )
+            labelled.append(Labelled(path, label))
+    manifest = build_manifest(folders[0], "ALL-IDB2", labelled, progress, problems)
     warnings = []
     if others:
         warnings.append(
             f"{others} other images below the data folder are not part of ALL-IDB2 and stay unused"
         )
-    other = "" if built.synthetic else deviation(built.records)
-    if other:
-        warnings.append(f"{folders[0]}: not the original ALL-IDB2: {other}")
-    original = not built.synthetic and not other
-    return replace(built, original=original, warnings=tuple(warnings))
-
-
-def _label(path: Path) -> int:
-    label = crop_label(path.name)
-    if label is None:
-        number = path.stem.rpartition("_")[2]
-        raise DataError(f"{path}: the label _{number} is neither _1 (blast) nor _0 (healthy)")
-    return label
+    here = {record.path: record.sha256 for record in manifest}
+    difference = "" if manifest.synthetic else differing(original_hashes(), here)
+    if difference:
+        warnings.append(f"{folders[0]}: not the original ALL-IDB2: {difference}")
+    original = not manifest.synthetic and not difference
+    return replace(manifest, original=original, warnings=tuple(warnings))

@@ -1,4 +1,4 @@
-"""Finds a labelled set on disk: ALL-IDB2, C-NMC 2019, a folder per class, or a CSV table."""
+"""Find a labelled set on disk: ALL-IDB2, C-NMC 2019, a folder for each class, or a CSV table."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -23,15 +23,15 @@ def load_manifest(
 ) -> Manifest:
     """Read the set that `data.root` names and hash every image of it.
 
-    A folder is searched for ALL-IDB2 first, then for C-NMC 2019, then for one folder a class; a
+    A folder is searched for ALL-IDB2 first, then for C-NMC 2019, then for one folder a class. A
     `.csv` file is a table with the columns `path,label` and optionally `patient` or `group`, or
     that of C-NMC's preliminary test.
 
     Args:
-        both_classes: a set of one class is refused, as no classifier can be trained on it.
+        both_classes: refuse a set of one class, on which no classifier can be trained.
 
     Raises:
-        DataError: nothing there, two copies, a label that is neither, one class only.
+        DataError: no set, two copies of it, a label that is neither class, or one class only.
     """
     manifest = _read(data, progress, None)
     check_manifest(manifest, both_classes=both_classes)
@@ -41,11 +41,11 @@ def load_manifest(
 def survey_manifest(
     data: DataConfig, progress: Progress | None = None
 ) -> tuple[Manifest, list[Problem]]:
-    """Read a set as `load_manifest` does, but go on after what would stop a training.
+    """Read a set as `load_manifest` does, but collect problems that would stop a training.
 
-    Left out, as problems: a file that cannot be read, an image without a label, and every further
-    row of a path. One class alone is let through. In several class folders the folders give the
-    labels, whatever ALL-IDB2's names in them say.
+    Files that cannot be read, images without a label and repeated rows of one path are left out
+    and returned as problems. A set of one class is accepted. Where ALL-IDB2's images lie in class
+    folders, the folders give the labels, so that names which disagree can be found.
 
     Raises:
         DataError: there is no set, or `data.positive` names nothing in it.
@@ -54,28 +54,20 @@ def survey_manifest(
     manifest = _read(data, progress, problems)
     first: dict[str, ImageRecord] = {}
     for record in manifest:
-        if first.setdefault(record.path, record) is record:
-            continue
-        other = "" if first[record.path].label == record.label else ", under the other label"
-        problems.append(Problem(record.path, f"{record.path}: listed again{other}"))
+        if first.setdefault(record.path, record) is not record:
+            other = "" if first[record.path].label == record.label else ", under the other label"
+            problems.append(Problem(record.path, f"{record.path}: listed again{other}"))
     return replace(manifest, records=tuple(first.values())), problems
 
 
 def name_label(path: str) -> int | None:
-    """The class that a name of ALL-IDB2 or C-NMC says, 0 or 1, or None for another name."""
+    """Return the class that a name of ALL-IDB2 or C-NMC states, 0 or 1, or None."""
     label = crop_label(path)
     return cell_label(path) if label is None else label
 
 
-def _no_data(place: Path, seen: str) -> DataError:
-    """One line, and how to come by images as lines of their own."""
-    error = DataError(f"{place}: {seen}")
-    error.add_note(NO_DATA)
-    return error
-
-
 def check_place(data: DataConfig) -> Path:
-    """The folder or the table that `data.root` names; this takes no time.
+    """Return the folder or table that `data.root` names, without reading it.
 
     Raises:
         DataError: there is neither.
@@ -86,6 +78,12 @@ def check_place(data: DataConfig) -> Path:
     if not root.is_dir() and root.suffix.lower() != ".csv":
         raise DataError(f"{root}: neither a folder nor a .csv table; see `alld train --help`")
     return root
+
+
+def _no_data(place: Path, seen: str) -> DataError:
+    error = DataError(f"{place}: {seen}")
+    error.add_note(NO_DATA)
+    return error
 
 
 def _read(data: DataConfig, progress: Progress | None, problems: Problems) -> Manifest:
@@ -106,8 +104,9 @@ def _read_folder(
     crops = [path for path in images if is_crop(path)]
     if crops:
         _refuse_positive(positive, f"{crops[0].parent} is ALL-IDB2")
-        if not (problems is not None and _in_class_folders(crops)):
+        if problems is None or not _in_class_folders(crops):
             return read_all_idb2(crops, len(images) - len(crops), progress, problems)
+        return read_class_folders(root, images, positive, progress, problems)
     tables = find_tables(root)
     if tables or any(cell_label(path) is not None for path in images):
         _refuse_positive(positive, f"{root} holds C-NMC 2019")
@@ -116,7 +115,6 @@ def _read_folder(
 
 
 def _in_class_folders(crops: list[Path]) -> bool:
-    """Whether folders say the class too: a survey then asks whether the names agree."""
     homes = {path.parent for path in crops}
     return len(homes) > 1 and None not in {folder_label(home.name) for home in homes}
 

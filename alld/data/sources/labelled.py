@@ -1,4 +1,4 @@
-"""Labelled files to a manifest, for every source alike: found, named, hashed once."""
+"""Find image files and turn labelled ones into a manifest, for every source alike."""
 
 import os
 from collections.abc import Collection, Iterator, Sequence
@@ -17,7 +17,7 @@ IMAGE_SUFFIXES = frozenset({".tif", ".tiff", ".bmp", ".png", ".jpg", ".jpeg"})
 
 @dataclass(frozen=True)
 class Problem:
-    """A file or a row that a survey left out, and why."""
+    """A file or a row that a survey left out, with the reason."""
 
     path: str
     reason: str
@@ -27,7 +27,7 @@ Problems = list[Problem] | None  # None: the first one is an error
 
 
 class Labelled(NamedTuple):
-    """One image file with what its source says of it."""
+    """One image file with what its source states about it."""
 
     path: Path
     label: int
@@ -36,15 +36,16 @@ class Labelled(NamedTuple):
 
 
 def list_images(root: Path) -> list[Path]:
-    """All files below `root` with an image suffix, sorted; linked folders are not entered.
+    """Return all files below `root` with an image suffix, sorted.
 
-    A folder that cannot be read is listed too: whoever reads the images learns of it.
+    Links to folders are not followed. A folder that cannot be read is listed as well, so that
+    reading it raises the error.
     """
     return list_files(root, IMAGE_SUFFIXES)
 
 
 def list_files(root: Path, suffixes: Collection[str]) -> list[Path]:
-    """As `list_images`, for other suffixes."""
+    """Return the files below `root` with one of these suffixes, as `list_images` does."""
     found: list[Path] = []
 
     def unread(error: OSError) -> None:
@@ -59,7 +60,7 @@ def list_files(root: Path, suffixes: Collection[str]) -> list[Path]:
 
 @contextmanager
 def noted(path: Path | str, problems: Problems) -> Iterator[None]:
-    """In a survey what goes wrong with one image is noted; else it is raised."""
+    """Append what is wrong with one image to `problems`, or raise it where that is None."""
     try:
         yield
     except (DataError, ImageError) as error:
@@ -75,7 +76,7 @@ def build_manifest(
     progress: Progress | None,
     problems: Problems,
 ) -> Manifest:
-    """Hash every image once; the mark of a drawn image makes the whole set synthetic.
+    """Read and hash every image; one that is marked as drawn makes the whole set synthetic.
 
     Raises:
         ImageError, DataError: a file that cannot be read or named, unless `problems` takes it.
@@ -94,11 +95,7 @@ def build_manifest(
 
 
 def _table_name(root: Path, name: str) -> str:
-    """The name as tables hold it; what `cell` would have to change cannot stand there.
-
-    Raises:
-        DataError: such a name.
-    """
+    """The name as tables hold it; DataError where `cell` would have to change it."""
     if cell(plain_path(name)) != plain_path(name):
         raise DataError(
             f"{root}: the name {spelt(name)} holds a control character, a line break, a mark of "

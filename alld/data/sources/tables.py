@@ -1,12 +1,11 @@
-"""A CSV table of labelled images: `path,label`, and `patient` or `group` where they are known."""
+"""Read a CSV table of labelled images: `path,label`, and `patient` or `group` where known."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from alld.data.manifest import BLAST, HEALTHY, Manifest, Progress
 from alld.data.sources.c_nmc import is_table, read_c_nmc
-from alld.data.sources.class_folders import CLASS_NAMES, told_healthy
+from alld.data.sources.class_folders import CLASS_NAMES, counted_as_healthy
 from alld.data.sources.labelled import Labelled, Problems, build_manifest, noted
 from alld.errors import DataError
 from alld.runtime.files import cell
@@ -19,12 +18,15 @@ _KNOWN = {"path", "label", "patient", "group"}
 def read_table(
     table: Path, positive: str | None, progress: Progress | None, problems: Problems
 ) -> Manifest:
-    """The manifest of a table; paths are relative to its folder.
+    """Return the manifest of a table, whose paths are relative to its folder.
 
     Raises:
-        DataError: no such columns, a row without a path, a label that is neither class.
+        DataError: a missing column, a row without a path, a label that is neither class.
     """
-    columns, rows = _read(table)
+    try:
+        columns, rows = csv_columns(table), read_csv(table)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{table}: cannot be read as a UTF-8 CSV table: {error}") from error
     if is_table(columns):
         return read_c_nmc(table.parent, (), [table], progress, problems)
     if not {"path", "label"} <= set(columns):
@@ -36,29 +38,19 @@ def read_table(
             if not path:
                 raise DataError(f"{place}: no path; name an image file")
             label = _label(row["label"], positive, place)
-            owners = _owner(row, "group"), _owner(row, "patient")
-            labelled.append(Labelled(table.parent / path, label, *owners))
-    built = build_manifest(table.parent, "table", labelled, progress, problems)
+            group, patient = (
+                cell(row.get(name, "").strip() or None) for name in ("group", "patient")
+            )
+            labelled.append(Labelled(table.parent / path, label, group, patient))
+    manifest = build_manifest(table.parent, "table", labelled, progress, problems)
     warnings = []
     unused = sorted(set(columns) - _KNOWN)
     if unused:
         warnings.append(f"{table}: columns that mean nothing to ALLD: {', '.join(unused)}")
     if positive is not None:
         healthy = {row["label"].strip() for row in rows} - {positive}
-        warnings.append(told_healthy(positive, healthy))
-    return replace(built, warnings=tuple(warnings))
-
-
-def _read(table: Path) -> tuple[list[str], list[dict[str, str]]]:
-    try:
-        return csv_columns(table), read_csv(table)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{table}: cannot be read as a UTF-8 CSV table: {error}") from error
-
-
-def _owner(row: Mapping[str, str], column: str) -> str | None:
-    owner: str | None = cell(row.get(column, "").strip() or None)
-    return owner
+        warnings.append(counted_as_healthy(positive, healthy))
+    return replace(manifest, warnings=tuple(warnings))
 
 
 def _label(text: str, positive: str | None, place: str) -> int:

@@ -1,10 +1,10 @@
-"""Small grids against scipy.ndimage, whose import predictions do without."""
+"""Facts of an image: the parts of a small mask, which are numbered without scipy."""
 
 import numpy as np
 import pytest
-from scipy.ndimage import label, uniform_filter
+from scipy.ndimage import label
 
-from alld.cells.small_grids import connected_parts, smoothed
+from alld.cells.facts import connected_parts
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.55, 0.7, 1.0])
@@ -17,9 +17,3 @@ def test_connected_parts_are_those_of_scipy(share: float) -> None:
         expected, expected_count = label(mask)
         assert count == expected_count
         np.testing.assert_array_equal(names, expected)
-
-
-def test_smoothing_is_that_of_scipy() -> None:
-    """The mean over 3 x 3, at the border too."""
-    grid = np.random.default_rng(0).standard_normal((13, 20)).astype(np.float32)
-    np.testing.assert_allclose(smoothed(grid), uniform_filter(grid, 3), atol=1e-6)
