@@ -20,7 +20,8 @@ warnings.filterwarnings("ignore")
 import fastai.vision.all as fv  # noqa: E402
 import torch  # noqa: E402
 
-from alld.model.backbones import create_model, layer_groups, normalisation  # noqa: E402
+from alld.model.architectures import normalisation  # noqa: E402
+from alld.model.backbones import create_model, layer_groups  # noqa: E402
 
 VALIDATION_FROM = 0.16  # share of files that `predict` mode calls validation; it trains nothing
 

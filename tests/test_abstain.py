@@ -21,7 +21,8 @@ from alld.inference.load import load_model
 from alld.inference.prediction import OUT_OF_DOMAIN, UNCERTAIN
 from alld.inference.predictor import Predictor
 from alld.model.abstain import FEWEST, Limits, fit_limits, refusal, spread_out
-from alld.model.bundle import LIMITS, read_bundle, read_info
+from alld.model.bundle import read_bundle, read_info
+from alld.model.bundle_info import LIMITS
 from alld.runs.folder import Run
 from alld.synthetic.dataset import draw_set
 from alld.synthetic.plan import Recipe

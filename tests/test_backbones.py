@@ -18,16 +18,15 @@ import torchvision
 from torch import Tensor, nn
 
 from alld.errors import ConfigError
-from alld.model.architectures import NAMES, packaged_lite0, torch_checkpoints
-from alld.model.backbones import (
-    Body,
+from alld.model.architectures import (
+    NAMES,
     check_arch,
-    create_head,
-    create_model,
-    layer_groups,
     list_architectures,
     normalisation,
+    packaged_lite0,
+    torch_checkpoints,
 )
+from alld.model.backbones import Body, create_head, create_model, layer_groups
 
 # One of each kind that timm returns: grid, channels last, tokens. All are drawn for timm's tests.
 TIMM = ("timm:test_resnet", "timm:test_mambaout", "timm:test_vit")

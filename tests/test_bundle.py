@@ -13,7 +13,8 @@ from hostile.places import PICTURE
 from untrained import write_untrained
 
 from alld.errors import BundleError
-from alld.model.bundle import INFO, SUMS, WEIGHTS, bundle_identity, read_bundle, read_info
+from alld.model.bundle import SUMS, WEIGHTS, bundle_identity, read_bundle, read_info
+from alld.model.bundle_info import INFO
 from alld.runtime.files import sha256_hex
 
 FLIPS = 60  # scripts/torture.py turns 1,000

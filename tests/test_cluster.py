@@ -16,9 +16,9 @@ from untrained import write_untrained
 from alld.config.files import load_config
 from alld.errors import ConfigError, Interrupted
 from alld.evaluation.crossval.train import crossval
-from alld.inference.archives.archive import judge_here, predict_archive
-from alld.inference.archives.on_ray import judge_on_ray
-from alld.inference.archives.shard import Asked
+from alld.inference.archives.archive import predict_archive
+from alld.inference.archives.engines import predict_here, predict_on_ray
+from alld.inference.archives.shard import Job
 from alld.inference.inputs import Inputs
 from alld.runtime.cluster import connected
 from alld.runtime.files import sha256_hex
@@ -45,12 +45,12 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> tuple[Inputs, Asked]:
+def archive(tmp_path_factory: pytest.TempPathFactory) -> tuple[Inputs, Job]:
     """A hundred and fifty small images in ten shards, and a model."""
     folder = tmp_path_factory.mktemp("archive")
     drawn = sorted(draw_all_idb2(folder / "cells", per_class=10).glob("*.tif"))
     model = write_untrained(folder / "model.alld")
-    asked = Asked(
+    job = Job(
         model=str(model),
         identity=sha256_hex((model / "SHA256SUMS").read_bytes()),
         device="cpu",
@@ -59,29 +59,29 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> tuple[Inputs, Asked]:
         table="csv",
         folder=str(folder),
     )
-    return Inputs(tuple(drawn[row % 20] for row in range(150))), asked
+    return Inputs(tuple(drawn[row % 20] for row in range(150))), job
 
 
-def nobody(_now: int, _before: int, _total: int) -> None:
-    """Hears how far an archive is and does nothing about it."""
+def silent(_now: int, _before: int, _total: int) -> None:
+    """Show no progress."""
 
 
 def workers_of_ray() -> list[int]:
     """The processes that wait for tasks or have one."""
     listed = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True)
     lines = [line.split(maxsplit=1) for line in listed.stdout.splitlines()[1:]]
-    return [int(pid) for pid, words in lines if words.startswith("ray::judge_shard")]
+    return [int(pid) for pid, words in lines if words.startswith("ray::predict_shard")]
 
 
 def test_an_archive_on_two_nodes_is_that_of_one_process(
-    address: str, archive: tuple[Inputs, Asked], tmp_path: Path
+    address: str, archive: tuple[Inputs, Job], tmp_path: Path
 ) -> None:
     """Also where one of the processes is killed while it works."""
-    inputs, asked = archive
-    predict_archive(inputs, tmp_path / "here.csv", asked, judge_here, nobody, 16)
+    inputs, job = archive
+    predict_archive(inputs, tmp_path / "here.csv", job, predict_here, silent, 16)
     killed: list[int] = []
 
-    def told(now: int, _before: int, _total: int) -> None:
+    def kill_one(now: int, _before: int, _total: int) -> None:
         if now and not killed and (alive := workers_of_ray()):
             killed.append(alive[0])
             os.kill(alive[0], signal.SIGKILL)
@@ -89,7 +89,7 @@ def test_an_archive_on_two_nodes_is_that_of_one_process(
     with connected(address, 1, None) as cluster:
         assert (cluster.places, cluster.gpus) == (2, 0)
         predict_archive(
-            inputs, tmp_path / "ray.csv", asked, partial(judge_on_ray, cluster), told, 16
+            inputs, tmp_path / "ray.csv", job, partial(predict_on_ray, cluster), kill_one, 16
         )
     assert (tmp_path / "ray.csv").read_bytes() == (tmp_path / "here.csv").read_bytes()
     assert killed
@@ -130,7 +130,7 @@ def test_folds_on_two_nodes_are_those_of_one_process(
     assert found[0].read_bytes() == found[1].read_bytes()
 
 
-def test_a_local_cluster_lets_nobody_in_without_its_token(tmp_path: Path) -> None:
+def test_a_local_cluster_lets_silent_in_without_its_token(tmp_path: Path) -> None:
     """Whoever reaches a Ray cluster's ports can run code there."""
     script = """
 import os, subprocess, sys

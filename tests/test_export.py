@@ -30,9 +30,9 @@ from alld.inference.prediction import OUT_OF_DOMAIN, UNCERTAIN, VERDICTS, Predic
 from alld.inference.predictor import Predictor
 from alld.model.abstain import fit_limits
 from alld.model.bundle import bundle_identity, read_bundle, write_bundle
-from alld.model.bundle_info import DomainLimits, UncertainBand
+from alld.model.bundle_info import INFO, DomainLimits, UncertainBand
 from alld.model.onnx.export import compare, write_onnx
-from alld.model.onnx.file import FACTS, INFO, LARGEST_DIFFERENCE, read_exported
+from alld.model.onnx.file import FACTS, LARGEST_DIFFERENCE, read_exported
 from alld.model.onnx.network import OnnxNetwork
 from alld.model.torch_network import TorchNetwork
 from alld.runtime.files import sha256_hex

@@ -19,7 +19,8 @@ from alld.data.manifest import Manifest, Pictures
 from alld.data.preprocess import normalise, to_square
 from alld.data.splits import Split
 from alld.images.rgb import RGB
-from alld.model.backbones import create_model, normalisation
+from alld.model.architectures import normalisation
+from alld.model.backbones import create_model
 from alld.runtime.device import keep_freed_memory, resolve_device, set_threads
 from alld.runtime.threads import map_ahead
 

@@ -1,30 +1,33 @@
-"""The part of `alld predict` that judges an archive: who works, signals, how far it is."""
+"""Predict an archive for `alld predict`: who works on it, signals, and how far it is."""
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from alld import printed
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+from rich.progress import Progress as Bars
+
+from alld import display, printed
 from alld.commands.engines import Engine, check_engine, cluster_for
-from alld.commands.pace import Pace
 from alld.errors import ConfigError, Interrupted
 from alld.runtime.signals import Stopping
 from alld.runtime.threads import usable_cores
 
 if TYPE_CHECKING:
-    from alld.inference.archives.archive import Engine as Judging
-    from alld.inference.archives.shard import Asked
-    from alld.inference.archives.tally import Tally
+    from alld.inference.archives.shard import Job
     from alld.inference.inputs import Inputs
+    from alld.inference.prediction import Tally
     from alld.inference.predictor import Predictor
+
+LINE_SECONDS = 30.0  # between two lines of a log
 
 
 @dataclass(frozen=True)
 class Workforce:
-    """Who judges an archive: processes of this machine, or tasks of a Ray cluster."""
+    """Who predicts an archive: processes of this computer, or tasks of a Ray cluster."""
 
     engine: Engine
     workers: int = 1
@@ -33,19 +36,20 @@ class Workforce:
     gpus: float | None = None  # of each task
 
     def check(self, *, alone: bool) -> None:
-        """Refuse what does not fit together; `alone`, where the rows go to no file of their own.
+        """Raise ConfigError for options that exclude each other.
 
-        Raises:
-            ConfigError: with the reason.
+        Args:
+            alone: the rows go to no file of their own, so one process has to write them.
         """
         for name, number in (("--workers", self.workers), ("--threads", self.threads)):
             if number is not None and number < 1:
                 raise ConfigError(f"{name} {number}: must be at least 1")
-        if alone and (self.workers > 1 or self.engine is Engine.ray):
-            name = "--engine ray" if self.engine is Engine.ray else f"--workers {self.workers}"
+        on_ray = self.engine is Engine.ray
+        if alone and (self.workers > 1 or on_ray):
+            name = "--engine ray" if on_ray else f"--workers {self.workers}"
             reason = "several processes write a file together"
             raise ConfigError(f"{name}: {reason}; use --out FILE, and no --explain")
-        if self.engine is Engine.ray and self.workers > 1:
+        if on_ray and self.workers > 1:
             raise ConfigError(
                 "--workers: a cluster knows how many; --threads says how large each is"
             )
@@ -53,38 +57,54 @@ class Workforce:
 
     @property
     def threads_each(self) -> int:
-        """On this machine all cores, divided; of a cluster's tasks one, unless asked otherwise."""
+        """The cores of this computer divided by the processes; 1 for each task of a cluster."""
         cores = 1 if self.engine is Engine.ray else usable_cores() // self.workers
         return self.threads or max(1, cores)
 
-    def judge(self, inputs: "Inputs", out: Path, asked: "Asked") -> "Tally":
-        """Judge a long list into `out`, in shards; Ctrl-C and SIGTERM leave the parts.
+    def predict(self, inputs: "Inputs", out: Path, job: "Job") -> "Tally":
+        """Predict a long list into `out`; after Ctrl-C or SIGTERM the same command resumes.
 
         Raises:
-            Interrupted: the same command goes on.
+            Interrupted: a signal came.
             ConfigError: no such cluster, or it has too little.
         """
-        from alld.inference.archives.archive import judge_here
-        from alld.inference.archives.on_ray import judge_on_ray
-        from alld.inference.archives.shard import Asked
-        from alld.inference.archives.workers import judge_on_workers
+        from alld.inference.archives import engines
+        from alld.inference.archives.archive import predict_archive
 
-        with cluster_for(self.engine, self.address, self.gpus, self.threads_each) as cluster:
+        engine = (
+            partial(engines.predict_in_processes, self.workers)
+            if self.workers > 1
+            else engines.predict_here
+        )
+        with (
+            cluster_for(self.engine, self.address, self.gpus, self.threads_each) as cluster,
+            Stopping() as stop,
+            Pace() as pace,
+        ):
             if cluster is not None:
-                own = Asked(**{**asked, "device": "cuda" if cluster.gpus else "cpu"})
-                return _judge(inputs, out, own, partial(judge_on_ray, cluster))
-            several = partial(judge_on_workers, self.workers)
-            return _judge(inputs, out, asked, several if self.workers > 1 else judge_here)
+                engine = partial(engines.predict_on_ray, cluster)
+                job = replace(job, device="cuda" if cluster.gpus else "cpu")
+
+            def progress(now: int, before: int, total: int) -> None:
+                pace(now, before, total)
+                if stop.signal_number is not None:
+                    done = f"{now + before} of {printed.images(total)}"
+                    raise Interrupted(
+                        f"stopped by {stop.name_of_signal} after {done}; the same command goes on",
+                        stop.exit_status,
+                    )
+
+            return predict_archive(inputs, out, job, engine, progress)
 
 
-def asked_of(predictor: "Predictor", model: Path, table: str) -> "Asked":
-    """What every shard has to know, settled once."""
-    from alld.inference.archives.shard import Asked
+def job_of(predictor: "Predictor", model: Path, table: str) -> "Job":
+    """Return what every shard has to know."""
+    from alld.inference.archives.shard import Job
 
-    return Asked(
+    return Job(
         model=str(model),
         identity=predictor.identity,
-        device=str(predictor.device),
+        device=predictor.device,
         tta=predictor.tta,
         threads=predictor.threads,
         table=table,
@@ -92,21 +112,47 @@ def asked_of(predictor: "Predictor", model: Path, table: str) -> "Asked":
     )
 
 
-def _judge(inputs: "Inputs", out: Path, asked: "Asked", engine: "Judging") -> "Tally":
-    from alld.inference.archives.archive import predict_archive
+class Pace:
+    """Show how many images are done, how fast, and the time left: a bar, or lines in a log.
 
-    with Stopping() as stop, Pace() as pace:
-        return predict_archive(inputs, out, asked, engine, _told(stop, pace))
+    A context manager; on a terminal it draws a bar, elsewhere it writes a line every half minute.
+    """
 
+    def __init__(self) -> None:
+        self._bars: Bars | None = None
+        self._first: tuple[float, int] | None = None  # when, and how many were done
+        self._line: float | None = None  # when the last one was written
 
-def _told(stop: Stopping, pace: Pace) -> Callable[[int, int, int], None]:
-    def told(now: int, before: int, total: int) -> None:
-        pace(now, before, total)
-        if stop.signal_number is not None:
-            done = f"{now + before} of {printed.images(total)}"
-            raise Interrupted(
-                f"stopped by {stop.name_of_signal} after {done}; the same command goes on",
-                stop.exit_status,
-            )
+    def __enter__(self) -> "Pace":
+        return self
 
-    return told
+    def __exit__(self, *_: object) -> None:
+        if self._bars is not None:
+            self._bars.stop()
+
+    def __call__(self, now: int, before: int, total: int) -> None:
+        """Show images done since this began, done by an earlier command, and in all."""
+        moment = time.monotonic()
+        if self._line is None:
+            self._line = moment
+            if before:
+                display.say(f"{before} of {printed.images(total)} are done already")
+        if not now:
+            return
+        self._first = self._first or (moment, now)  # the start of processes does not count
+        rate = (now - self._first[1]) / max(moment - self._first[0], 1e-9)
+        left = f", {display.duration((total - before - now) / rate)} left" if rate else ""
+        pace = f"{rate:.1f} images/s{left}"
+        if display.errors.is_terminal:
+            self._draw(now + before, total, pace)
+        elif moment - self._line > LINE_SECONDS:
+            self._line = moment
+            display.say(f"{now + before} of {printed.images(total)}, {pace}")
+
+    def _draw(self, done: int, total: int, pace: str) -> None:
+        if self._bars is None:
+            columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
+            self._bars = Bars(*columns, console=display.errors, transient=True)
+            self._bars.start()
+            self._bars.add_task("", total=total)
+        self._bars.update(self._bars.task_ids[0], completed=done, description=pace)

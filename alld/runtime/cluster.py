@@ -1,4 +1,4 @@
-"""Ray: functions of ALLD as tasks on other processes and machines, with plain data as arguments."""
+"""Run functions of ALLD as Ray tasks, in other processes and on other machines."""
 
 import os
 import secrets
@@ -14,15 +14,15 @@ from alld.errors import AlldError, ConfigError, RunError
 from alld.runtime.threads import usable_cores
 
 Key = TypeVar("Key")
-LOCAL = "local"  # a cluster of this machine alone, for as long as the command runs
+LOCAL = "local"  # a cluster of this computer that ends with the command
 RETRIES = 3  # of a task whose process or machine died
-CONNECT_SECONDS = 10.0
+_CONNECT_SECONDS = 10.0
 POLL_SECONDS = 0.2  # in which a signal is noticed
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """A cluster that this process is connected to, and what each task takes of it."""
+    """A cluster that this process is connected to, and what each task gets of it."""
 
     ray: Any
     cpus: int  # of one task, threads
@@ -30,7 +30,7 @@ class Cluster:
 
     @property
     def places(self) -> int:
-        """Tasks that it can do side by side."""
+        """How many tasks it can run side by side."""
         has = self.ray.cluster_resources()
         places = int(has.get("CPU", 0) // self.cpus)
         if self.gpus:
@@ -39,7 +39,7 @@ class Cluster:
 
     @property
     def each(self) -> str:
-        """`1 thread`, `1 thread and 0.5 GPUs`."""
+        """What each task gets, such as `1 thread and 0.5 GPUs`."""
         threads = f"{self.cpus} {'thread' if self.cpus == 1 else 'threads'}"
         return f"{threads} and {self.gpus:g} GPUs" if self.gpus else threads
 
@@ -47,31 +47,32 @@ class Cluster:
         self,
         work: Callable[..., Any],
         calls: Iterable[tuple[Key, Sequence[object]]],
-        told: Callable[[], None],
+        poll: Callable[[], None],
     ) -> Iterator[tuple[Key, Any]]:
-        """Call a function of a module many times, each call a task; what it returns as it comes.
+        """Call a function of a module once for each of `calls`, and yield results as they come.
 
         Args:
-            calls: what the caller knows each by, and its arguments: texts, numbers and lists of
-                them. They are taken as they are needed, two for each place.
-            told: is called again and again; what it raises stops the work.
+            calls: a key for each result, and the arguments: values that can be pickled. Calls are
+                taken as they are needed, two for each place.
+            poll: called again and again; what it raises stops the work.
 
         Raises:
-            AlldError: what a task raised, or that processes died of it again and again.
+            AlldError, OSError: raised by a task.
+            RunError: processes died again and again.
         """
         task = self.ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=RETRIES)(work)
         pending: dict[Any, Key] = {}
         for key, call in calls:
             pending[task.remote(*call)] = key
             while len(pending) >= 2 * self.places:
-                yield from self._some(pending, told)
+                yield from self._finished(pending, poll)
         while pending:
-            yield from self._some(pending, told)
+            yield from self._finished(pending, poll)
 
-    def _some(self, pending: dict[Any, Key], told: Callable[[], None]) -> list[tuple[Key, Any]]:
-        """What is done a moment later; it is pending no more."""
+    def _finished(self, pending: dict[Any, Key], poll: Callable[[], None]) -> list[tuple[Key, Any]]:
+        """Wait a moment, and return the results of the calls that are no longer pending."""
         ready, _ = self.ray.wait(list(pending), timeout=POLL_SECONDS)
-        told()
+        poll()
         try:
             return [(pending.pop(one), self.ray.get(one)) for one in ready]
         except self.ray.exceptions.RayTaskError as error:
@@ -84,27 +85,27 @@ class Cluster:
 
 @contextmanager
 def connected(address: str, cpus: int, gpus: float | None) -> Iterator[Cluster]:
-    """A connection to a cluster, or for `local` to one that ends with the block.
+    """Connect to a cluster, or start one on this computer that ends with the block.
 
-    Nothing is reported to Ray's makers and no dashboard runs. Who wants in to a local cluster needs
-    its token, which dies with it.
+    No usage statistics are sent and no dashboard runs. A local cluster accepts only clients with
+    its token, which is never used again.
 
     Args:
         address: `local`, `auto`, or host:port of a cluster's head.
-        cpus: of one task.
-        gpus: of one task, also less than 1; None: one, where the cluster has any.
+        cpus: threads of each task.
+        gpus: GPUs of each task, which may be a fraction; None: 1 where the cluster has any.
 
     Raises:
-        ConfigError: Ray is not installed, no cluster answers there, or none that has so much.
+        ConfigError: Ray is not installed, no cluster answers, or it has too little.
     """
     if address not in (LOCAL, "auto"):
-        _check_place(address)
+        _check_address(address)
     ray = _ray(token=address == LOCAL)
     quiet = {"log_to_driver": False, "logging_level": "ERROR", "include_dashboard": False}
     if address == LOCAL:
         quiet |= {"num_cpus": usable_cores()}
     try:
-        # Its processes import from the folder that this one is in: not where the images lie.
+        # Ray's processes must import this ALLD, and nothing from the folder of the images.
         with chdir(Path(alld.__file__).parents[1]):
             ray.init(address=address, **quiet)
     except (ConnectionError, ValueError, RuntimeError) as error:
@@ -124,11 +125,11 @@ def connected(address: str, cpus: int, gpus: float | None) -> Iterator[Cluster]:
         ray.shutdown()
 
 
-def _check_place(address: str) -> None:
-    """Ray itself would wait for minutes where nobody answers."""
+def _check_address(address: str) -> None:
+    """Fail within seconds where nobody answers; Ray itself would wait for minutes."""
     try:
         host, _, port = address.rpartition(":")
-        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+        socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"--address {address}: no cluster answers there ({error}); name its head as HOST:PORT"
@@ -137,7 +138,7 @@ def _check_place(address: str) -> None:
 
 def _ray(*, token: bool) -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_worker_niceness", "0")  # by default everything else goes first
+    os.environ.setdefault("RAY_worker_niceness", "0")  # its default is the lowest priority
     if token and "RAY_AUTH_MODE" not in os.environ:  # its ports are open to the network
         os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     try:

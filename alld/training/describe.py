@@ -9,7 +9,7 @@ from alld.config.schema import CalibrateConfig, Config
 from alld.data.manifest import BLAST, HEALTHY, Manifest
 from alld.data.splits import Split
 from alld.errors import RunError
-from alld.model.backbones import normalisation
+from alld.model.architectures import normalisation
 from alld.model.bundle_info import (
     BundleInfo,
     DomainLimits,
@@ -19,7 +19,7 @@ from alld.model.bundle_info import (
     UncertainBand,
 )
 from alld.model.network import blast_probability
-from alld.model.orientations import features_and_logits
+from alld.model.torch_network import features_and_logits
 from alld.model.weights import origin_of
 from alld.runs.folder import Run
 from alld.stats.calibration import (

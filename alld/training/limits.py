@@ -13,9 +13,9 @@ from alld.data.manifest import Manifest, Progress
 from alld.data.preprocess import normalise, to_square
 from alld.data.splits import Split
 from alld.model.abstain import FEWEST, Limits, fit_limits, spread_out
-from alld.model.backbones import normalisation
+from alld.model.architectures import normalisation
 from alld.model.bundle_info import DomainLimits
-from alld.model.orientations import features_and_logits
+from alld.model.torch_network import features_and_logits
 
 _BATCH = 16
 

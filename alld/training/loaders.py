@@ -18,7 +18,7 @@ from torch import Tensor
 from alld.config.schema import Config
 from alld.data.manifest import Manifest, Progress
 from alld.data.splits import Split
-from alld.model.backbones import normalisation
+from alld.model.architectures import normalisation
 from alld.training import augment
 from alld.training.balance import balanced_order
 from alld.training.batches import BatchSource, fitting, make_sources

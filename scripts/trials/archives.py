@@ -12,9 +12,9 @@ from pathlib import Path
 
 from untrained import write_untrained
 
-from alld.inference.archives.archive import judge_here, predict_archive
-from alld.inference.archives.shard import Asked
-from alld.inference.archives.workers import judge_on_workers
+from alld.inference.archives.archive import predict_archive
+from alld.inference.archives.engines import predict_here, predict_in_processes
+from alld.inference.archives.shard import Job
 from alld.inference.inputs import Inputs
 from alld.runtime.files import sha256_hex
 from alld.synthetic.dataset import draw_set
@@ -45,7 +45,7 @@ class Archive:
         drawn = sorted((work / "set").glob("*.tif"))
         self.inputs = Inputs(tuple(drawn[row % 40] for row in range(ROWS)))
         model = write_untrained_unseen(work / "model.alld")
-        self.asked = Asked(
+        self.job = Job(
             model=str(model),
             identity=sha256_hex((model / "SHA256SUMS").read_bytes()),
             device="cpu",
@@ -94,12 +94,10 @@ class Archive:
         return finish(self._begin(workers, out))
 
     def _begin(self, workers: int, out: Path) -> int:
-        engine = judge_here if workers == 1 else partial(judge_on_workers, workers)
-
-        def told(_now: int, _before: int, _total: int) -> None:
-            pass
-
-        return fork(lambda: predict_archive(self.inputs, out, self.asked, engine, told, SHARD))
+        engine = predict_here if workers == 1 else partial(predict_in_processes, workers)
+        return fork(
+            lambda: predict_archive(self.inputs, out, self.job, engine, lambda *_: None, SHARD)
+        )
 
 
 def write_untrained_unseen(folder: Path) -> Path:

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from alld.model.bundle import INFO, SUMS, WEIGHTS
+from alld.model.bundle import SUMS, WEIGHTS
+from alld.model.bundle_info import INFO
 from alld.runtime.files import sha256_hex
 
 MEMBERS = (WEIGHTS, INFO, SUMS)

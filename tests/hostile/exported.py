@@ -8,7 +8,8 @@ from pathlib import Path
 
 from onnx import ModelProto, StringStringEntryProto, TensorProto, helper
 
-from alld.model.onnx.file import FACTS, INFO, LIMITS, SEAL
+from alld.model.bundle_info import INFO, LIMITS
+from alld.model.onnx.file import FACTS, SEAL
 from hostile.bundles import Canary
 
 Damage = Callable[[Path], object]

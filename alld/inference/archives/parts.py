@@ -1,16 +1,17 @@
-"""The parts of an unfinished table: a plan, and for each shard that is done one file, or none."""
+"""Keep the parts of an unfinished table: the plan, and one file for each shard that is done."""
 
 import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from alld.errors import RunError
-from alld.inference.archives.tally import Tally
-from alld.runtime.files import sha256_hex, write_bytes
+from alld.inference.prediction import Tally
+from alld.runtime.files import clear_leftovers, sha256_hex, write_bytes
 from alld.runtime.locks import live
 from alld.runtime.reading import parse_json, read_json
 
@@ -19,16 +20,16 @@ _WORDS = {"list": "the list of images", "folder": "the folder that names begin i
 _DAMAGED = (OSError, ValueError, KeyError, TypeError)
 
 
+@dataclass(frozen=True)
 class Parts:
-    """A folder of parts of one plan. A part that a kill cut short, or of another plan, is none."""
+    """A folder of parts of one plan. Parts of another plan, or cut short, do not count."""
 
-    def __init__(self, folder: Path, plan: str) -> None:
-        self.folder = folder
-        self.plan = plan  # its SHA-256
+    folder: Path
+    plan: str  # SHA-256 of the plan
 
     def write(self, number: int, body: bytes, tally: Tally) -> None:
-        """Put one part in its place, in one step: a line that says what it is, then the rows."""
-        said = {
+        """Write one part in one step: a line of facts about it, then the rows."""
+        facts = {
             "plan": self.plan,
             "shard": number,
             "bytes": len(body),
@@ -36,44 +37,45 @@ class Parts:
             "verdicts": tally.verdicts,
             "notes": tally.notes,
         }
-        write_bytes(self._file(number), json.dumps(said).encode() + b"\n" + body)
+        write_bytes(self._file(number), json.dumps(facts).encode() + b"\n" + body)
 
     def done(self, number: int) -> bool:
-        """Whether this part is there, as far as its first line and its length tell."""
+        """Return whether a part is there, by its first line and its length."""
         try:
             with open(self._file(number), "rb") as file:
-                said = self._said(file.readline(), number)
-                return os.fstat(file.fileno()).st_size == file.tell() + int(said["bytes"])
+                facts = self._facts(file.readline(), number)
+                return os.fstat(file.fileno()).st_size == file.tell() + int(facts["bytes"])
         except _DAMAGED:
             return False
 
     def read(self, number: int) -> tuple[bytes, Tally]:
-        """The rows of one part, and what they add up to.
+        """Return the rows of one part and their tally.
 
         Raises:
-            RunError: it is not what was written; it is removed, to be made again.
+            RunError: the part is damaged; it is removed, to be predicted again.
         """
         file = self._file(number)
         try:
             first, _, body = file.read_bytes().partition(b"\n")
-            said = self._said(first, number)
-            if sha256_hex(body) != said["sha256"]:
+            facts = self._facts(first, number)
+            if sha256_hex(body) != facts["sha256"]:
                 raise ValueError("another hash")
-            return body, Tally(Counter(said["verdicts"]), Counter(said["notes"]))
+            return body, Tally(Counter(facts["verdicts"]), Counter(facts["notes"]))
         except _DAMAGED as error:
             file.unlink(missing_ok=True)
             raise RunError(f"{file}: damaged, now removed; give the same command again") from error
 
     def remove(self, count: int) -> None:
-        """Take away the plan and so many parts, and nothing else that may lie there."""
+        """Remove the plan and this many parts; other files stay."""
         for file in (self.folder / PLAN, *map(self._file, range(count))):
             file.unlink(missing_ok=True)
+        clear_leftovers(self.folder)
 
-    def _said(self, line: bytes, number: int) -> dict[str, Any]:
-        said: dict[str, Any] = parse_json(line)
-        if (said["plan"], said["shard"]) != (self.plan, number):
+    def _facts(self, line: bytes, number: int) -> dict[str, Any]:
+        facts: dict[str, Any] = parse_json(line)
+        if (facts["plan"], facts["shard"]) != (self.plan, number):
             raise ValueError("of another plan")
-        return said
+        return facts
 
     def _file(self, number: int) -> Path:
         return self.folder / f"part-{number:07d}"
@@ -81,12 +83,12 @@ class Parts:
 
 @contextmanager
 def parts_of(out: Path, plan: Mapping[str, Any]) -> Iterator[Parts]:
-    """The parts of a table, for this process alone; those that are there already are kept.
+    """Open the parts of a table for this process alone; parts that are there already are kept.
 
-    The folder goes when its parts were removed.
+    The folder is deleted once its parts were removed.
 
     Raises:
-        RunError: another process is at work on this table, or the parts are of another plan.
+        RunError: another process works on this table, or the parts are of another plan.
     """
     folder = out.with_name(f"{out.name}.parts")
     text = (json.dumps(plan, indent=2) + "\n").encode()
@@ -98,14 +100,14 @@ def parts_of(out: Path, plan: Mapping[str, Any]) -> Iterator[Parts]:
                 f"{folder}: holds parts of another job ({_difference(folder / PLAN, plan)}); "
                 "give that job's command again, or delete the folder"
             )
-        yield Parts(folder, sha256_hex(text))
+        yield Parts(folder.absolute(), sha256_hex(text))
     if not (folder / PLAN).exists():
-        with suppress(OSError):  # there is more in it, which is not ours
+        with suppress(OSError):  # it holds other files
             folder.rmdir()
 
 
 def _difference(file: Path, plan: Mapping[str, Any]) -> str:
-    """The first thing in which a plan on disk is another one, in words."""
+    """Describe the first difference between the plan on disk and this one."""
     try:
         former = read_json(file)
         name = next(key for key in plan if former.get(key) != plan[key])

@@ -1,68 +1,59 @@
-"""One shard of an archive to one part on disk: plain data in, whoever calls and wherever."""
+"""Predict one shard of an archive into its part, in whichever process this is called."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import chdir
+from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
-from typing import TypedDict
 
 from alld.errors import RunError
 from alld.inference.archives.parts import Parts
-from alld.inference.archives.tally import Tally
-from alld.inference.prediction import COLUMNS, Prediction
+from alld.inference.inputs import Shard
+from alld.inference.prediction import COLUMNS, Prediction, Tally
 from alld.inference.predictor import CPU_BATCH, Predictor
 from alld.inference.rows import body
 
-Told = Callable[[int], None]  # rows that were judged since the last call
 
+@dataclass(frozen=True)
+class Job:
+    """What all shards of an archive share; every process and machine can be sent it."""
 
-class Asked(TypedDict):
-    """What is asked of an archive: texts and numbers, to be sent anywhere as JSON."""
-
-    model: str  # run or bundle, as `folder` sees it
+    model: str  # run, bundle or exported file, as seen from `folder`
     identity: str
     device: str
     tta: bool
-    threads: int  # that judge batches side by side; the rows do not depend on it
+    threads: int  # that predict batches side by side; the rows do not depend on it
     table: str  # csv, jsonl or parquet
-    folder: str  # where relative names begin
+    folder: str  # that relative names begin in
 
 
-class Job(Asked):
-    """What all shards of one share."""
+def predict_shard(
+    job: Job, parts: Parts, shard: Shard, count: Callable[[], None] = lambda: None
+) -> None:
+    """Predict the images of one shard and write its part; an unreadable file becomes a row.
 
-    parts: str  # folder of the parts
-    plan: str  # SHA-256 of its plan
-
-
-def judge_shard(job: Job, number: int, paths: Sequence[str], told: Told | None = None) -> None:
-    """Judge the images of one shard and write its part; a file that cannot be read is a row.
+    `count` is called after each image.
 
     Raises:
-        BundleError: another model lies there now.
-        OSError: no place for the part.
+        BundleError, RunError: there is no such model, or another one by now.
+        OSError: the part cannot be written.
     """
-    with chdir(job["folder"]):
-        # Every batch is computed by one thread, also one that is alone and would be given all:
-        # then no row depends on how many threads there are.
-        threads = 1 if len(paths) <= CPU_BATCH else job["threads"]
-        predictor = _loaded(job["model"], job["device"], job["tta"], threads)
-        if predictor.identity != job["identity"]:
-            raise RunError(f"{job['model']}: another model lies there now; give the command again")
-        tally = Tally.of_nothing()
-        predictions = _telling(tally.counting(predictor.iterate(paths)), told)
-        written = body(predictions, job["table"], COLUMNS)
-        Parts(Path(job["parts"]), job["plan"]).write(number, written, tally)
+    with chdir(job.folder):
+        # A batch that is alone would be given all threads, and the rows would depend on them.
+        threads = 1 if len(shard.paths) <= CPU_BATCH else job.threads
+        predictor = _loaded(job.model, job.device, job.tta, threads)
+        if predictor.identity != job.identity:
+            raise RunError(f"{job.model}: is another model by now; give the command again")
+        tally = Tally.empty()
 
+        def counted() -> Iterator[Prediction]:
+            for prediction in tally.counting(predictor.iterate(shard.paths)):
+                yield prediction
+                count()
 
-def _telling(predictions: Iterable[Prediction], told: Told | None) -> Iterator[Prediction]:
-    for prediction in predictions:
-        yield prediction
-        if told:
-            told(1)
+        parts.write(shard.number, body(counted(), job.table, COLUMNS), tally)
 
 
 @lru_cache(maxsize=1)
 def _loaded(model: str, device: str, tta: bool, threads: int) -> Predictor:
-    """The model, kept for the next shard of this process."""
+    """Load the model, and keep it for the next shard of this process."""
     return Predictor.load(model, device, tta=tta, threads=threads)

@@ -35,8 +35,7 @@ from alld.model.onnx.file import (
     sealed,
 )
 from alld.model.onnx.network import OnnxNetwork
-from alld.model.orientations import features_and_logits
-from alld.model.torch_network import TorchNetwork
+from alld.model.torch_network import TorchNetwork, features_and_logits
 from alld.runtime.files import one_line, replacing
 
 if TYPE_CHECKING:

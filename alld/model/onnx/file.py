@@ -1,14 +1,12 @@
-"""An exported model as one ONNX file: facts in its metadata, a hash over it, read with suspicion.
+"""An exported model as one ONNX file: facts in its metadata, and a hash over it.
 
 The metadata hold what a bundle holds beside its weights, under the same names. The last entry is
-the SHA-256 of all bytes before it: nothing is parsed before that was verified. It shows damage, not
-who wrote the file, so what is read is still refused where it is more than plain arithmetic. The
-identity is the SHA-256 of the whole file, which `sha256sum` says too.
+the SHA-256 of all bytes before it, and nothing is parsed before that was verified. The hash shows
+damage, not who wrote the file: everything beyond plain arithmetic is rejected. The identity is the
+SHA-256 of the whole file, as `sha256sum` prints it.
 """
 
-import binascii
 import hashlib
-import stat
 from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,13 +14,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
-from safetensors import SafetensorError
-from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
 from alld.errors import BundleError, ConfigError
 from alld.model.abstain import Limits
-from alld.model.bundle_info import BundleInfo, Sha256, Strict, parse_facts, parse_info
+from alld.model.bundle_info import (
+    INFO,
+    LIMITS,
+    BundleInfo,
+    Sha256,
+    Strict,
+    check_identity,
+    parse_facts,
+    parse_info,
+    parse_limits,
+    read_whole,
+)
 from alld.runtime.files import one_line
 
 if TYPE_CHECKING:  # a library of the extra `onnx`
@@ -30,20 +37,18 @@ if TYPE_CHECKING:  # a library of the extra `onnx`
     from onnx import ModelProto
 
 INPUT, OUTPUTS = "images", ("features", "logits")
-INFO, FACTS, LIMITS, NOTICE, SEAL = (
-    "alld.json", "export.json", "limits.safetensors", "notice", "alld_sha256",
-)  # fmt: skip
+FACTS, NOTICE, SEAL = "export.json", "notice", "alld_sha256"
 SCHEMA_VERSION = 1
 MOST_BYTES = 2**31 - 1  # that protobuf can hold
 LARGEST_DIFFERENCE = 1e-4  # of P(blast), between an exported model and its original
-_DOMAINS = {"", "ai.onnx"}  # two names of the one standard
+_DOMAINS = {"", "ai.onnx"}  # two names of the standard operators
 
 
 class Parity(Strict):
-    """How the exported model was compared with its original, and how far they were apart.
+    """The largest differences between an exported model and its original on `images` pictures.
 
-    `probability` is the largest difference of P(blast); `score` that of how far a picture is from
-    the training images, in robust standard deviations, where the model has limits.
+    `probability` is of P(blast); `score` of the distance from the training images, in robust
+    standard deviations, where the model has limits.
     """
 
     images: int = Field(ge=1)
@@ -66,7 +71,7 @@ class ExportFacts(Strict):
 
 @dataclass(frozen=True)
 class Exported:
-    """A verified file: its bytes for the runtime, and what they say of the model."""
+    """A verified file: its bytes, and what its metadata say of the model."""
 
     data: bytes
     info: BundleInfo
@@ -78,7 +83,7 @@ class Exported:
 def sealed(
     network: "ModelProto", info: BundleInfo, facts: ExportFacts, limits: Limits | None
 ) -> bytes:
-    """The bytes of the whole file.
+    """Return the bytes of the whole file.
 
     Raises:
         ConfigError: a network of 2 GiB or more, for which ONNX needs several files.
@@ -111,13 +116,12 @@ def read_exported(path: Path, required: str | None = None) -> Exported:
         required: the identity that it must have, compared before anything is parsed.
 
     Raises:
-        BundleError: no such file, cut short, altered, another's, or one that is more than a
-            network: with operators of its own, programs within or data elsewhere.
+        BundleError: no such file, one that is cut short, altered or of another program, or one
+            with operators of its own, programs within, or data elsewhere.
     """
-    data = _read(path)
+    data = read_whole(path, MOST_BYTES, follow_links=True)
     identity = _verified(path, data)
-    if required is not None and identity != required:
-        raise BundleError(f"{path}: is model {identity}, not the required {required}")
+    check_identity(path, identity, required)
     model = _parsed(path, data)
     _check_network(path, model)
     entries = {entry.key: entry.value for entry in model.metadata_props}
@@ -127,17 +131,17 @@ def read_exported(path: Path, required: str | None = None) -> Exported:
     info = parse_info(f"{path}: {INFO}", entries[INFO].encode())
     facts = parse_facts(f"{path}: {FACTS}", entries[FACTS].encode(), ExportFacts, SCHEMA_VERSION)
     features = _check_shapes(path, model, info.image_size)
-    limits = _read_limits(path, info, entries.get(LIMITS), features)
-    return Exported(data, info, facts, limits, identity)
+    arrays = _decoded(entries[LIMITS]) if LIMITS in entries else None
+    return Exported(data, info, facts, parse_limits(path, arrays, info, features), identity)
 
 
 def needs_extra(error: ImportError, what: str) -> ConfigError:
-    """The error of a library that is not installed."""
+    """Return the error for a library that is not installed."""
     return ConfigError(f"{what} needs {error.name}: pip install 'alld[onnx]'")
 
 
 def messages(message: "Message") -> Iterator["Message"]:
-    """A message and all within it; protobuf itself refuses nesting deeper than 100."""
+    """Yield a message and all messages within it; protobuf limits nesting to 100."""
     yield message
     for field, value in message.ListFields():
         if field.message_type is not None:
@@ -146,7 +150,7 @@ def messages(message: "Message") -> Iterator["Message"]:
 
 
 def _seal(sha256: str) -> bytes:
-    """One more entry of the metadata: of two protobuf messages in a row, the second is added."""
+    """Return the hash as bytes to append: protobuf merges two messages in a row into one."""
     from onnx import ModelProto, StringStringEntryProto
 
     entry = StringStringEntryProto(key=SEAL, value=sha256)
@@ -154,26 +158,13 @@ def _seal(sha256: str) -> bytes:
     return data
 
 
-def _read(path: Path) -> bytes:
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise BundleError(f"{path}: not a regular file")
-        if status.st_size > MOST_BYTES:
-            raise BundleError(f"{path}: larger than {MOST_BYTES} bytes, the most of an ONNX file")
-        return path.read_bytes()
-    except (OSError, MemoryError) as error:
-        reason = getattr(error, "strerror", None) or "too large for the memory"
-        raise BundleError(f"{path}: cannot be read: {reason}") from error
-
-
 def _verified(path: Path, data: bytes) -> str:
-    """The identity, if the file ends in the hash of what comes before."""
+    """Return the identity of a file that ends in the hash of all bytes before."""
     length = len(_seal("0" * 64))
     if data[-length:-64] != _seal("0" * 64)[:-64]:
         raise BundleError(
-            f"{path}: cut short, or not written by `alld export`, which adds to a network what "
-            "judging with it takes; export the run again"
+            f"{path}: cut short, or not written by `alld export`, which adds the facts that "
+            "predictions need; export the run again"
         )
     whole = hashlib.sha256(memoryview(data)[:-length])
     if _seal(whole.hexdigest()) != data[-length:]:
@@ -193,8 +184,15 @@ def _parsed(path: Path, data: bytes) -> "ModelProto":
         raise BundleError(f"{path}: not an ONNX file; export the run again") from error
 
 
+def _decoded(text: str) -> bytes:
+    try:
+        return b64decode(text, validate=True)
+    except ValueError:
+        return b""  # which is refused as tensors
+
+
 def _check_network(path: Path, model: "ModelProto") -> None:
-    """Refuse what is more than arithmetic on the one input and the tensors of this file."""
+    """Reject everything but arithmetic on the input and on tensors within this file."""
     from onnx import AttributeProto, NodeProto, TensorProto
 
     domains = {opset.domain for opset in model.opset_import}
@@ -214,7 +212,7 @@ def _check_network(path: Path, model: "ModelProto") -> None:
 
 
 def _check_shapes(path: Path, model: "ModelProto", size: int) -> int:
-    """Refuse another input or other outputs; returns the number of features."""
+    """Reject other inputs and outputs, and return the number of features."""
     inputs, outputs = map(_shapes, (model.graph.input, model.graph.output))
     features = outputs.get(OUTPUTS[0], [None, None])[-1]
     if (
@@ -229,7 +227,7 @@ def _check_shapes(path: Path, model: "ModelProto", size: int) -> int:
 
 
 def _shapes(values: object) -> dict[str, list[int | None]]:
-    """Name to sides of float32 tensors; None for one that is open, such as the batch."""
+    """Return the sides of each float32 tensor by its name; None for an open one, as the batch."""
     from onnx import TensorProto
 
     found = {}
@@ -238,19 +236,3 @@ def _shapes(values: object) -> dict[str, list[int | None]]:
         sides = [dim.dim_value if dim.HasField("dim_value") else None for dim in tensor.shape.dim]
         found[value.name] = sides if tensor.elem_type == TensorProto.FLOAT else []
     return found
-
-
-def _read_limits(path: Path, info: BundleInfo, text: str | None, features: int) -> Limits | None:
-    limit = info.limits.limit
-    if (text is None) != (limit is None):
-        raise BundleError(f"{path}: {LIMITS} and the limit in {INFO} do not go together")
-    if text is None or limit is None:
-        return None
-    try:
-        limits = Limits.from_arrays(load_arrays(b64decode(text, validate=True)), limit)
-        if limits.reference.shape[1] != features:
-            raise ValueError(f"reference has {limits.reference.shape[1]} features, not {features}")
-        return limits
-    except (SafetensorError, KeyError, ValueError, binascii.Error) as error:
-        first_line = one_line(str(error).splitlines()[0])
-        raise BundleError(f"{path}: {LIMITS}: does not fit the model: {first_line}") from error

@@ -126,7 +126,7 @@ def _or_bundle_error(name: str, work: Callable[[], Any]) -> Any:
 
 
 def _turned(images: Images, orientation: int) -> Images:
-    """As `alld.model.orientations.turned` does with tensors."""
+    """As `alld.model.torch_network.turned` does with tensors."""
     quarters, mirrored = divmod(orientation, 2)
     view = np.rot90(images, quarters, axes=(2, 3))
     return view[..., ::-1] if mirrored else view
