@@ -13,7 +13,7 @@ from alld.display import detail, details, duration, output, say
 from alld.runtime.files import one_line
 
 if TYPE_CHECKING:
-    from alld.audit.audit import Audit
+    from alld.audit.examine import Audit
     from alld.evaluation.compare.result import Comparison
     from alld.evaluation.crossval.folds import Fold
     from alld.evaluation.crossval.result import CrossValidation

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from alld.audit import contact_sheet
-from alld.audit.audit import Audit, audit
-from alld.audit.background import background_mask, predicted
+from alld.audit.background import background_mask, predictive_power
+from alld.audit.examine import Audit, examine
 from alld.audit.findings import Finding, findings
 from alld.audit.folder import check_place, groups_table, write_audit
 from alld.cli import run_command
@@ -26,7 +26,7 @@ from alld.errors import DataError
 
 
 def look(root: Path, groups: Path | None = None) -> Audit:
-    return audit(DataConfig(root=root), groups)
+    return examine(DataConfig(root=root), groups)
 
 
 def found(root: Path) -> dict[str, Finding]:
@@ -236,14 +236,14 @@ def test_features_that_tell_the_class_reach_an_auc_of_one_and_noise_covers_a_hal
     groups = [record.path for record in manifest]
     rng = np.random.default_rng(0)
     noise = list(rng.normal(size=(200, 5)))
-    metric = predicted(manifest, groups, noise)
+    metric = predictive_power(manifest, groups, noise)
     assert metric.ci_low is not None
     assert metric.ci_high is not None
     assert metric.ci_low < 0.5 < metric.ci_high
     telling = [
         vector + [4.0 * label] * 5 for vector, label in zip(noise, manifest.labels, strict=True)
     ]
-    assert predicted(manifest, groups, telling).value == pytest.approx(1, abs=0.01)
+    assert predictive_power(manifest, groups, telling).value == pytest.approx(1, abs=0.01)
 
 
 def test_what_a_group_alone_tells_is_not_predicted() -> None:
@@ -252,8 +252,8 @@ def test_what_a_group_alone_tells_is_not_predicted() -> None:
     groups = [f"group {index // 4}" for index in range(120)]
     own = np.random.default_rng(1).normal(size=(30, 40))
     features = [own[index // 4] for index in range(120)]
-    together = predicted(manifest, groups, features).value
-    leaking = predicted(manifest, [record.path for record in manifest], features).value
+    together = predictive_power(manifest, groups, features).value
+    leaking = predictive_power(manifest, [record.path for record in manifest], features).value
     assert together is not None
     assert leaking is not None
     assert together < 0.75
@@ -264,7 +264,7 @@ def test_too_few_groups_leave_the_background_undefined() -> None:
     """Four groups of one class cannot fill five folds: no number, but the reason."""
     manifest = random_set(40, blasts=20)
     groups = [f"group {index // 5}" for index in range(40)]
-    metric = predicted(manifest, groups, list(np.zeros((40, 2))))
+    metric = predictive_power(manifest, groups, list(np.zeros((40, 2))))
     assert metric.value is None
     assert metric.reason == "4 groups with healthy images: 5 folds need 5 of each class"
 

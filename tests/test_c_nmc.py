@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from drawn import draw_c_nmc, draw_cell, draw_on_black, draw_preliminary, save_tiff
 
-from alld.audit.audit import audit
 from alld.audit.background import background_auc
+from alld.audit.examine import examine
 from alld.audit.findings import findings
 from alld.config.schema import DataConfig, SplitConfig
 from alld.data.groups.load import load_groups
@@ -200,7 +200,7 @@ def test_one_class_alone_cut_out_betrays_itself(tmp_path: Path) -> None:
 
 def test_an_audit_of_cells_on_black(look_alike: Path) -> None:
     """It says the patients, that there is no background, and finds the repeated cells alone."""
-    found = audit(DataConfig(root=look_alike))
+    found = examine(DataConfig(root=look_alike))
     told = {finding.code: finding for finding in findings(found)}
     assert told["background"].severity == "note"
     assert "44 of 44 images have no background" in told["background"].sentence
@@ -220,7 +220,7 @@ def test_a_cell_of_two_patients_is_a_warning(look_alike: Path, tmp_path: Path) -
     cell = look_alike / "C-NMC_training_data" / "fold_1" / "all" / "UID_1_1_1_all.bmp"
     for name in ("UID_1_1_1_all.bmp", "UID_2_9_1_all.bmp"):
         shutil.copy(cell, tmp_path / name)
-    told = findings(audit(DataConfig(root=tmp_path)))
+    told = findings(examine(DataConfig(root=tmp_path)))
     [across] = [f for f in told if f.code == "patients" and f.severity == "warning"]
     assert "related in 1 pairs, but of different patients" in across.sentence
 

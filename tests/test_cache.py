@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from alld.audit import background
-from alld.audit.audit import Audit, audit
 from alld.audit.background import background_auc
+from alld.audit.examine import Audit, examine
 from alld.config.schema import DataConfig
 from alld.data.cache import cache_file, read_cached, write_cached
 from alld.stats.metrics import Metric
@@ -16,7 +16,7 @@ from alld.stats.metrics import Metric
 @pytest.fixture(scope="module")
 def audited(drawn_set: Path) -> Audit:
     """The audit of the 40 drawn images, which leaves their features in the cache. Read only."""
-    return audit(DataConfig(root=drawn_set))
+    return examine(DataConfig(root=drawn_set))
 
 
 def measure(seen: Audit) -> tuple[Metric, int]:

@@ -24,7 +24,7 @@ from hostile.run import alld as alld_alone
 from hostile.run import can_be_locked_out
 from untrained import write_untrained
 
-from alld.audit.audit import audit
+from alld.audit.examine import examine
 from alld.config.schema import DataConfig
 from alld.data.groups.load import load_groups
 from alld.data.manifest import Manifest
@@ -264,7 +264,7 @@ def test_an_audit_notices_a_file_that_changes_under_it(tmp_path: Path) -> None:
     folder = draw_all_idb2(tmp_path / "set", per_class=4)
     change = changing(folder / "Im003_1.tif")
     with pytest.raises(DataError, match=r"Im003_1.tif: changed while"):
-        audit(DataConfig(root=folder), begin=change)
+        examine(DataConfig(root=folder), begin=change)
 
 
 def test_an_evaluation_notices_a_file_that_changes_under_it(

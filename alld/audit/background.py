@@ -1,15 +1,16 @@
-"""What the background alone predicts, and what the files' sizes do: shortcuts a model would learn.
+"""Measure what the background alone predicts, and the files' sizes: shortcuts for a model.
 
-The pixels are those outside a disc of one size for all images and outside whatever is stained like
-a nucleus, in the middle or aside, with a wide margin. The same number is drawn from every image:
-neither the area nor the form of what is left out is a feature, as both tell the size of the cell.
+Background is what lies outside a disc of one size and, with a wide margin, outside all that is
+stained like a nucleus. As many pixels are drawn from every image, so that neither the area nor the
+form of what is left out is a feature; both would tell the size of the cell.
 
-A little of it remains, probably as red cells make room for a white one: drawn sets whose slides
-tell nothing give an interval that covers 0.5 at 260 images (18 of 18 seeds), but 0.54 at 2,600.
+A little of it remains, probably because red cells make room for a white one. On drawn sets whose
+background is independent of the class the interval covers 0.5 at 260 images (18 of 18 seeds), but
+the value is 0.54 at 2,600.
 
-Cells that were cut out and laid on one colour, as in C-NMC 2019, have no background: what is left
-of it could only tell how large the cell is, and no number is given. Where one class alone is cut
-out there is one, for that betrays the class.
+Cells that were cut out on one colour, as in C-NMC 2019, have no background, and no number is given:
+it could only tell the size of the cell. Where one class alone is cut out there is a number, because
+that reveals the class.
 """
 
 from collections.abc import Sequence
@@ -18,11 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import (
-    distance_transform_edt,
-    gaussian_filter,
-    gaussian_gradient_magnitude,
-)
+from scipy.ndimage import distance_transform_edt, gaussian_filter, gaussian_gradient_magnitude
 
 from alld.cells.nuclei import nuclear_mask
 from alld.config.schema import SplitConfig
@@ -36,16 +33,16 @@ from alld.stats.metrics import Metric, all_metrics
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
-# Lengths are fractions of the image's longer side: a crop cut at the border of its field keeps it.
-# Radius of the disc, 116 px of 257. 76 px would hide the cells themselves; but red cells lean
-# against a white one, and the nearest tell by their distance how large it is.
+# Lengths are fractions of the longer side, which crops at the border of a field keep.
+# Radius of the disc, 116 px of 257. 76 px would hide the cells themselves, but red cells lean
+# against them, and the distance of the nearest tells how large a cell is.
 CENTRE = 0.45
 MARGIN = 0.08  # around nuclei, for cytoplasm and blur: 20 px of 257
 SAMPLE = 4000  # pixels of one image
-MIN_PIXELS = 1000  # else the image has no background to speak of
-MAX_COMPARED_SIDE = 1500  # px; a larger picture is no single cell, and would slow everything
-MOST_IMAGES = 2000  # read for this number alone: two minutes
-VERSION = 1  # of the features; cached ones of another version are not read
+MIN_PIXELS = 1000  # with fewer left an image counts as without background
+MAX_COMPARED_SIDE = 1500  # px; a larger picture is not a single cell, and would take long
+MOST_IMAGES = 2000  # that are read for this number alone, which takes two minutes
+VERSION = 1  # of the cached features
 SCALES = (1.0, 2.0, 4.0)  # px, of the texture
 FOLDS = 5
 PENALTY = 0.1  # inverse strength of the regression's ridge, on standardised features
@@ -59,11 +56,10 @@ Mask = NDArray[np.bool_]
 def background_auc(
     manifest: Manifest, groups: Sequence[str], progress: Progress | None = None
 ) -> Metric:
-    """What the background of a whole set predicts: `judge_background` on its features.
+    """Return the ROC AUC of the background of a whole set; see `measure_background`.
 
-    The features are kept in the user's cache folder under the fingerprint of the set; an audit
-    leaves them there too. A set of more than 2,000 images is not read for this number alone: its
-    value is then None, with the reason.
+    The features are kept in the user's cache folder under the fingerprint of the set, by an audit
+    too. A set of more than 2,000 images is not read for this number alone: the value is then None.
 
     Raises:
         ImageError: an image that cannot be read.
@@ -73,23 +69,22 @@ def background_auc(
     if features is None:
         if len(manifest) > MOST_IMAGES:
             reason = f"reading all {len(manifest)} images takes long; `alld audit` does it once"
-            return Metric(None, None, len(manifest), None, None, None, reason)
+            return _undefined(len(manifest), reason)
         features = []
         for index in range(len(manifest)):
             features.append(background_features(manifest.decode(index).pixels))
             if progress:
                 progress(index + 1, len(manifest))
         keep_features(manifest, features)
-    return judge_background(manifest, groups, features)
+    return measure_background(manifest, groups, features)
 
 
-def judge_background(
+def measure_background(
     manifest: Manifest, groups: Sequence[str], features: Sequence[Features | None]
 ) -> Metric:
-    """`predicted` on the `background_features` of a set, if it has a background.
+    """Return the `predictive_power` of the background.
 
-    Returns:
-        The metric; its value is None, with the reason, where in both classes most images have none.
+    The value is None, with a reason, where most images of each class have no background.
     """
     without = np.array([vector is None or _is_flat(vector) for vector in features], dtype=bool)
     labels = np.array(manifest.labels)
@@ -98,18 +93,18 @@ def judge_background(
             f"{without.sum()} of {len(without)} images have no background: the cell is cut out on "
             "one colour, or fills the picture"
         )
-        return Metric(None, None, len(without) - int(without.sum()), None, None, None, reason)
-    return predicted(manifest, groups, features)
+        return _undefined(len(without) - int(without.sum()), reason)
+    return predictive_power(manifest, groups, features)
 
 
 def keep_features(manifest: Manifest, features: Sequence[Features | None]) -> None:
-    """Put the features of every image into the cache, for `background_auc` on the same set."""
+    """Cache the features of every image for `background_auc` on the same set."""
     rows = [None if vector is None else vector.tolist() for vector in features]
     write_cached(cache_file("background", manifest.fingerprint, VERSION), rows)
 
 
 def _kept_features(manifest: Manifest) -> list[Features | None] | None:
-    """None where nothing is cached or what lies there is not ours."""
+    """The cached features; None where there are none or they do not fit the set."""
     rows = read_cached(cache_file("background", manifest.fingerprint, VERSION))
     try:
         features = [None if row is None else np.array(row, dtype=float) for row in rows]
@@ -120,7 +115,7 @@ def _kept_features(manifest: Manifest) -> list[Features | None] | None:
 
 
 def background_mask(pixels: RGB) -> Mask:
-    """(H, W), true where neither the central cell nor any nucleus is near."""
+    """Return (H, W), true where neither the central cell nor any nucleus is near."""
     height, width = pixels.shape[:2]
     side = max(height, width)
     rows, columns = np.ogrid[:height, :width]
@@ -132,17 +127,17 @@ def background_mask(pixels: RGB) -> Mask:
 
 
 def background_features(pixels: RGB) -> Features | None:
-    """Colour, texture and noise of the background of RGB uint8 (H, W, 3); (27,), None without any.
+    """Return colour, texture and noise (27,) of the background of RGB uint8 (H, W, 3), or None.
 
-    For each channel the mean, the deviation and five percentiles; the energy of the gradient at
-    three scales; the local deviation at two; the noise of single pixels.
+    They are: for each channel the mean, the deviation and five percentiles; the energy of the
+    gradient at three scales; the local variance at two; the noise of single pixels.
     """
     if max(pixels.shape[:2]) > MAX_COMPARED_SIDE:
         return None
     rows, columns = np.nonzero(background_mask(pixels))
     if len(rows) < MIN_PIXELS:
         return None
-    # With replacement where fewer are left: the number drawn must tell nothing.
+    # With replacement where fewer are left, so that the number drawn tells nothing.
     drawn = np.random.default_rng(0).choice(len(rows), SAMPLE, replace=len(rows) < SAMPLE)
     at = rows[drawn], columns[drawn]
     colours = pixels[at].astype(np.float64)  # (SAMPLE, 3)
@@ -164,67 +159,65 @@ def background_features(pixels: RGB) -> Features | None:
 
 
 def _is_flat(features: Features) -> bool:
-    """Whether the middle half of the pixels has one colour: no sensor is so quiet."""
+    """Whether the middle half of the pixels has one colour, which no photograph has."""
     levels = features[6 : 6 + 3 * len(_PERCENTILES)].reshape(len(_PERCENTILES), 3)
     return bool((levels[1] == levels[3]).all())
 
 
-def predicted(
-    manifest: Manifest, groups: Sequence[str], features: Sequence[Features | None], seed: int = 0
+def predictive_power(
+    manifest: Manifest, groups: Sequence[str], features: Sequence[Features | None]
 ) -> Metric:
-    """ROC AUC of a ridge-penalised logistic regression on image features, blast positive.
+    """Return the ROC AUC of a logistic regression on image features, blast positive.
 
-    Five stratified folds that tear no group; features are standardised by the training images of
-    each fold. The interval is a bootstrap over groups of the probabilities out of fold.
+    It is cross-validated in five stratified folds that keep groups together; features are
+    standardised by the training images. The interval is a bootstrap over groups. The value is None,
+    with a reason, where one class or too few groups are left.
 
     Args:
         groups: one name for each image of the manifest.
-        features: one vector for each, or None for an image that has none and is left out.
-
-    Returns:
-        The metric; its value is None, with the reason, where one class or too few groups are left.
+        features: one vector for each; images with None are left out.
     """
     used = [index for index, vector in enumerate(features) if vector is not None]
     part = replace(manifest, records=tuple(manifest.records[index] for index in used))
     names = [groups[index] for index in used]
     labels = np.array(part.labels)
-    reason = _undefined(labels, names)
-    if reason is not None:
-        return Metric(None, None, len(used), None, None, None, reason)
+    for label, name in enumerate(LABEL_NAMES):
+        count = len({group for group, own in zip(names, labels, strict=True) if own == label})
+        if count < FOLDS:
+            reason = f"{count} groups with {name} images: {FOLDS} folds need {FOLDS} of each class"
+            return _undefined(len(used), reason)
     try:
-        folds = make_folds(part, names, SplitConfig(kind="grouped"), FOLDS, seed)
-        matrix = np.stack([vector for vector in features if vector is not None])
-        probabilities = _out_of_fold(matrix, labels, folds)
+        folds = make_folds(part, names, SplitConfig(kind="grouped"), FOLDS, seed=0)
     except DataError as error:
-        return Metric(None, None, len(used), None, None, None, str(error))
+        return _undefined(len(used), str(error))
+    for fold in np.unique(folds):
+        if len(np.unique(labels[folds != fold])) < 2:
+            reason = f"the groups leave one class only to train beside fold {fold}"
+            return _undefined(len(used), reason)
+    matrix = np.stack([vector for vector in features if vector is not None])
+    probabilities = _out_of_fold(matrix, labels, folds)
     draws = 2000 if len(used) <= 10_000 else 500
     return all_metrics(labels, probabilities, threshold=0.5, groups=names, draws=draws)["roc_auc"]
 
 
-def _undefined(labels: NDArray[np.intp], groups: Sequence[str]) -> str | None:
-    for label, name in enumerate(LABEL_NAMES):
-        count = len({group for group, own in zip(groups, labels, strict=True) if own == label})
-        if count < FOLDS:
-            return f"{count} groups with {name} images: {FOLDS} folds need {FOLDS} of each class"
-    return None
+def _undefined(n: int, reason: str) -> Metric:
+    return Metric(None, None, n, None, None, None, reason)
 
 
 def _out_of_fold(
     matrix: Features, labels: NDArray[np.intp], folds: NDArray[np.intp]
 ) -> NDArray[np.float64]:
-    """(N,) P(blast) of every image by a model that saw no image of its fold."""
-    probabilities = np.zeros(len(labels))
-    for fold in np.unique(folds):
-        held_out = folds == fold
-        if len(np.unique(labels[~held_out])) < 2:
-            raise DataError(f"the groups leave one class only to train beside fold {fold}")
-        model = background_model().fit(matrix[~held_out], labels[~held_out])
-        probabilities[held_out] = model.predict_proba(matrix[held_out])[:, 1]
-    return probabilities
+    """(N,) P(blast) of every image by a model trained on the other folds."""
+    from sklearn.model_selection import PredefinedSplit, cross_val_predict
+
+    predicted = cross_val_predict(
+        background_model(), matrix, labels, cv=PredefinedSplit(folds), method="predict_proba"
+    )
+    return np.asarray(predicted[:, 1])
 
 
 def background_model() -> "Pipeline":
-    """What reads background features: a logistic regression with a ridge, on standardised ones."""
+    """Return a logistic regression with an L2 penalty on standardised features."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler

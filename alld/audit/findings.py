@@ -1,12 +1,13 @@
-"""What an audit comes down to: one sentence each, with a number and what to do about it."""
+"""Turn an audit into findings: a sentence with a number, and what to do about it."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Literal
 
-from alld.audit.audit import Audit, sizes_of
+from alld.audit.examine import Audit
+from alld.data.groups.places import Relation
 from alld.data.manifest import BLAST, HEALTHY, LABEL_NAMES, class_counts
 from alld.data.sources.class_folders import folder_label
 from alld.data.sources.find import name_label
@@ -17,27 +18,28 @@ Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 CHANCE = 0.5
 RARE = 0.1  # share of a class below which accuracy says nothing
-WORTH_A_LOOK = 0.5  # similarity; that of different places rarely reaches it
-CLOSE = 0.1  # between the weakest pair accepted and the strongest rejected: look at both
+WORTH_A_LOOK = 0.5  # similarity that different places rarely reach
+CLOSE = 0.1  # between the weakest accepted and the strongest rejected pair
 
 
 @dataclass(frozen=True)
 class Finding:
-    """`error`: a training would stop or learn what is wrong; `warning`: its numbers would mislead.
+    """One finding about a set.
 
-    `count` is how many images it is about, `paths` which.
+    With an `error` a training would stop, or learn something wrong; with a `warning` its numbers
+    would mislead.
     """
 
     severity: Severity
     code: str
-    count: int
+    count: int  # images it concerns
     sentence: str
     advice: str
     paths: tuple[str, ...] = ()
 
 
 def findings(audit: Audit) -> list[Finding]:
-    """Everything worth saying of a set, the worst first."""
+    """Return all findings of an audit, the most severe first."""
     checks: tuple[Callable[[Audit], Iterator[Finding]], ...] = (
         _problems,
         _contradictions,
@@ -60,17 +62,26 @@ def findings(audit: Audit) -> list[Finding]:
     return sorted(found, key=lambda finding: SEVERITIES.index(finding.severity))
 
 
-def _some(severity: Severity, code: str, paths: list[str], said: str, advice: str) -> Finding:
-    """A finding about `paths`: `said` follows their number, and the first of them ends it."""
+def _some(
+    severity: Severity, code: str, paths: Sequence[str], said: str, advice: str
+) -> Iterator[Finding]:
+    """A finding about `paths`, if there are any; the sentence names their number and the first."""
+    if not paths:
+        return
     number = f"{len(paths)} {'image' if len(paths) == 1 else 'images'}"
-    return Finding(
-        severity, code, len(paths), f"{number}: {said} (first: {paths[0]})", advice, tuple(paths)
-    )
+    sentence = f"{number}: {said} (first: {paths[0]})"
+    yield Finding(severity, code, len(paths), sentence, advice, tuple(paths))
+
+
+def _paths(audit: Audit, relations: Iterable[Relation]) -> list[str]:
+    """The paths of all images in some relations, sorted."""
+    images = {index for r in relations for index in (r.first, r.second)}
+    return sorted(audit.manifest.records[index].path for index in images)
 
 
 def _problems(audit: Audit) -> Iterator[Finding]:
     for problem in audit.problems:
-        advice = "mend it or take it out: a training stops there"
+        advice = "repair or remove it: a training stops there"
         yield Finding("error", "unusable", 1, problem.reason, advice, (problem.path,))
 
 
@@ -94,9 +105,8 @@ def _contradictions(audit: Audit) -> Iterator[Finding]:
 def _names(audit: Audit) -> Iterator[Finding]:
     manifest = audit.manifest
     by_name = [r.path for r in manifest if name_label(r.path) not in (None, r.label)]
-    if by_name:
-        said = "named after ALL-IDB2, and the name says the other class than the label"
-        yield _some("error", "name", by_name, said, "move them, or correct the label")
+    said = "named after ALL-IDB2, and the name says the other class than the label"
+    yield from _some("error", "name", by_name, said, "move them, or correct the label")
     if manifest.kind == "folders":
         return  # the folder is the label
     by_folder = []
@@ -106,9 +116,8 @@ def _names(audit: Audit) -> Iterator[Finding]:
         own = home.lower() == "all" and manifest.kind == "ALL-IDB2"
         if not own and folder_label(home) not in (None, record.label):
             by_folder.append(record.path)
-    if by_folder:
-        said = "in a folder named after the other class than the label"
-        yield _some("error", "folder", by_folder, said, "move them, or correct the label")
+    said = "in a folder named after the other class than the label"
+    yield from _some("error", "folder", by_folder, said, "move them, or correct the label")
 
 
 def _classes(audit: Audit) -> Iterator[Finding]:
@@ -176,21 +185,18 @@ def _groups(audit: Audit) -> Iterator[Finding]:
 
 
 def _turned(audit: Audit) -> Iterator[Finding]:
-    pairs = [(r.first, r.second) for r in audit.groups.relations if r.turn]
-    paths = sorted({audit.manifest.records[index].path for pair in pairs for index in pair})
-    if paths:
-        said = "the same place as in another image, turned or flipped"
-        advice = "`alld train` does not seek turned copies itself: give it groups.csv with --groups"
-        yield _some("warning", "turned", paths, said, advice)
+    paths = _paths(audit, (r for r in audit.groups.relations if r.turn))
+    said = "the same place as in another image, turned or flipped"
+    advice = "`alld train` does not seek turned copies itself: give it groups.csv with --groups"
+    yield from _some("warning", "turned", paths, said, advice)
 
 
 def _leaking(audit: Audit) -> Iterator[Finding]:
     name = audit.groups.of_image
     pairs = [r for r in audit.groups.relations if name[r.first] != name[r.second]]
-    paths = sorted({audit.manifest.records[i].path for r in pairs for i in (r.first, r.second)})
-    if paths:
-        said = f"related in {len(pairs)} pairs, but the groups file puts them apart"
-        yield _some("warning", "leaking", paths, said, "look at groups.png, and correct the file")
+    said = f"related in {len(pairs)} pairs, but the groups file separates them"
+    advice = "look at groups.png, and correct the file"
+    yield from _some("warning", "leaking", _paths(audit, pairs), said, advice)
 
 
 def _patients(audit: Audit) -> Iterator[Finding]:
@@ -203,46 +209,42 @@ def _patients(audit: Audit) -> Iterator[Finding]:
         f"cells only, {kinds.both} with both"
     )
     yield Finding("note", "patients", len(patients) - unknown, said, "nothing to do")
-    if unknown:
-        paths = [record.path for record in audit.manifest if not record.patient]
-        advice = "name them: nothing keeps these images apart from the patient's others"
-        yield _some("warning", "patients", paths, "of no known patient, as others are", advice)
-    of_two = [(r, {patients[r.first], patients[r.second]} - {""}) for r in audit.groups.relations]
-    pairs = [r for r, both in of_two if len(both) > 1]
-    paths = sorted({audit.manifest.records[i].path for r in pairs for i in (r.first, r.second)})
-    if paths:
-        said = f"related in {len(pairs)} pairs, but of different patients"
-        advice = "find out whose cells they are; --groups groups.csv keeps both patients together"
-        yield _some("warning", "patients", paths, said, advice)
+    paths = [record.path for record in audit.manifest if not record.patient]
+    advice = "name the patients: a split may separate these images from others of the same patient"
+    yield from _some("warning", "patients", paths, "their patient is unknown", advice)
+    pairs = [
+        r for r in audit.groups.relations if len({patients[r.first], patients[r.second]} - {""}) > 1
+    ]
+    said = f"related in {len(pairs)} pairs, but of different patients"
+    advice = "find out whose cells they are; --groups groups.csv keeps both patients together"
+    yield from _some("warning", "patients", _paths(audit, pairs), said, advice)
 
 
 def _copies(audit: Audit) -> Iterator[Finding]:
     names = {r: audit.name_of(r).split(",")[0] for r in audit.groups.relations}
-    for name in ("identical file", "identical pixels", "nearly identical"):
-        paths = [audit.manifest.records[r.second].path for r in names if names[r] == name]
-        if paths:
-            said = {
-                "identical file": "byte for byte a copy of another",
-                "identical pixels": "the same pixels as another file",
-                "nearly identical": "the same as another but for noise or compression",
-            }[name]
-            advice = "keep one of each: copies count a cell twice"
-            yield _some("warning", name, sorted(set(paths)), said, advice)
+    for name, said in (
+        ("identical file", "byte for byte a copy of another"),
+        ("identical pixels", "the same pixels as another file"),
+        ("nearly identical", "the same as another except for noise or compression"),
+    ):
+        paths = {audit.manifest.records[r.second].path for r in names if names[r] == name}
+        advice = "keep one of each: copies count a cell twice"
+        yield from _some("warning", name, sorted(paths), said, advice)
 
 
 def _doubts(audit: Audit) -> Iterator[Finding]:
     accepted = min((c.similarity for c in audit.search.recaptured), default=None)
-    rejected = audit.search.rejected[0] if audit.search.rejected else None
-    if rejected is None:
+    if not audit.search.rejected:
         return
-    records = audit.manifest.records
-    pair = tuple(records[i].path for i in (rejected.relation.first, rejected.relation.second))
-    if accepted is None and rejected.similarity < WORTH_A_LOOK:
-        return
+    rejected = audit.search.rejected[0]
+    pair = tuple(audit.manifest.records[index].path for index in rejected.pair)
     if accepted is None:
-        said = f"no pair was accepted by its texture; the most alike, {pair[0]} and {pair[1]}, "
-        said += f"has similarity {rejected.similarity:.2f}"
-        yield Finding("note", "doubt", 2, said, "look at both if in doubt", pair)
+        if rejected.similarity >= WORTH_A_LOOK:
+            said = (
+                f"no pair was accepted by its texture; the most similar, {pair[0]} and {pair[1]}, "
+                f"has similarity {rejected.similarity:.2f}"
+            )
+            yield Finding("note", "doubt", 2, said, "look at both if in doubt", pair)
         return
     said = (
         f"the weakest pair taken for one place has similarity {accepted:.2f}, the strongest not "
@@ -256,27 +258,21 @@ def _doubts(audit: Audit) -> Iterator[Finding]:
 
 
 def _sizes(audit: Audit) -> Iterator[Finding]:
-    sizes = sizes_of(audit.facts)
-    if len(sizes) < 2:
+    sizes = [(one.width, one.height) for one in audit.facts]
+    if not sizes:
         return
-    (usual, times), *_ = sizes.most_common(1)
-    odd = [
-        record.path
-        for record, facts in zip(audit.manifest, audit.facts, strict=True)
-        if (facts.width, facts.height) != usual
-    ]
-    said = f"not {usual[0]} x {usual[1]} px as {times} others"
-    advice = (
-        "ALLD pads them by reflection: look whether the cell is whole, and of one magnification"
-    )
-    yield _some("note", "sizes", odd, said, advice)
+    (usual, times), *_ = Counter(sizes).most_common(1)
+    pairs = zip(audit.manifest, sizes, strict=True)
+    odd = [record.path for record, size in pairs if size != usual]
+    said = f"not {usual[0]} x {usual[1]} px like {times} others"
+    advice = "ALLD pads them by reflection: check that the cell is whole and of the same scale"
+    yield from _some("note", "sizes", odd, said, advice)
 
 
 def _not_compared(audit: Audit) -> Iterator[Finding]:
     paths = [audit.manifest.records[index].path for index in audit.not_compared]
-    if paths:
-        said = "too small or too large to be compared with others"
-        yield _some("warning", "not compared", paths, said, "give crops of single cells")
+    said = "too small or too large to be compared with others"
+    yield from _some("warning", "not compared", paths, said, "give crops of single cells")
 
 
 def _decoding(audit: Audit) -> Iterator[Finding]:
@@ -287,10 +283,10 @@ def _decoding(audit: Audit) -> Iterator[Finding]:
         for text in facts.conversions:
             said.setdefault(("note", text), []).append(record.path)
     for (severity, text), paths in said.items():
-        advice = "see whether both classes were saved alike"
-        yield _some(severity, "decoding", paths, text, advice)
+        advice = "check that both classes were saved in the same way"
+        yield from _some(severity, "decoding", paths, text, advice)
 
 
 def _source(audit: Audit) -> Iterator[Finding]:
     for text in audit.manifest.warnings:
-        yield Finding("note", "source", 0, text, "see that this is what you mean")
+        yield Finding("note", "source", 0, text, "check that this is what you want")

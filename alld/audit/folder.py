@@ -1,15 +1,16 @@
-"""An audit on disk: audit.json, groups.csv and the contact sheets, whole or not at all."""
+"""Write an audit to a folder: audit.json, groups.csv and the contact sheets."""
 
 import csv
 import io
+import re
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from alld import NOTICE
-from alld.audit.audit import Audit
 from alld.audit.contact_sheet import draw_sheets
+from alld.audit.examine import Audit
 from alld.audit.findings import findings
 from alld.data.groups.places import TURNS, Relation
 from alld.data.groups.recapture import Comparison
@@ -19,24 +20,26 @@ from alld.runtime.files import new_folder, sha256_hex, write_json, write_text
 from alld.runtime.reading import read_json
 
 JSON, GROUPS = "audit.json", "groups.csv"
+_OURS = re.compile(r"audit\.json|groups\.csv|groups.*\.png", re.DOTALL)
 
 
 def check_place(folder: Path, manifest: Manifest | None = None) -> None:
     """Refuse a folder that an audit must not replace.
 
     Raises:
-        DataError: it holds what no audit made, or a groups.csv that someone has edited, or it lies
+        DataError: it holds files that no audit wrote, or a groups.csv that was edited, or it lies
             inside the set, where the next command would take its pictures for cells.
     """
-    # A table names its images: a picture more below its folder is none of them.
-    searched = manifest.root if manifest is not None and manifest.kind != "table" else None
-    if searched is not None and folder.resolve().is_relative_to(searched.resolve()):
+    # A table names its images; further pictures below its folder do no harm.
+    root = manifest.root if manifest is not None and manifest.kind != "table" else None
+    if root is not None and folder.resolve().is_relative_to(root.resolve()):
         raise DataError(f"--out {folder}: lies inside the set; name a folder outside it")
     if not folder.exists():
         return
     if not folder.is_dir():
         raise DataError(f"--out {folder}: is a file; name a folder")
-    strange = [entry.name for entry in sorted(folder.iterdir()) if not _ours(entry)]
+    names = sorted(entry.name for entry in folder.iterdir())
+    strange = [name for name in names if not _OURS.fullmatch(name)]
     if strange:
         raise DataError(f"--out {folder}: holds {strange[0]}, which no audit made; name another")
     if (folder / GROUPS).exists() and _edited(folder):
@@ -46,11 +49,7 @@ def check_place(folder: Path, manifest: Manifest | None = None) -> None:
 
 
 def write_audit(folder: Path, audit: Audit) -> None:
-    """Write `audit.json`, `groups.csv` and `groups.png` (more sheets for over 40 groups).
-
-    Raises:
-        DataError: as `check_place`.
-    """
+    """Write `audit.json`, `groups.csv` and `groups.png`; raises as `check_place` does."""
     check_place(folder, audit.manifest)
     with new_folder(folder) as place:
         table = groups_table(audit)
@@ -66,9 +65,9 @@ def write_audit(folder: Path, audit: Audit) -> None:
 
 
 def groups_table(audit: Audit) -> str:
-    """`path,group,relation` for every image that shares a group, as CSV.
+    """Return `path,group,relation` as CSV, with a row for every image that shares a group.
 
-    `relation` names what joins the image to others, or says `given` where a file or the set does.
+    `relation` names what joins the image to others, `given` if only a file or the set does.
     """
     kinds: dict[int, Counter[str]] = {}
     for r in audit.groups.relations:
@@ -85,8 +84,9 @@ def groups_table(audit: Audit) -> str:
 
 
 def as_dict(audit: Audit) -> dict[str, Any]:
-    """Everything that was found, for JSON."""
+    """Return all that was found, ready for JSON."""
     manifest = audit.manifest
+    weakest = min(audit.search.recaptured, key=lambda c: c.similarity, default=None)
     return {
         "data": {
             "root": str(manifest.root),
@@ -111,7 +111,7 @@ def as_dict(audit: Audit) -> dict[str, Any]:
                 for name, members in audit.members.items()
             },
             "relations": [_relation(audit, r) for r in audit.groups.relations],
-            "weakest_accepted": _weakest(audit),
+            "weakest_accepted": None if weakest is None else _comparison(manifest, weakest),
             "strongest_rejected": [_comparison(manifest, c) for c in audit.search.rejected],
         },
         "images": [
@@ -138,18 +138,8 @@ def _relation(audit: Audit, r: Relation) -> dict[str, Any]:
 
 
 def _comparison(manifest: Manifest, c: Comparison) -> dict[str, Any]:
-    first, second = (manifest.records[i].path for i in (c.relation.first, c.relation.second))
+    first, second = (manifest.records[index].path for index in c.pair)
     return {"first": first, "second": second, "similarity": c.similarity}
-
-
-def _weakest(audit: Audit) -> dict[str, Any] | None:
-    weakest = min(audit.search.recaptured, key=lambda c: c.similarity, default=None)
-    return None if weakest is None else _comparison(audit.manifest, weakest)
-
-
-def _ours(entry: Path) -> bool:
-    name = entry.name
-    return name in (JSON, GROUPS) or (name.startswith("groups") and name.endswith(".png"))
 
 
 def _edited(folder: Path) -> bool:

@@ -33,7 +33,7 @@ def audit(
 
     Example: [bold]alld audit ~/ALL-IDB2[/]
     """
-    from alld.audit import audit as auditing
+    from alld.audit.examine import examine
     from alld.audit.folder import as_dict, check_place, write_audit
     from alld.config.files import load_config
 
@@ -43,7 +43,7 @@ def audit(
     steps = display.Steps()
     try:
         config = load_config(options=given).data
-        found = auditing.audit(config, groups, steps, partial(check_place, out))
+        found = examine(config, groups, steps, partial(check_place, out))
     finally:
         steps.close()
     write_audit(out, found)

@@ -1,9 +1,9 @@
-"""Which pairs of a large set are worth comparing, in any of eight orientations, without trying all.
+"""Suggest pairs of a large set to compare, in any of eight orientations.
 
-Every image is known by landmarks: the strongest spots of its coarse picture, each with the low
-cosine frequencies of its surroundings, which a flip or a quarter turn changes in sign and order
-only. Landmarks that look alike fall into one bucket of a random hash; two images with several such
-landmarks at one shift are candidates, to be verified by `alld.data.groups.recapture`.
+The landmarks of an image are the strongest spots of its coarse picture, each described by the low
+cosine frequencies around it; flips and quarter turns only change their signs and order. Similar
+landmarks fall into one bucket of a random hash (locality-sensitive hashing). Two images with
+several of them at one shift are candidates, which `alld.data.groups.recapture` verifies.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,14 +19,14 @@ from alld.data.groups.recapture import MAX_ALIKE
 
 MAX_LANDMARKS = 64  # of one image
 REACH = 5  # coarse pixels from a landmark to the edge of its surroundings
-FREQUENCIES = 6  # of the cosines kept, in each direction
-BANDS = 8  # random hashes; two landmarks that are alike agree in one or two of them
-MIN_BITS = 12  # of one hash; more with more landmarks, so that buckets stay small
+FREQUENCIES = 6  # cosines kept in each direction
+BANDS = 8  # random hashes; similar landmarks agree in one or two of them
+MIN_BITS = 12  # of one hash; more landmarks need more, so that buckets stay small
 MAX_BUCKET = 64  # fuller ones hold what every image has, such as edges of red cells
-MIN_LIKENESS = 0.85  # correlation of two landmarks that count as one; of a repeat: 0.9 and more
+MIN_LIKENESS = 0.85  # correlation of landmarks that count as equal; of a repeat: 0.9 and more
 MIN_VOTES = 3  # landmarks that agree on one shift; those of one cell: 20 and more
 SHIFT_BIN = 4  # coarse pixels within which shifts agree
-_BLOCK = 1 << 16  # landmarks that are worked on at once
+_BLOCK = 1 << 16  # landmarks processed at once
 
 _COSINES = fft.dct(np.eye(2 * REACH + 1), axis=0, norm="ortho")[:FREQUENCIES].astype(np.float32)
 _SIGNS = np.array([1, -1] * (FREQUENCIES // 2), np.float16)
@@ -35,7 +35,7 @@ Indices = NDArray[np.int64]
 
 
 class Landmarks(NamedTuple):
-    """Spots of one coarse picture, K of them."""
+    """K spots of one coarse picture."""
 
     shape: tuple[int, int]  # of the coarse picture
     y: NDArray[np.int16]  # (K,) coarse pixels
@@ -44,7 +44,7 @@ class Landmarks(NamedTuple):
 
 
 def find_landmarks(picture: Picture) -> Landmarks:
-    """The strongest spots of a coarse picture (h, w) that lie far enough from its edge."""
+    """Return the strongest spots of a coarse picture (h, w) that lie far enough from its edge."""
     strength = np.abs(gaussian_filter(picture, 1.0))
     inner = np.zeros(picture.shape, bool)
     inner[REACH:-REACH, REACH:-REACH] = True
@@ -62,7 +62,7 @@ def find_landmarks(picture: Picture) -> Landmarks:
 
 
 def turn_landmarks(landmarks: Landmarks, turn: int) -> Landmarks:
-    """The landmarks of the picture after `alld.data.groups.places.turned`."""
+    """Return the landmarks of the picture after `alld.data.groups.places.turned`."""
     (height, width), y, x, looks = landmarks
     if turn >= 4:  # left to right: odd frequencies across change their sign
         x, looks = (width - 1 - x).astype(np.int16), looks * _SIGNS
@@ -74,32 +74,31 @@ def turn_landmarks(landmarks: Landmarks, turn: int) -> Landmarks:
 
 
 def find_candidates(landmarks: Sequence[Landmarks], turn: int = 0) -> Iterator[Placement]:
-    """The pairs in which several landmarks agree on one shift, the second image turned.
+    """Yield the pairs in which several landmarks agree on one shift, the second image turned.
 
-    Shifts are given in pixels of the coarse pictures. At most MAX_ALIKE pairs for each image.
+    Shifts are in pixels of the coarse pictures. Each image has at most MAX_ALIKE pairs.
     """
-    second = [turn_landmarks(one, turn) for one in landmarks]
     owner = np.repeat(np.arange(len(landmarks)), [len(one.y) for one in landmarks])
     if len(owner) < 2:
         return
-    a, b = _alike_landmarks(_looks(landmarks), _looks(second), owner)
-    dy = _column(landmarks, "y")[a] - _column(second, "y")[b]
-    dx = _column(landmarks, "x")[a] - _column(second, "x")[b]
+    looks, place = _stacked(landmarks)
+    other_looks, other_place = _stacked([turn_landmarks(one, turn) for one in landmarks])
+    a, b = _alike_landmarks(looks, other_looks, owner)
+    dy, dx = place[:, a] - other_place[:, b]
     yield from _agreeing(owner[a], owner[b], dy, dx, turn)
 
 
-def _looks(landmarks: Sequence[Landmarks]) -> NDArray[np.float16]:
-    return np.concatenate([one.looks for one in landmarks]).reshape(-1, FREQUENCIES**2)
-
-
-def _column(landmarks: Sequence[Landmarks], name: str) -> Indices:
-    return np.concatenate([getattr(one, name) for one in landmarks]).astype(np.int64)
+def _stacked(landmarks: Sequence[Landmarks]) -> tuple[NDArray[np.float16], Indices]:
+    """The looks (N, F * F) and the places (2, N), y and x, of the landmarks of all images."""
+    looks = np.concatenate([one.looks for one in landmarks]).reshape(-1, FREQUENCIES**2)
+    places = np.concatenate([(one.y, one.x) for one in landmarks], axis=1)
+    return looks, places.astype(np.int64)
 
 
 def _alike_landmarks(
     looks: NDArray[np.float16], turned: NDArray[np.float16], owner: Indices
 ) -> tuple[Indices, Indices]:
-    """Numbers of landmarks that share a bucket and look alike, the first one's image before."""
+    """Pairs of landmarks that share a bucket and look alike, the first one's image first."""
     bits = max(MIN_BITS, int(np.log2(len(owner))) + 1)
     rng = np.random.default_rng(0)
     found = []
@@ -114,7 +113,7 @@ def _alike_landmarks(
 
 
 def _codes(looks: NDArray[np.float16], planes: NDArray[np.float32]) -> Indices:
-    """On which side of each random plane the landmarks lie, as one number."""
+    """The sides of the random planes on which the landmarks lie, as one number."""
     weights = 1 << np.arange(planes.shape[1], dtype=np.int64)
     blocks = (looks[at : at + _BLOCK].astype(np.float32) for at in range(0, len(looks), _BLOCK))
     return np.concatenate([(block @ planes > 0) @ weights for block in blocks])
@@ -123,7 +122,7 @@ def _codes(looks: NDArray[np.float16], planes: NDArray[np.float32]) -> Indices:
 def _same_bucket(
     codes: Indices, turned: Indices, owner: Indices
 ) -> Iterator[tuple[Indices, Indices]]:
-    """Pairs of one code, the first one's image before, as many at once as fit a block."""
+    """Pairs of one code, the first one's image first, as many at once as fit a block."""
     order = np.argsort(codes, kind="stable")
     ordered = codes[order]
     low = np.searchsorted(ordered, turned, "left")
@@ -141,7 +140,7 @@ def _same_bucket(
 def _agreeing(
     first: Indices, second: Indices, dy: Indices, dx: Indices, turn: int
 ) -> Iterator[Placement]:
-    """Count votes in overlapping bins of the shift; the fullest bin of a pair places it."""
+    """Count votes in overlapping bins of the shift; the fullest bin of a pair gives its place."""
     tables = []
     for move_y in (0, SHIFT_BIN // 2):
         for move_x in (0, SHIFT_BIN // 2):

@@ -1,6 +1,6 @@
-"""The group of every image of a set: from a file, from the set itself, or found and cached.
+"""Load the group of every image of a set: from a file, from the set itself, or from the pixels.
 
-Whatever else says which images belong together: the cells of one patient always do.
+In any case all cells of one patient belong to one group.
 """
 
 from collections.abc import Sequence
@@ -18,24 +18,20 @@ from alld.runtime.reading import read_csv
 
 @dataclass(frozen=True)
 class Groups:
-    """`of_image`: one name for each image of the manifest; equal names belong together.
-
-    `relations` are the pairs behind them where ALLD found them itself.
-    """
+    """`of_image` has one name for each image of the manifest; equal names belong together."""
 
     of_image: tuple[str, ...]
     source: str
-    relations: tuple[Relation, ...] = ()
+    relations: tuple[Relation, ...] = ()  # the pairs behind them, where ALLD found them
 
 
 def load_groups(
     manifest: Manifest, file: Path | None = None, progress: Progress | None = None
 ) -> Groups:
-    """Groups from `file` if given, else as the set itself tells them, else found in the pixels.
+    """Return the groups of `file` if given, else those of the set, else those found in the pixels.
 
-    Nothing is sought where the set names a patient or a group for every image. What was found is
-    kept in the user's cache folder under the fingerprint of the set. Images of one patient are of
-    one group in any case.
+    The pixels are searched only where some image has neither patient nor group. What is found is
+    kept in the user's cache folder under the fingerprint of the set.
 
     Raises:
         DataError: a groups file that does not fit the set.
@@ -43,53 +39,51 @@ def load_groups(
     """
     if file is not None:
         return with_patients(manifest, _from_file(manifest, file))
-    alone = [f"image {record.path}" for record in manifest]
     if all(record.patient or record.group for record in manifest):
-        return with_patients(manifest, with_own(manifest, Groups(tuple(alone), "")))
-    relations = _cached(manifest)
-    if relations is None:
-        relations = tuple(find_relations(Pictures(manifest), progress))
-        write_cached(_cache_file(manifest), [asdict(relation) for relation in relations])
-    return with_patients(manifest, with_own(manifest, from_relations(manifest, relations)))
+        groups = Groups(tuple(f"image {record.path}" for record in manifest), "")
+    else:
+        groups = _found(manifest, progress)
+    own = [record.group or "" for record in manifest]
+    return with_patients(manifest, _joined(groups, own, "groups as the set names them"))
 
 
 def with_patients(manifest: Manifest, groups: Groups) -> Groups:
-    """The groups, joined where they share a patient."""
+    """Return the groups, joined where they share a patient."""
     patients = [patient and f"patient {patient}" for patient in manifest.patients]
     return _joined(groups, patients, "patients as the set names them")
 
 
-def with_own(manifest: Manifest, groups: Groups) -> Groups:
-    """The groups, joined where the set itself gives images one group."""
-    own = [record.group or "" for record in manifest]
-    return _joined(groups, own, "groups as the set names them")
-
-
-def _joined(groups: Groups, owners: Sequence[str], told: str) -> Groups:
-    """Groups that share an owner become one, called after its owner if it has no other."""
+def _joined(groups: Groups, owners: Sequence[str], source: str) -> Groups:
+    """Join groups that share an owner, and name each after its owner if it has only one."""
     if not any(owners):
         return groups
+    names = list(groups.of_image)
     keys = [
         [f"group {group}", *([f"owner {owner}"] if owner else [])]
-        for group, owner in zip(groups.of_image, owners, strict=True)
+        for group, owner in zip(names, owners, strict=True)
     ]
-    names = list(groups.of_image)
     for unit in connected(keys):
         own = {owners[index] for index in unit} - {""}
         name = own.pop() if len(own) == 1 else names[unit[0]]
         for index in unit:
             names[index] = name
-    source = f"{told}, and {groups.source}" if groups.source else told
+    if groups.source:
+        source = f"{source}, and {groups.source}"
     return Groups(tuple(names), source, groups.relations)
 
 
-def from_relations(manifest: Manifest, relations: Sequence[Relation]) -> Groups:
+def _found(manifest: Manifest, progress: Progress | None) -> Groups:
     """Images joined by any relation, directly or through others, named after the first of them."""
-    numbers = group_indices(len(manifest), relations)
+    file = cache_file("groups", manifest.fingerprint, ALGORITHM_VERSION)
+    relations = _cached(file, len(manifest))
+    if relations is None:
+        relations = tuple(find_relations(Pictures(manifest), progress))
+        write_cached(file, [asdict(relation) for relation in relations])
     # Whole paths: blast/000.tif and healthy/000.tif have one stem and nothing else in common.
-    names = tuple(manifest.records[number].path for number in numbers)
+    first = group_indices(len(manifest), relations)
+    names = tuple(manifest.records[index].path for index in first)
     source = f"same cells and overlapping crops, found by ALLD (method {ALGORITHM_VERSION})"
-    return Groups(names, source, tuple(relations))
+    return Groups(names, source, relations)
 
 
 def _from_file(manifest: Manifest, file: Path) -> Groups:
@@ -110,20 +104,16 @@ def _from_file(manifest: Manifest, file: Path) -> Groups:
     unknown = sorted(given.keys() - {record.path for record in manifest})
     if unknown:
         raise DataError(f"--groups {file}: {unknown[0]} is no image of {manifest.root}")
-    names = [given.get(record.path) or f"image {record.path}" for record in manifest]
+    names = tuple(given.get(record.path) or f"image {record.path}" for record in manifest)
     source = f"file {file.name}, {len(given)} images in {len(set(given.values()))} groups"
-    return Groups(tuple(names), source)
+    return Groups(names, source)
 
 
-def _cache_file(manifest: Manifest) -> Path:
-    return cache_file("groups", manifest.fingerprint, ALGORITHM_VERSION)
-
-
-def _cached(manifest: Manifest) -> tuple[Relation, ...] | None:
-    """None where nothing is cached or what lies there is not ours: it is then found anew."""
+def _cached(file: Path, images: int) -> tuple[Relation, ...] | None:
+    """The relations in a cache file, None where there are none or they do not fit the set."""
     try:
-        relations = tuple(Relation(**row) for row in read_cached(_cache_file(manifest)))
-        fits = all(0 <= r.first < r.second < len(manifest) for r in relations)
-    except TypeError:  # no list of relations, or none at all
+        relations = tuple(Relation(**row) for row in read_cached(file))
+        fits = all(0 <= r.first < r.second < images for r in relations)
+    except TypeError:  # no list of relations
         return None
     return relations if fits else None

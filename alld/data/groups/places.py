@@ -1,4 +1,4 @@
-"""Where one image lies in another: shifted, turned or flipped, and what the two then share."""
+"""Describe where one image lies in another: shifted, turned or flipped."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from alld.images.rgb import RGB
 
-CELL_RADIUS = 40  # pixels between centres: at most 11 for files of one cell, 121 or more for others
+CELL_RADIUS = 40  # px between centres; ALL-IDB2: up to 11 for one cell, 121 and more for others
 TURNS = (
     "upright",
     "turned 90°",
@@ -27,7 +27,7 @@ Pixels = TypeVar("Pixels", RGB, Picture)
 
 
 class Placement(NamedTuple):
-    """The second image, turned by `turn`, has its origin at (dy, dx) of the first, in pixels."""
+    """The turned second image has its origin at (dy, dx) of the first, in pixels."""
 
     first: int
     second: int
@@ -40,10 +40,10 @@ class Placement(NamedTuple):
 class Relation:
     """Two images that show one place: the same central cell, or parts of one field.
 
-    `score` is the similarity (correlation of fine texture, 1.0 for equal pixels) of a "same cell",
-    and the shared area as a fraction of the smaller image of an "overlap".
-    `dy` and `dx` are the second image's origin in the first one's coordinates, in pixels, after the
-    second was turned as `TURNS[turn]` says: flipped left to right, then turned counter-clockwise.
+    `score` of a "same cell" is the correlation of fine texture (1.0 for equal pixels), that of an
+    "overlap" the shared part of the smaller image. `dy` and `dx` are the second image's origin in
+    the first, in pixels, after the second was flipped left to right and turned counter-clockwise
+    as `TURNS[turn]` says.
     """
 
     first: int
@@ -56,12 +56,12 @@ class Relation:
 
 
 def turned(pixels: Pixels, turn: int) -> Pixels:
-    """A view of (H, W) or (H, W, 3), flipped and turned as `TURNS[turn]` says."""
+    """Return a view of (H, W) or (H, W, 3), flipped and turned as `TURNS[turn]` says."""
     return np.rot90(pixels[:, ::-1] if turn >= 4 else pixels, turn % 4)
 
 
 def overlap(first: Pixels, second: Pixels, dy: int, dx: int) -> tuple[Pixels, Pixels]:
-    """The rectangle that both show when the second's origin lies at (dy, dx)."""
+    """Return the rectangle that both show when the second's origin lies at (dy, dx)."""
     top, left = max(0, dy), max(0, dx)
     bottom = min(first.shape[0], dy + second.shape[0])
     right = min(first.shape[1], dx + second.shape[1])
@@ -69,13 +69,13 @@ def overlap(first: Pixels, second: Pixels, dy: int, dx: int) -> tuple[Pixels, Pi
 
 
 def pair(images: Sequence[RGB], place: Placement) -> tuple[RGB, RGB]:
-    """The two images of a placement, the second turned."""
+    """Return the two images of a placement, the second turned."""
     return images[place.first], turned(images[place.second], place.turn)
 
 
 def relation_at(first: RGB, second: RGB, place: Placement, similarity: float) -> Relation:
-    """What two images that show one place have in common; the second comes turned."""
-    number, other, dy, dx, turn = map(int, place)  # plain numbers, that JSON can hold
+    """Return the relation of two images that show one place; the second is already turned."""
+    number, other, dy, dx, turn = map(int, place)  # no numpy integers, which JSON cannot hold
     shift_y = dy + (second.shape[0] - first.shape[0]) / 2
     shift_x = dx + (second.shape[1] - first.shape[1]) / 2
     if hypot(shift_y, shift_x) <= CELL_RADIUS:  # each centre lies in the other's central cell

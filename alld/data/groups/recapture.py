@@ -1,7 +1,7 @@
-"""Another capture of the same place: whether two images agree in their fine texture.
+"""Find other photographs of the same place: images that agree in their fine texture.
 
-Small light-invariant pictures are correlated first, over all shifts or about a suggested one; the
-few pairs that look alike are then compared tile by tile.
+Small pictures that do not depend on the light are correlated over all shifts. The few pairs that
+look alike are then compared tile by tile.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -21,39 +21,40 @@ from alld.images.rgb import RGB
 SHRINK = 4  # pixels of an image per pixel of its coarse picture
 MIN_OVERLAP = 0.2  # of the smaller image; in slivers different places look alike by chance
 COARSE_MIN = 0.28  # one place: 0.379 and more; 48 pairs of ALL-IDB2 pass
-MAX_ALIKE = 10  # pairs of one image that pass on to the fine comparison
+MAX_ALIKE = 10  # pairs of one image that go on to the fine comparison
 SEARCH = 3  # pixels around the coarse position
 TILE = 16  # pixels
 MIN_CONTRAST = 1.5  # grey levels of fine texture; sensor noise alone stays below
-# Least alike of one place: 0.780 (138_0 and 146_0, refocused), then 0.879. Most alike of different
-# places: 0.514 (022_1 and 074_1, a fifth shared), and 0.402 where both centres meet (015_1, 072_1).
+# Lowest of one place: 0.780 (138_0 and 146_0, refocused), then 0.879. Highest of different places:
+# 0.514 (022_1 and 074_1, a fifth shared), and 0.402 where the centres meet (015_1 and 072_1).
 MIN_SIMILARITY = 0.65
-# Aside, outlines of red cells may agree by chance: 0.664, once in 200,000 drawn pairs. One place:
-# 0.879 (024_1 and 028_1) and 0.914.
+# Away from the centre, outlines of red cells may agree by chance: 0.664, once in 200,000 drawn
+# pairs. One place: 0.879 (024_1 and 028_1) and 0.914.
 MIN_SIMILARITY_ASIDE = 0.77
-# Two cells of one outline correlate there and nowhere else: nine tiles in ten must agree.
-# One place: 0.45 and more. Drawn discs with one outline and different chromatin: 0.03 at most.
+# Two cells with equal outlines correlate there and nowhere else: nine tiles in ten must agree.
+# One place: 0.45 and more. Drawn discs of one outline with different chromatin: at most 0.03.
 MIN_TILE_SIMILARITY = 0.25
-MIN_TILES = 20  # with texture in both, or the figures above mean little; one place: 27 and more
+MIN_TILES = 20  # with texture in both, so that the figures above mean something; one place: 27
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two images compared in their fine texture.
+    """The result of comparing the fine texture of two images, the correlation of which is given."""
 
-    `relation` is what they would be if they showed one place, and `similarity` the correlation of
-    their texture, -1 to 1. `accepted` says whether they do.
-    """
+    relation: Relation  # what they would be if they showed one place
+    similarity: float  # -1 to 1
+    accepted: bool  # whether they show one place
 
-    relation: Relation
-    similarity: float
-    accepted: bool
+    @property
+    def pair(self) -> tuple[int, int]:
+        """The numbers of the two images."""
+        return self.relation.first, self.relation.second
 
 
 def coarse_picture(image: RGB) -> Picture:
-    """A small picture (H / 4, W / 4) of unit energy that light and slow shading leave unchanged."""
+    """Return a picture (H / 4, W / 4) of unit energy that is invariant to light and shading."""
     detail = _band(image, fine=1.5, coarse=6.0)
-    # Equal contrast everywhere, or a dark nucleus outweighs the rest; 1.5 grey levels quiet noise.
+    # Equalise the contrast, or a dark nucleus outweighs the rest; 1.5 grey levels damp noise.
     detail /= np.sqrt(gaussian_filter(detail**2, 12.0, mode="nearest")) + np.float32(1.5)
     height, width = detail.shape[0] // SHRINK, detail.shape[1] // SHRINK
     blocks = detail[: height * SHRINK, : width * SHRINK].reshape(height, SHRINK, width, SHRINK)
@@ -61,9 +62,14 @@ def coarse_picture(image: RGB) -> Picture:
     return np.asarray(picture / max(float(np.linalg.norm(picture)), 1e-6), np.float32)
 
 
-def find_alike(pictures: Sequence[Picture], advance: Callable[[], None]) -> Iterator[Placement]:
-    """The pairs whose coarse pictures correlate at some shift, by comparing all with all."""
-    shapes = [(p.shape[0], p.shape[1]) for p in pictures]
+def find_alike(
+    pictures: Sequence[Picture], reached: Callable[[float], None]
+) -> Iterator[Placement]:
+    """Yield the pairs whose coarse pictures correlate at some shift, by comparing all pairs.
+
+    `reached` is told the share of the pictures that have been compared.
+    """
+    shapes = [_shape(picture) for picture in pictures]
     size = correlation_side(shapes)
     shifts = _shifts(size)
     spectra = [fft.rfft2(picture, (size, size)) for picture in pictures]
@@ -76,26 +82,25 @@ def find_alike(pictures: Sequence[Picture], advance: Callable[[], None]) -> Iter
         for score, second, dy, dx in sorted(alike, reverse=True)[:MAX_ALIKE]:
             if score >= COARSE_MIN:
                 yield Placement(first, second, int(dy) * SHRINK, int(dx) * SHRINK)
-        advance()
+        reached((first + 1) / len(pictures))
 
 
 def place_coarsely(first: Picture, second: Picture) -> tuple[int, int] | None:
-    """Where the second coarse picture lies in the first, in coarse pixels; None if not alike."""
-    shape, other = (first.shape[0], first.shape[1]), (second.shape[0], second.shape[1])
-    size = correlation_side([shape, other])
+    """Return where the second coarse picture lies in the first, or None if they are not alike."""
+    size = correlation_side([_shape(first), _shape(second)])
     product = fft.rfft2(first, (size, size)) * fft.rfft2(second, (size, size)).conj()
-    score, row, column = _peak(product, shape, other, size)
+    score, row, column = _peak(product, _shape(first), _shape(second), size)
     shifts = _shifts(size)
     return (int(shifts[row]), int(shifts[column])) if score >= COARSE_MIN else None
 
 
 def correlation_side(shapes: Sequence[tuple[int, int]]) -> int:
-    """Side in pixels of a circular correlation in which no shift wraps around."""
+    """Return the side in pixels of a circular correlation in which no shift wraps around."""
     return fft.next_fast_len(2 * max((max(shape) for shape in shapes), default=1), real=True)
 
 
 def compare_near(first: RGB, second: RGB, place: Placement) -> Comparison:
-    """Compare two images, the second turned already, laid about as given; the best place counts."""
+    """Compare two images, the second already turned, at the best place near the given one."""
     a, b = (_band(image, fine=1.0, coarse=4.0) for image in (first, second))
     rows, columns = (range(middle - SEARCH, middle + SEARCH + 1) for middle in (place.dy, place.dx))
     similarity, dy, dx = max(
@@ -109,7 +114,7 @@ def compare_near(first: RGB, second: RGB, place: Placement) -> Comparison:
 
 
 def correlation(first: Picture, second: Picture) -> float:
-    """Pearson's correlation of two pictures of one shape, -1 to 1; 0 where one is flat."""
+    """Return Pearson's correlation of two pictures of one shape; 0 where one is flat."""
     if not first.size:
         return 0.0
     a, b = first - first.mean(), second - second.mean()
@@ -126,7 +131,7 @@ def _band(image: RGB, *, fine: float, coarse: float) -> Picture:
 def _peak(
     product: NDArray[np.complex64], first: tuple[int, int], second: tuple[int, int], size: int
 ) -> tuple[float, int, int]:
-    """The highest correlation over all shifts of two unit-energy pictures, and its row, column."""
+    """The highest correlation of two unit-energy pictures over all shifts, its row and column."""
     correlation = fft.irfft2(product, (size, size))
     correlation *= _per_root_overlap(first, second, size)
     row, column = divmod(int(correlation.argmax()), size)
@@ -135,9 +140,9 @@ def _peak(
 
 @lru_cache(maxsize=256)
 def _per_root_overlap(first: tuple[int, int], second: tuple[int, int], size: int) -> Picture:
-    """1 / sqrt(overlap) at every shift (size, size); 0 where the overlap is under MIN_OVERLAP.
+    """1 / sqrt(overlap) at every shift (size, size), 0 where the overlap is under MIN_OVERLAP.
 
-    Chance correlation falls with the root of the compared area, so this weighs all shifts alike.
+    Chance correlation falls with the root of the compared area; this weighs all shifts alike.
     """
     shift = _shifts(size)
     rows, columns = (
@@ -149,13 +154,17 @@ def _per_root_overlap(first: tuple[int, int], second: tuple[int, int], size: int
     return np.where(shared >= MIN_OVERLAP, weight, 0.0).astype(np.float32)
 
 
+def _shape(picture: Picture) -> tuple[int, int]:
+    return picture.shape[0], picture.shape[1]
+
+
 def _shifts(size: int) -> NDArray[np.int64]:
     """The signed shift that each index of a circular correlation stands for."""
     return (np.arange(size) + size // 2) % size - size // 2
 
 
 def _tiles_agree(first: Picture, second: Picture) -> bool:
-    """Whether nine in ten of the tiles that have texture in both correlate, and enough have it."""
+    """Whether enough tiles have texture in both pictures, and nine in ten of these correlate."""
     a, b = _tiles(first), _tiles(second)
     textured = np.minimum(a.std(axis=1), b.std(axis=1)) > MIN_CONTRAST
     a, b = a[textured], b[textured]

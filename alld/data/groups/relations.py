@@ -1,26 +1,23 @@
-"""Which images show the same cell or share pixels of one field.
+"""Find images that show the same cell or share pixels of one field.
 
-Two images that do must never stand on both sides of a split. They are found in two passes:
+Such images must not lie on both sides of a split. They are found in two passes:
 
 1. Shared pixels, exactly: hash patches, vote on where the second image lies in the first, and
    compare the whole overlap pixel by pixel.
-2. Another capture of the same place (other light, shift, focus): correlate small light-invariant
-   pictures over all shifts, then compare the fine texture of the few pairs that look alike. Large
-   sets are not compared pair by pair: landmarks suggest what to correlate.
+2. Another photograph of the same place (other light, shift, focus): correlate small pictures that
+   do not depend on the light over all shifts, then compare the fine texture of the few pairs that
+   look alike. In large sets landmarks suggest which pairs to correlate.
 
-A place turned or flipped is sought on demand, by landmarks. ALL-IDB2 has none. A place magnified
-is not sought.
+Turned and flipped images are sought on request, by landmarks; ALL-IDB2 has none. Other
+magnifications are not sought.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import count
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from alld.data.groups.landmarks import Landmarks, find_candidates, find_landmarks
 from alld.data.groups.places import TURNS, Placement, overlap, pair, turned
@@ -42,21 +39,22 @@ from alld.data.groups.shared_pixels import (
     keep_one_in,
     same_pixels,
 )
+from alld.data.splits import connected
 from alld.errors import DataError
 from alld.images.rgb import RGB
 from alld.runtime.threads import side_by_side
 
-ALGORITHM_VERSION = 2  # part of the key under which relations are cached: raise it with any change
+ALGORITHM_VERSION = 2  # part of the cache's key: raise it with any change of the results
 # Pixels of all correlations of a set, up to which all pairs are compared: 1,000 images of 257 px,
-# half a minute. Landmarks find as much, but for images that share a third or less.
+# half a minute. Landmarks find as much, except images that share a third or less.
 MAX_WORK = 1e10
 REJECTED_KEPT = 20
 
-Advance = Callable[[], None]
+Reached = Callable[[float], None]  # told the share of the work that is done
 
 
 class Description(NamedTuple):
-    """All that is kept of an image while others are read: about 150 kB, 20 kB in a large set."""
+    """What is kept of an image while others are read: about 150 kB, 20 kB in a large set."""
 
     patches: Patches
     coarse: NDArray[np.float32] | NDArray[np.float16]
@@ -65,10 +63,9 @@ class Description(NamedTuple):
 
 @dataclass(frozen=True)
 class Search:
-    """The relations of a set by (first, second), and the comparisons that decided.
+    """The relations of a set by (first, second), and the comparisons of the second pass.
 
-    `recaptured` are those of the second pass that were accepted, `rejected` the most similar pairs
-    of those that were not, the strongest first.
+    `recaptured` are the accepted ones, `rejected` the most similar of the others, best first.
     """
 
     relations: tuple[Relation, ...]
@@ -79,65 +76,60 @@ class Search:
 def find_relations(
     images: Sequence[RGB], progress: Callable[[int, int], None] | None = None
 ) -> list[Relation]:
-    """Every pair of RGB uint8 images (H, W, 3) that shows one place upright, by (first, second).
+    """Return every pair of RGB uint8 images (H, W, 3) that shows one place upright.
 
-    `progress(done, total)` is called twice an image. Images are asked for again when a pair has to
-    be compared, so a sequence that reads them from disk serves as well as a list.
+    Args:
+        images: a list, or a sequence that reads them from disk; some are accessed again.
+        progress: called with the steps done and all steps, two an image.
 
     Raises:
         DataError: another array than RGB uint8 of at least 16 x 16 pixels.
     """
-    steps = count(1)
-
-    def advance() -> None:
-        if progress is not None:
-            progress(next(steps), 2 * len(images))
+    total = 2 * len(images)
 
     def described_at(index: int) -> Description:
         image = images[index]
-        if (flaw := flaw_of(image)) is not None:
-            raise DataError(f"image {index}: {flaw}")
+        if image.dtype != np.uint8 or image.shape[2:] != (3,) or min(image.shape[:2]) < TILE:
+            raise DataError(
+                f"image {index}: {image.dtype} array of shape {image.shape}; groups are sought in"
+                f" RGB uint8 arrays (H, W, 3) of at least {TILE} x {TILE} pixels"
+            )
         return describe(image, len(images))
 
-    described = []
+    described: list[Description] = []
     for description in side_by_side(described_at, range(len(images))):
         described.append(description)
-        advance()
-    return list(search(images, described, advance).relations)
+        if progress:
+            progress(len(described), total)
 
+    def reached(share: float) -> None:
+        if progress:
+            progress(len(images) + int(share * len(images)), total)
 
-def flaw_of(image: RGB) -> str | None:
-    """Why an image cannot be compared, or None where it can."""
-    if image.dtype == np.uint8 and image.shape[2:] == (3,) and min(image.shape[:2]) >= TILE:
-        return None
-    return (
-        f"{image.dtype} array of shape {image.shape}; groups are sought in"
-        f" RGB uint8 arrays (H, W, 3) of at least {TILE} x {TILE} pixels"
-    )
+    return list(search(images, described, reached).relations)
 
 
 def describe(image: RGB, images: int) -> Description:
-    """What has to be known of one of `images` images to find its relations."""
+    """Return what is needed of one of `images` images to find its relations."""
     coarse = coarse_picture(image)
     kept = coarse if images <= 1000 else coarse.astype(np.float16)
-    patches = find_patches(image, keep_one_in(images))
-    return Description(patches, kept, find_landmarks(coarse))
+    return Description(find_patches(image, keep_one_in(images)), kept, find_landmarks(coarse))
 
 
 def search(
     images: Sequence[RGB],
     described: Sequence[Description],
-    advance: Advance = lambda: None,
+    reached: Reached = lambda share: None,
     *,
     turns: bool = False,
 ) -> Search:
     """Find the relations among images from their descriptions.
 
     Args:
-        images: asked for again where two descriptions look alike.
+        images: accessed again where two descriptions look alike.
         described: `describe` of each, in the same order.
-        advance: called once an image.
-        turns: seek flipped and turned captures too, by landmarks.
+        reached: told the share of the work that is done, 0 to 1.
+        turns: seek flipped and turned images too, by landmarks.
     """
     found = {(r.first, r.second): r for r in find_shared(images, [d.patches for d in described])}
     recaptured, rejected = [], []
@@ -145,72 +137,51 @@ def search(
     def compared_at(place: Placement) -> Comparison | None:
         return None if place[:2] in found else compare_near(*pair(images, place), place)
 
-    for compared in side_by_side(compared_at, _suggested(described, advance, turns=turns)):
-        # Perhaps found at another place meanwhile: what was suggested first counts.
-        if compared is None or _images_of(compared) in found:
+    for compared in side_by_side(compared_at, _suggested(described, reached, turns=turns)):
+        # The pair may have been accepted at another place meanwhile: the first one counts.
+        if compared is None or compared.pair in found:
             continue
         if compared.accepted:
-            found[_images_of(compared)] = _exact_if_equal(images, compared.relation)
+            found[compared.pair] = _exact_if_equal(images, compared.relation)
             recaptured.append(compared)
         else:
             rejected.append(compared)
     # A pair that is rejected at one place may be accepted at another.
-    lost = [c for c in rejected if _images_of(c) not in found]
+    lost = [c for c in rejected if c.pair not in found]
     lost.sort(key=lambda c: -c.similarity)
     relations = tuple(found[pair] for pair in sorted(found))
     return Search(relations, tuple(recaptured), tuple(lost[:REJECTED_KEPT]))
 
 
 def group_indices(n: int, relations: Iterable[Relation]) -> list[int]:
-    """For each of `n` images the smallest index among those that relations join it to."""
-    pairs = np.array([(r.first, r.second) for r in relations], dtype=np.intp).reshape(-1, 2)
-    joined = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(n, n))
-    _, component = connected_components(joined, directed=False)
-    _, smallest = np.unique(component, return_index=True)
-    return [int(index) for index in smallest[component]]
-
-
-def compares_all_pairs(shapes: Sequence[tuple[int, int]]) -> bool:
-    """Whether a set of coarse pictures of these shapes is small enough for that."""
-    return len(shapes) ** 2 / 2 * correlation_side(shapes) ** 2 <= MAX_WORK
-
-
-def _images_of(compared: Comparison) -> tuple[int, int]:
-    return compared.relation.first, compared.relation.second
+    """Return for each of `n` images the smallest index among those that relations join it to."""
+    keys: list[list[str]] = [[] for _ in range(n)]
+    for number, relation in enumerate(relations):
+        keys[relation.first].append(str(number))
+        keys[relation.second].append(str(number))
+    smallest = [0] * n
+    for group in connected(keys):
+        for index in group:
+            smallest[index] = group[0]
+    return smallest
 
 
 def _suggested(
-    described: Sequence[Description], advance: Advance, *, turns: bool
+    described: Sequence[Description], reached: Reached, *, turns: bool
 ) -> Iterator[Placement]:
-    """What the second pass compares: places that look alike in the coarse pictures."""
+    """The places to compare: those where the coarse pictures look alike."""
     rounds = len(TURNS) if turns else 1
-    reached = _rounds(advance, len(described), rounds)
-    all_pairs = compares_all_pairs([d.landmarks.shape for d in described])
+    side = correlation_side([d.landmarks.shape for d in described])
+    all_pairs = len(described) ** 2 / 2 * side**2 <= MAX_WORK
     if all_pairs:
-        done = count(1)
-        yield from find_alike(
-            [np.asarray(d.coarse, np.float32) for d in described],
-            lambda: reached(0, next(done) / len(described)),
-        )
+        pictures = [np.asarray(d.coarse, np.float32) for d in described]
+        yield from find_alike(pictures, lambda share: reached(share / rounds))
     for turn in range(1 if all_pairs else 0, rounds):
         candidates = list(find_candidates([d.landmarks for d in described], turn))
         for tried, place in enumerate(candidates, start=1):
             yield from _placed(described, place)
-            reached(turn, tried / len(candidates))
-        reached(turn, 1)
-
-
-def _rounds(advance: Advance, steps: int, rounds: int) -> Callable[[int, float], None]:
-    """Spread so many steps over rounds; to be told which one, from 0, is done to which share."""
-    told = 0
-
-    def reached(number: int, share: float) -> None:
-        nonlocal told
-        while told < int(steps * (number + share) / rounds):
-            told += 1
-            advance()
-
-    return reached
+            reached((turn + tried / len(candidates)) / rounds)
+        reached((turn + 1) / rounds)
 
 
 def _placed(described: Sequence[Description], place: Placement) -> Iterator[Placement]:
@@ -220,8 +191,7 @@ def _placed(described: Sequence[Description], place: Placement) -> Iterator[Plac
     at = place_coarsely(np.asarray(first.coarse, np.float32), coarse)
     if at is not None:
         down, right = _left_over(second.patches.shape, place.turn)
-        dy, dx = at[0] * SHRINK - down, at[1] * SHRINK - right
-        yield place._replace(dy=dy, dx=dx)
+        yield place._replace(dy=at[0] * SHRINK - down, dx=at[1] * SHRINK - right)
 
 
 def _left_over(shape: tuple[int, int], turn: int) -> tuple[int, int]:
@@ -237,10 +207,9 @@ def _left_over(shape: tuple[int, int], turn: int) -> tuple[int, int]:
     return top, left
 
 
-def _exact_if_equal(images: Sequence[RGB], relation: Relation) -> Relation:
-    """A turned copy has no shared patches: its equal pixels are seen only here."""
-    r = relation
+def _exact_if_equal(images: Sequence[RGB], r: Relation) -> Relation:
+    """Set the score of equal pixels to 1: turned copies share no patches with the original."""
     place = Placement(r.first, r.second, r.dy, r.dx, r.turn)
     if r.kind == "same cell" and same_pixels(*overlap(*pair(images, place), r.dy, r.dx)):
-        return Relation(r.first, r.second, r.kind, 1.0, r.dy, r.dx, r.turn)
-    return relation
+        return replace(r, score=1.0)
+    return r

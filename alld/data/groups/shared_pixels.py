@@ -1,4 +1,4 @@
-"""Which images share pixels of one photograph, exactly: hash patches, vote, compare."""
+"""Find images that share pixels of one photograph: hash patches, vote, compare exactly."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -11,15 +11,15 @@ from alld.images.rgb import RGB
 
 # Every figure below was measured on the 260 images of ALL-IDB2.
 
-# Side of a hashed patch and least side of a shared rectangle, in pixels. The thinnest strip shared
+# Side of a hashed patch and least side of a shared rectangle, in pixels. The thinnest shared strip
 # is 5 wide; patches of 4 find no more, and those of 3 begin to suggest false places.
 PATCH = 5
-KEEP_ONE_IN = 8  # patches, chosen by their content, so that both images keep the same ones
+KEEP_ONE_IN = 8  # patches, chosen by content so that both images keep the same ones
 MAX_KEPT = 40_000_000  # patches of a whole set, of 14 bytes: about those of 5,000 images
 MAX_LAG = 8  # a patch seen in more images than this still links them all, in a chain
 MIN_COLOURS = 32  # in a shared rectangle: flat or saturated areas agree by chance (least seen: 162)
-# Kept patches of the common rectangle that must have voted: a true place has almost all of them.
-# It spares the reading of two files for each patch that agrees by chance.
+# Share of the kept patches of the common rectangle that must have voted; at a true place almost all
+# have. It saves reading two files for each patch that agrees by chance.
 MIN_VOTES = 0.05
 
 _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))  # splitmix64's multipliers
@@ -36,9 +36,9 @@ class Patches(NamedTuple):
 
 
 def keep_one_in(images: int) -> int:
-    """How many patches stand behind each that is kept, so that those of a large set fit memory.
+    """Return 8, or more for over 5,000 images, so that the patches kept of a set fit memory.
 
-    8 up to 5,000 images; of 100,000 one in 256, which may miss shared strips under 20 px.
+    Of 100,000 images one patch in 256 is kept, which may miss shared strips under 20 px.
     """
     keep = KEEP_ONE_IN
     while images * 64_000 // keep > MAX_KEPT:  # 64,000 patches in an image of 257 x 257
@@ -47,7 +47,7 @@ def keep_one_in(images: int) -> int:
 
 
 def find_patches(image: RGB, keep: int) -> Patches:
-    """The patches to compare: a fixed sample, one in `keep`, of those seen only once."""
+    """Return a fixed sample, one in `keep`, of the patches that occur once in the image."""
     height, width = image.shape[0] - PATCH + 1, image.shape[1] - PATCH + 1
     values = _mixed(_packed(image))
     # A patch's hash is a weighted sum modulo 2**64, rows first and then columns.
@@ -55,7 +55,7 @@ def find_patches(image: RGB, keep: int) -> Patches:
     sums = sum(w * rows[:, k : k + width] for k, w in enumerate(_WEIGHTS[1]))  # (H - 4, W - 4)
     values = _mixed(sums)
     y, x = np.nonzero(values % np.uint64(keep) == 0)
-    # A patch that one image repeats is flat or saturated background and places nothing.
+    # A patch that one image repeats is flat or saturated background and determines no place.
     hashes, index, times = np.unique(values[y, x], return_index=True, return_counts=True)
     once = times == 1
     kept = index[once]
@@ -65,7 +65,7 @@ def find_patches(image: RGB, keep: int) -> Patches:
 
 
 def find_shared(images: Sequence[RGB], patches: Sequence[Patches]) -> Iterator[Relation]:
-    """The pairs of images with a rectangle of equal pixels, the most shared first."""
+    """Yield the pairs of images with a rectangle of equal pixels, the most shared first."""
     seen: set[tuple[int, int]] = set()
     for place, votes in _votes(patches):
         if place[:2] in seen or votes < MIN_VOTES * _expected(patches, place):
@@ -77,13 +77,13 @@ def find_shared(images: Sequence[RGB], patches: Sequence[Patches]) -> Iterator[R
 
 
 def same_pixels(first: RGB, second: RGB) -> bool:
-    """Whether two rectangles are equal, large enough and colourful enough for a proof."""
+    """Return whether two rectangles are equal, and large and colourful enough as a proof."""
     equal = min(first.shape[:2]) >= PATCH and np.array_equal(first, second)
     return equal and len(np.unique(_packed(first))) >= MIN_COLOURS
 
 
 def _votes(patches: Sequence[Patches]) -> Iterator[tuple[Placement, int]]:
-    """Where shared patches would place one image in another, the most suggested first."""
+    """Where shared patches place one image in another, with votes, the most votes first."""
     if not patches:
         return
     owner = np.repeat(np.arange(len(patches), dtype=np.int32), [len(p.y) for p in patches])
@@ -103,7 +103,7 @@ def _votes(patches: Sequence[Patches]) -> Iterator[tuple[Placement, int]]:
 
 
 def _expected(patches: Sequence[Patches], place: Placement) -> int:
-    """How many kept patches the common rectangle holds, in the image that kept fewer there."""
+    """The number of kept patches in the common rectangle, of the image that kept fewer there."""
     first, second = patches[place.first], patches[place.second]
     return min(
         _inside(first, place.dy, place.dx, second.shape),

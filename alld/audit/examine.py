@@ -1,14 +1,13 @@
-"""What is wrong with a set of images before anyone trains on it.
+"""Examine a set of images before anyone trains on it.
 
-Every image is read once and described; what is said of the set is then found from the descriptions,
-and files are read again only where two have to be compared. Nothing here prints or plots.
+Every image is read once and described. Relations, groups and shortcuts are then found from the
+descriptions, and files are read again only where two images have to be compared.
 """
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import count
 from math import log
 from pathlib import Path
 
@@ -18,9 +17,9 @@ from alld.audit.background import (
     MAX_COMPARED_SIDE,
     Features,
     background_features,
-    judge_background,
     keep_features,
-    predicted,
+    measure_background,
+    predictive_power,
 )
 from alld.config.schema import DataConfig
 from alld.data.groups.load import Groups, load_groups, with_patients
@@ -44,7 +43,7 @@ Step = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What one file is, apart from what it shows."""
+    """The properties of one file, apart from what it shows."""
 
     width: int
     height: int
@@ -78,36 +77,38 @@ class Audit:
         return {name: images for name, images in members.items() if len(images) > 1}
 
     def name_of(self, relation: Relation) -> str:
-        """`identical file`, `identical pixels`, `nearly identical`, `same cell` or `overlap`."""
+        """Return `identical file`, `identical pixels`, `nearly identical`, or the relation's kind.
+
+        The name of an image that is turned ends with its orientation.
+        """
         first, second = (self.facts[i] for i in (relation.first, relation.second))
+        hashes = {self.manifest.records[i].sha256 for i in (relation.first, relation.second)}
+        equal = first.pixels_sha256 == second.pixels_sha256
+        one_size = (first.width, first.height) == (second.width, second.height)
         name: str = relation.kind
         if relation.kind == "same cell" and (relation.dy, relation.dx) == (0, 0):
-            one_size = (first.width, first.height) == (second.width, second.height)
-            if first.pixels_sha256 == second.pixels_sha256:
-                name = "identical pixels"
-                records = self.manifest.records
-                if records[relation.first].sha256 == records[relation.second].sha256:
-                    name = "identical file"
-            elif relation.turn != UPRIGHT and relation.score == 1.0:
+            if len(hashes) == 1:
+                name = "identical file"
+            elif equal or (relation.turn != UPRIGHT and relation.score == 1.0):
                 name = "identical pixels"
             elif one_size and relation.score >= NEARLY_IDENTICAL:
                 name = "nearly identical"
         return name if relation.turn == UPRIGHT else f"{name}, {TURNS[relation.turn]}"
 
 
-def audit(
+def examine(
     data: DataConfig,
     groups: Path | None = None,
     step: Step = lambda name, done, total: None,
     begin: Callable[[Manifest], None] = lambda manifest: None,
 ) -> Audit:
-    """Look a set through; go on after every file that cannot be read.
+    """Examine a set; files that cannot be read are listed as problems.
 
     Args:
-        data: which set; see `load_manifest`.
+        data: the set; see `load_manifest`.
         groups: a table `path,group` that overrules the groups found.
-        step: told what is done, how far, of how much.
-        begin: told which set it is before its images are read; what it raises ends the audit.
+        step: called with the name of a step, what is done and how much there is.
+        begin: called with the set before its images are read; an exception ends the audit.
 
     Raises:
         DataError: there is no set, or the groups file does not fit it.
@@ -125,27 +126,27 @@ def audit(
             readable.append(record)
         step("reading images", number, len(surveyed))
     manifest = replace(surveyed, records=tuple(readable))
-    facts = [one.facts for one in seen]
     found = _compare(manifest, seen, step)
     known = _group(manifest, groups, found.relations)
-    step("judging backgrounds", 0, 1)
+    step("measuring backgrounds", 0, 1)
     background = [one.background for one in seen]
     keep_features(manifest, background)
-    apart = with_patients(manifest, known).of_image
-    judged = judge_background(manifest, apart, background)
-    by_files = predicted(manifest, apart, [_file_features(f) for f in facts])
-    step("judging backgrounds", 1, 1)
-    return Audit(
+    independent = with_patients(manifest, known).of_image
+    audit = Audit(
         manifest=manifest,
         problems=tuple(problems),
-        facts=tuple(facts),
+        facts=tuple(one.facts for one in seen),
         not_compared=tuple(i for i, one in enumerate(seen) if one.description is None),
         search=found,
         groups=known,
-        background=judged,
+        background=measure_background(manifest, independent, background),
         without_background=sum(vector is None for vector in background),
-        file_facts=by_files,
+        file_facts=predictive_power(
+            manifest, independent, [_file_features(one.facts) for one in seen]
+        ),
     )
+    step("measuring backgrounds", 1, 1)
+    return audit
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,6 @@ class _Seen:
 
 
 def _look(surveyed: Manifest, index: int) -> _Seen | ImageError:
-    """What is kept of an image, or why it cannot be read."""
     try:
         data = surveyed.read(index)
         decoded = decode(data, str(surveyed.file(index)))
@@ -192,15 +192,15 @@ def _file_features(facts: ImageFacts) -> Features:
 
 
 def _compare(manifest: Manifest, seen: Sequence[_Seen], step: Step) -> Search:
-    """Relations of all images; those that cannot be compared are known by equal pixels alone."""
+    """Find all relations; images that cannot be compared are related by equal pixels alone."""
     numbers = [index for index, one in enumerate(seen) if one.description is not None]
     described = [one.description for one in seen if one.description is not None]
     part = replace(manifest, records=tuple(manifest.records[index] for index in numbers))
-    steps = count(1)
+    n = len(described)
     found = search(
         Pictures(part),
         described,
-        lambda: step("comparing images", next(steps), len(described)),
+        lambda share: step("comparing images", int(share * n), n),
         turns=True,
     )
 
@@ -209,8 +209,8 @@ def _compare(manifest: Manifest, seen: Sequence[_Seen], step: Step) -> Search:
         return replace(relation, first=first, second=second)
 
     relations = {(r.first, r.second): r for r in map(whole, found.relations)}
-    for pair in _equal_pairs([one.facts.pixels_sha256 for one in seen]):
-        relations.setdefault(pair, Relation(*pair, "same cell", 1.0, 0, 0))
+    for relation in _equal([one.facts.pixels_sha256 for one in seen]):
+        relations.setdefault((relation.first, relation.second), relation)
     return Search(
         tuple(relations[pair] for pair in sorted(relations)),
         tuple(replace(c, relation=whole(c.relation)) for c in found.recaptured),
@@ -218,28 +218,23 @@ def _compare(manifest: Manifest, seen: Sequence[_Seen], step: Step) -> Search:
     )
 
 
-def _equal_pairs(names: Iterable[str]) -> list[tuple[int, int]]:
-    """Each repeated name's first place with every further one."""
+def _equal(names: Iterable[str]) -> list[Relation]:
+    """Relate each further image of one name to the first."""
     first: dict[str, int] = {}
-    places = [(first.setdefault(name, index), index) for index, name in enumerate(names)]
-    return [(one, other) for one, other in places if one != other]
+    pairs = [(first.setdefault(name, index), index) for index, name in enumerate(names)]
+    return [Relation(*pair, "same cell", 1.0, 0, 0) for pair in pairs if pair[0] != pair[1]]
 
 
 def _group(manifest: Manifest, file: Path | None, relations: Sequence[Relation]) -> Groups:
     """The groups of a file; else those found, joined with those that the set itself names.
 
-    Patients are left out: they would make every image one of a group, and hide what was found.
+    Patients are left out: they would put every image into a group, and hide what was found.
     """
     if file is not None:
         return replace(load_groups(manifest, file), relations=tuple(relations))
     own = [record.group or f"image {index}" for index, record in enumerate(manifest)]
-    told = [Relation(*pair, "same cell", 1.0, 0, 0) for pair in _equal_pairs(own)]
-    numbers = group_indices(len(manifest), [*relations, *told])
+    named = _equal(own)
+    numbers = group_indices(len(manifest), [*relations, *named])
     names = tuple(manifest.records[number].path for number in numbers)
-    source = "found by ALLD" + (", joined with the table's own" if told else "")
+    source = "found by ALLD" + (", joined with the table's own" if named else "")
     return Groups(names, source, tuple(relations))
-
-
-def sizes_of(facts: Sequence[ImageFacts]) -> Counter[tuple[int, int]]:
-    """How many images have each (width, height)."""
-    return Counter((one.width, one.height) for one in facts)
