@@ -1,6 +1,6 @@
-"""The command line: every command by its name, errors in one line, exit statuses.
+"""The command line: call a command, print an error in one line, return an exit status.
 
-Heavy libraries are imported inside the commands, so that `alld --help` is quick.
+Only what `alld --help` needs is imported at the top.
 """
 
 import os
@@ -10,59 +10,29 @@ from typing import Annotated
 
 import typer
 
-from alld import NOTICE, display
-from alld.commands import (
-    audit,
-    compare,
-    crossval,
-    demo,
-    evaluate,
-    export,
-    lists,
-    predict,
-    pretrain,
-    serve,
-    synth,
-    train,
-)
-from alld.errors import AlldError, ConfigError, Interrupted, mishap
+from alld import NOTICE, __version__
+from alld.commands import COMMANDS, CommandGroup
+from alld.errors import AlldError, ConfigError, mishap
 from alld.runtime.launch import launched
 from alld.runtime.process import TERMINATED
 
-# As a shell reports a command whose reader left, `head` for one, and one that was told to end.
-CLOSED_PIPE = 141
+CLOSED_PIPE = 141  # what a shell reports of a program whose reader has left, as `head` does
 
 app = typer.Typer(
+    cls=CommandGroup,
     name="alld",
-    no_args_is_help=True,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     help="Train, evaluate and run classifiers that tell leukaemic blasts from healthy cells.\n\n"
     + NOTICE,
 )
-for command in (
-    demo.demo,
-    train.train,
-    evaluate.evaluate,
-    crossval.crossval,
-    predict.predict,
-    serve.serve,
-    export.export,
-    compare.compare,
-    lists.runs,
-    lists.models,
-    audit.audit,
-    pretrain.pretrain,
-    synth.synth,
-):
-    app.command()(command)
+for _name, (_module, _line) in COMMANDS.items():
+    app.command(_name, help=_line)(lambda: None)  # stands for the command until it is called
 
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from alld import __version__
-
         print(f"alld {__version__}")
         raise typer.Exit
 
@@ -75,8 +45,10 @@ def _options(
         typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
     ] = False,
 ) -> None:
+    from alld import display
+
     start = launched()
-    display.silence(start.rank > 0)
+    display.silence(not start.is_first)
     if start.world_size > 1 and context.invoked_subcommand != "train":
         raise ConfigError(
             f"alld {context.invoked_subcommand} runs in one process, and torchrun started "
@@ -85,74 +57,46 @@ def _options(
 
 
 def run_command(arguments: list[str]) -> int:
-    """Run one command and return its exit status; an error of the user's is one line."""
+    """Run one command and return its exit status; an error that the user can mend is one line."""
+    command = typer.main.get_command(app)
     try:
-        status = _run(arguments)
-        sys.stdout.flush()  # a reader that has left is noticed here at the latest
-    except BrokenPipeError:
-        status = CLOSED_PIPE
+        status = command.main(arguments or ["--help"], prog_name="alld", standalone_mode=False)
+        sys.stdout.flush()  # here at the latest it shows that the reader has left
+        if status == 130:  # typer turns Ctrl-C into a silent exit
+            raise KeyboardInterrupt
+    except BaseException as error:
+        status = _report(error)
     if status == CLOSED_PIPE:
         # Python flushes once more when it ends, and would complain.
         with suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return status
-
-
-def _run(arguments: list[str]) -> int:
-    command = typer.main.get_command(app)
-    try:
-        status = command.main(arguments, prog_name="alld", standalone_mode=False)
-    except Interrupted as stopped:
-        display.say(str(stopped))
-        return stopped.exit_status
-    except AlldError as error:
-        rank = _rank()
-        if error.everywhere and rank > 0:
-            return error.exit_status
-        display.silence(False)
-        display.fail(f"process {rank}: {error}" if rank else str(error))
-        for advice in getattr(error, "__notes__", ()):
-            for line in advice.splitlines():
-                display.say(line)
-        return error.exit_status
-    except (KeyboardInterrupt, typer.Abort):
-        return _stopped()
-    except SystemExit as leaving:
-        # typer and rich turn a broken pipe into a plain failure.
-        if isinstance(leaving.__context__, BrokenPipeError):
-            return CLOSED_PIPE
-        if leaving.code == TERMINATED:
-            display.say("stopped by SIGTERM")
-            return TERMINATED
-        raise
-    except BrokenPipeError:
-        return CLOSED_PIPE
-    except Exception as error:
-        if reason := mishap(error):
-            display.fail(reason)
-            return 2
-        # typer keeps its click private: a misspelt option is known by this method alone.
-        explain = getattr(error, "format_message", None)
-        if explain is None:
-            raise
-        display.fail(f"{explain()} ({_help_for(error)})")
-        return 2
-    if status == 130:  # typer turns Ctrl-C into a silent exit
-        return _stopped()
     return status if isinstance(status, int) else 0
 
 
-def _rank() -> int:
-    with suppress(ConfigError):  # what the environment says of it may be the very error
-        return launched().rank
-    return 0
+def _report(error: BaseException) -> int:
+    """Print what ended a command and return the exit status; raise what is no error of a user's."""
+    from alld import display
 
-
-def _stopped() -> int:
-    display.say("stopped by Ctrl-C")
-    return 130
-
-
-def _help_for(error: Exception) -> str:
-    context = getattr(error, "ctx", None)
-    return f"see `{context.command_path if context else 'alld'} --help`"
+    if isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError):
+        return CLOSED_PIPE  # typer turns a broken pipe into a plain failure
+    if isinstance(error, BrokenPipeError):
+        return CLOSED_PIPE
+    if isinstance(error, AlldError):
+        return display.report(error)
+    if isinstance(error, KeyboardInterrupt | typer.Abort):
+        display.say("stopped by Ctrl-C")
+        return 130
+    if isinstance(error, SystemExit) and error.code == TERMINATED:
+        display.say("stopped by SIGTERM")
+        return TERMINATED
+    # typer does not export the error of a misspelt option; it is known by this method.
+    explain = getattr(error, "format_message", None)
+    if reason := mishap(error):
+        display.fail(reason)
+    elif explain is not None:
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "alld"
+        display.fail(f"{explain()} (see `{command} --help`)")
+    else:
+        raise error
+    return 2

@@ -1,21 +1,25 @@
-"""How ALLD speaks in the terminal: lines, warnings, errors, and how far long work is."""
+"""Terminal output: lines, warnings, errors, progress bars and tables."""
 
+import json
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
+from rich.table import Table
 
+from alld.errors import AlldError, ConfigError, Interrupted
 from alld.runtime.files import one_line
+from alld.runtime.launch import launched
 
 if TYPE_CHECKING:
+    from alld.inference.prediction import Prediction
     from alld.training.callbacks import Progress
 
 T = TypeVar("T")
@@ -29,62 +33,103 @@ output = Console(
     soft_wrap=not sys.stdout.isatty(),
     width=None if sys.stdout.isatty() else 160,
 )
-# Only `--verbose` gives it a voice.
+# Quiet unless `--verbose` is given.
 details = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True, quiet=True)
 
 
+def write(text: str) -> None:
+    """Write a line of the result to standard output."""
+    output.print(text, markup=False)
+
+
+def print_json(value: Any) -> None:
+    """Write the result of a command under `--json`, alone on standard output."""
+    print(json.dumps(value, indent=2, allow_nan=False))
+
+
 def say(text: str) -> None:
-    """A line on standard error, for people."""
+    """Write a line to standard error."""
     errors.print(_safe(text))
 
 
 def detail(text: str) -> None:
-    """A line that only `--verbose` shows."""
+    """Write a line to standard error under `--verbose`."""
     details.print(_safe(text))
 
 
 def set_verbose(wanted: bool) -> None:
-    """Show details too, from here on."""
+    """Show details, or hide them."""
     details.quiet = not wanted
 
 
 def silence(wanted: bool = True) -> None:
-    """Say nothing from here on: of several processes of one training one speaks for all."""
+    """Write nothing from here on: one of the processes of a training speaks for all."""
     errors.quiet = output.quiet = wanted
 
 
 def warn(text: str) -> None:
-    """A warning on standard error."""
+    """Write a warning to standard error."""
     errors.print(f"[yellow]warning:[/] {_safe(text)}")
 
 
 def fail(text: str) -> None:
-    """The one line of an error that the user can mend."""
+    """Write an error to standard error."""
     errors.print(f"[bold red]error:[/] {_safe(text)}")
 
 
-def fault(error: BaseException) -> None:
-    """One line of a fault of ALLD's own; without its message, which may hold a file's name."""
+def report(error: AlldError) -> int:
+    """Write an error with its advice, and return its exit status.
+
+    An error that all processes of a training raise is written by the first of them.
+    """
+    if isinstance(error, Interrupted):
+        say(str(error))
+        return error.exit_status
+    try:
+        process = launched().rank
+    except ConfigError:  # this may be the very error to report
+        process = 0
+    if error.everywhere and process > 0:
+        return error.exit_status
+    silence(False)
+    fail(f"process {process}: {error}" if process else str(error))
+    for advice in getattr(error, "__notes__", ()):
+        for line in advice.splitlines():
+            say(line)
+    return error.exit_status
+
+
+def report_bug(error: BaseException) -> None:
+    """Write type and place of an unexpected error; its message may contain a file's name."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     code = "" if trace is None else trace.tb_frame.f_code.co_filename
     place = "" if trace is None else f" at {Path(code).name}:{trace.tb_lineno}"
-    fail(f"a fault of ALLD's own, {type(error).__name__}{place}; please report it")
+    fail(f"a bug in ALLD, {type(error).__name__}{place}; please report it")
 
 
 def _safe(text: str) -> str:
-    """Words that hold names of files: no markup, no second line, no letters that steer."""
+    """File names may contain markup, line breaks and control characters."""
     return escape(one_line(text))
 
 
 class Steps:
-    """A bar for each preparing step; without a terminal a line for those that take a while."""
+    """A progress bar for each step of a preparation; in a log a line for each that took over 1 s.
+
+    A context manager: the bars disappear at its end.
+    """
 
     def __init__(self) -> None:
         self._bars: Bars | None = None
         self._tasks: dict[str, int] = {}
         self._began: dict[str, float] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def __call__(self, step: str, done: int, total: int) -> None:
         began = self._began.setdefault(step, time.monotonic())
@@ -103,37 +148,42 @@ class Steps:
         self._bars.update(self._tasks[step], completed=done, total=total)  # type: ignore[arg-type]
 
     def close(self) -> None:
-        """Take the bars away; harmless to repeat."""
+        """Remove the bars; harmless to repeat."""
         if self._bars is not None:
             self._bars.stop()
             self._bars = None
-            self._tasks.clear()  # they are those bars' own
+            self._tasks.clear()  # they belong to those bars
 
 
 def counted(items: Iterable[T], step: str, total: int) -> Iterator[T]:
-    """Pass `total` items on, with a bar that shows how far they are."""
-    steps = Steps()
-    try:
+    """Yield `total` items and show how many are done."""
+    with Steps() as steps:
         for done, item in enumerate(items, start=1):
             steps(step, done, total)
             yield item
-    finally:
-        steps.close()
 
 
-@dataclass
 class TrainingDisplay:
-    """A line an epoch; on a terminal a live line under them with the batch and the time left."""
+    """A line per epoch; on a terminal also a live line with the batch and the time left.
 
-    epoch_lines: bool = True
-    live: Live | None = field(default=None, init=False)
-    headed: bool = field(default=False, init=False)
+    A context manager: the live line disappears at its end.
+    """
+
+    def __init__(self, *, epoch_lines: bool = True) -> None:
+        self._epoch_lines, self._headed = epoch_lines, False
+        self._live: Live | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def __call__(self, progress: "Progress") -> None:
-        if self.epoch_lines and not self.headed:
+        if self._epoch_lines and not self._headed:
             errors.print("[bold]epoch  phase        train loss  valid loss  valid accuracy[/]")
-            self.headed = True
-        if progress.epoch_done and self.epoch_lines:
+            self._headed = True
+        if progress.epoch_done and self._epoch_lines:
             self._print_epoch(progress)
         elif errors.is_terminal:
             self._update_live(progress)
@@ -146,27 +196,62 @@ class TrainingDisplay:
             f"  {accuracy:>13.1%}{'' if errors.is_terminal else left}"
         )
         if p.epoch == p.epochs:
-            self.close()  # what follows may want the terminal's last line
+            self.close()  # what follows may need the terminal's last line
 
     def _update_live(self, p: "Progress") -> None:
-        if self.live is None:
-            self.live = Live(console=errors, transient=True, refresh_per_second=8)
-            self.live.start()
+        if self._live is None:
+            self._live = Live(console=errors, transient=True, refresh_per_second=8)
+            self._live.start()
         width = 24
         filled = width * p.batch // p.batches
         loss = "" if p.train_loss is None else f"  train loss {p.train_loss:.4f}"
         left = "" if p.seconds_left is None else f"  {duration(p.seconds_left)} left"
         bar = f"[blue]{'━' * filled}[/][dim]{'━' * (width - filled)}[/]"
-        self.live.update(f"{p.epoch:>2}/{p.epochs:<2}  {p.phase}  {bar}{loss}{left}")
+        self._live.update(f"{p.epoch:>2}/{p.epochs:<2}  {p.phase}  {bar}{loss}{left}")
 
     def close(self) -> None:
-        """Take the live line away; harmless to repeat."""
-        if self.live is not None:
-            self.live.stop()
-            self.live = None
+        """Remove the live line; harmless to repeat."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+
+def write_table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
+    """Write a ruled table; all columns but the first are aligned to the right."""
+    table = Table(title=escape(title))
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if number else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(cell) for cell in row))
+    output.print(table)
+
+
+def write_list(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
+    """Write a table without rules, aligned to the left."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(one_line(cell)) for cell in row))
+    output.print(table)
 
 
 def duration(seconds: float) -> str:
-    """`48 s`, `2 min 05 s`."""
+    """Return `48 s` or `2 min 05 s`."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def images(count: int) -> str:
+    """Return `1 image` or `2 images`."""
+    return f"{count} {'image' if count == 1 else 'images'}"
+
+
+def prediction_line(prediction: "Prediction") -> str:
+    """Return `blast         P(blast) 0.997  cell.tif`, with the reason of a doubt, or the error."""
+    if prediction.error is not None:
+        return f"{'error':<13} {prediction.error}"
+    probability = prediction.probability or 0.0
+    reason = f" ({prediction.reason})" if prediction.reason else ""
+    name = one_line(prediction.path)
+    return f"{prediction.verdict:<13} P(blast) {probability:.3f}  {name}{reason}"

@@ -33,7 +33,6 @@ ORDER = [
     "api",
     "demo",
     "display",
-    "printed",
     "commands",
     "cli",
     "__main__",

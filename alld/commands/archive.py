@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bars
 
-from alld import display, printed
+from alld import display
 from alld.commands.engines import Engine, check_engine, cluster_for
 from alld.errors import ConfigError, Interrupted
 from alld.runtime.signals import Stopping
@@ -88,7 +88,7 @@ class Workforce:
             def progress(now: int, before: int, total: int) -> None:
                 pace(now, before, total)
                 if stop.signal_number is not None:
-                    done = f"{now + before} of {printed.images(total)}"
+                    done = f"{now + before} of {display.images(total)}"
                     raise Interrupted(
                         f"stopped by {stop.name_of_signal} after {done}; the same command goes on",
                         stop.exit_status,
@@ -136,7 +136,7 @@ class Pace:
         if self._line is None:
             self._line = moment
             if before:
-                display.say(f"{before} of {printed.images(total)} are done already")
+                display.say(f"{before} of {display.images(total)} are done already")
         if not now:
             return
         self._first = self._first or (moment, now)  # the start of processes does not count
@@ -147,7 +147,7 @@ class Pace:
             self._draw(now + before, total, pace)
         elif moment - self._line > LINE_SECONDS:
             self._line = moment
-            display.say(f"{now + before} of {printed.images(total)}, {pace}")
+            display.say(f"{now + before} of {display.images(total)}, {pace}")
 
     def _draw(self, done: int, total: int, pace: str) -> None:
         if self._bars is None:

@@ -1,37 +1,45 @@
-"""`alld audit`: what is wrong with a data set before anyone trains on it."""
+"""`alld audit`: check a data set before training on it."""
 
+from collections import Counter
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
-from alld import NOTICE, display, printed
-from alld.commands.options import JsonOption, VerboseOption, print_json
+from alld import NOTICE, display
+from alld.commands.options import JsonOption, VerboseOption
+from alld.runtime.files import one_line
+
+if TYPE_CHECKING:
+    from alld.audit.examine import Audit
+
+_COLOURS = {"error": "bold red", "warning": "yellow", "note": "dim"}
+_LISTED = 8  # findings of one kind; audit.json has all of them
 
 
 def audit(
     data: Annotated[
         Path | None,
-        typer.Argument(help="Folder or CSV table of labelled images (default: data/)."),
+        typer.Argument(help="Folder or CSV table of labelled images (default: data)."),
     ] = None,
     out: Annotated[
         Path, typer.Option(help="Folder for audit.json, groups.csv and groups.png.")
     ] = Path("audit"),
     groups: Annotated[
         Path | None,
-        typer.Option(help="CSV table path,group that overrules the groups found."),
+        typer.Option(help="CSV table path,group to use in place of the groups found."),
     ] = None,
-    positive: Annotated[
-        str | None,
-        typer.Option(help="Folder or label that means blast, in a set with names of its own."),
-    ] = None,
+    positive: Annotated[str | None, typer.Option(help="Folder or label that means blast.")] = None,
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Find out what is wrong with a data set: copies, contradictions, what its background tells.
+    """Check a data set for copies, contradictory labels and backgrounds that reveal the class.
 
-    Example: [bold]alld audit ~/ALL-IDB2[/]
+    Exit status 1 says that there are problems.
+
+    Example: alld audit ~/ALL-IDB2
     """
     from alld.audit.examine import examine
     from alld.audit.folder import as_dict, check_place, write_audit
@@ -40,17 +48,44 @@ def audit(
     options = {"data.root": data, "data.positive": positive}
     given = {key: value for key, value in options.items() if value is not None}
     check_place(out)
-    steps = display.Steps()
-    try:
+    with display.Steps() as steps:
         config = load_config(options=given).data
         found = examine(config, groups, steps, partial(check_place, out))
-    finally:
-        steps.close()
     write_audit(out, found)
     if as_json:
-        print_json(as_dict(found))
+        display.print_json(as_dict(found))
     else:
-        printed.print_audit(found, out)
+        _print_audit(found, out)
     display.say(NOTICE)
     if found.problems:
         raise typer.Exit(1)
+
+
+def _print_audit(audit: "Audit", folder: Path) -> None:
+    """Write the findings by severity, each with its advice, and where the files are."""
+    from alld.audit.findings import findings
+    from alld.data.manifest import class_counts
+
+    manifest = audit.manifest
+    mark = "SYNTHETIC " if manifest.synthetic else ""
+    display.write(f"{mark}{manifest.kind}: {class_counts(manifest.labels)} cell images")
+    listed: Counter[str] = Counter()
+    for finding in findings(audit):
+        listed[finding.code] += 1
+        if listed[finding.code] > _LISTED:
+            continue
+        colour = _COLOURS[finding.severity]
+        sentence = escape(one_line(finding.sentence))
+        display.output.print(f"[{colour}]{finding.severity + ':':<9}[/]{sentence}")
+        if finding.advice != "nothing to do":
+            display.output.print(f"[dim]{'':<9}-> {escape(finding.advice)}[/]")
+        for path in finding.paths:
+            display.detail(f"{finding.code}: {one_line(path)}")
+    for code, count in listed.items():
+        if count > _LISTED:
+            display.write(f"{'':<9}and {count - _LISTED} more of the kind '{code}' in audit.json")
+    display.write(f"audit: {folder}")
+    if audit.members:
+        table = folder / "groups.csv"
+        picture = folder / "groups.png"
+        display.say(f"look at {picture}; to overrule it: alld train --groups {table}")

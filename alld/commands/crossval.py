@@ -1,158 +1,133 @@
-"""`alld crossval`: every image tested once in each repeat, by a model that never saw it."""
+"""`alld crossval`: cross-validate a network, or resume a cross-validation."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from alld import display, printed
+from alld import NOTICE, display
 from alld.commands.engines import AddressOption, Engine, EngineOption, GpusOption, cluster_for
-from alld.commands.options import DataOption, DeviceOption, JsonOption, VerboseOption, print_json
-from alld.commands.settings import (
-    ArchOption,
-    BatchSizeOption,
-    ConfigOption,
-    EpochsOption,
-    GroupsOption,
-    ImageSizeOption,
+from alld.commands.options import (
+    GivenSettings,
     InexactOption,
-    LogOption,
-    PositiveOption,
-    PretrainedOption,
-    RateOption,
-    SetOption,
-    SplitKind,
-    TtaOption,
-    WeightsOption,
-    asked,
-    check_inexact,
-    read_settings,
+    JsonOption,
+    VerboseOption,
+    takes_settings,
 )
 from alld.errors import ConfigError
 
 if TYPE_CHECKING:
+    from alld.evaluation.crossval.folds import Fold
     from alld.evaluation.crossval.result import CrossValidation
+    from alld.evaluation.crossval.train import CrossvalListener
+    from alld.stats.metrics import Metric
 
 
+@takes_settings(
+    *("arch", "data", "split", "seed", "device"),
+    *("epochs", "batch_size", "lr", "image_size", "pretrained", "tta", "weights", "groups"),
+    *("positive", "log"),
+)
 def crossval(
-    arch: ArchOption = None,
-    data: DataOption = None,
-    folds: Annotated[int | None, typer.Option(help="Parts of the set (default: 5).")] = None,
+    given: GivenSettings,
+    folds: Annotated[int | None, typer.Option(help="Number of folds (default: 5).")] = None,
     repeats: Annotated[
-        int | None, typer.Option(help="Times over, with other folds and seeds (default: 1).")
+        int | None,
+        typer.Option(help="Number of repeats, each with the next seed (default: 1)."),
     ] = None,
-    split: Annotated[
-        SplitKind | None,
-        typer.Option(help="What stays in one fold: grouped, blocks or random (default: grouped)."),
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of the first repeat (default: 0).")] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder of all runs (default: runs/ARCH-cv-TIME).")
+        Path | None, typer.Option(help="Folder for all runs (default: runs/ARCH-cv-TIME).")
     ] = None,
     resume: Annotated[
         Path | None,
-        typer.Option(help="Go on with this one; no other option is needed.", metavar="FOLDER"),
+        typer.Option(
+            metavar="FOLDER", help="Continue this cross-validation; its settings are in its folder."
+        ),
     ] = None,
     allow_inexact: InexactOption = False,
-    epochs: EpochsOption = None,
-    batch_size: BatchSizeOption = None,
-    lr: RateOption = None,
-    image_size: ImageSizeOption = None,
-    pretrained: PretrainedOption = None,
-    tta: TtaOption = None,
-    weights: WeightsOption = None,
-    groups: GroupsOption = None,
-    positive: PositiveOption = None,
-    log: LogOption = None,
-    config: ConfigOption = None,
-    assignments: SetOption = None,
     engine: EngineOption = Engine.local,
     address: AddressOption = None,
     gpus: GpusOption = None,
-    device: DeviceOption = None,
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Train and test a model for each fold, and pool what they say of images they never saw.
+    """Train one model per fold, test each image once per repeat, and pool the predictions.
 
-    Example: [bold]alld crossval --arch efficientnet_lite0 --folds 5 --repeats 3[/]
+    Example: alld crossval --arch efficientnet_lite0 --folds 5 --repeats 3
     """
-    options = {
-        "model.arch": arch,
-        "data.root": data,
-        "split.kind": split and split.value,
-        "seed": seed,
-        "train.epochs": epochs,
-        "train.batch_size": batch_size,
-        "train.max_lr": lr,
-        "data.image_size": image_size,
-        "model.pretrained": pretrained,
-        "model.tta": tta,
-        "model.weights": weights,
-        "split.groups": groups,
-        "data.positive": positive,
-        "runtime.device": device,
-        "runtime.log": log and log.value,
-    }
-    plan = asked({"folds": folds, "repeats": repeats})
-    if resume is not None and (asked(options) or out or config or assignments or plan):
-        raise ConfigError(f"--resume {resume} takes its settings from there; give it alone")
+    plan = {name: n for name, n in (("folds", folds), ("repeats", repeats)) if n is not None}
     if resume is not None:
+        if plan or out or not given.are_none():
+            raise ConfigError(f"--resume {resume} takes its settings from there; give it alone")
         from alld.evaluation.crossval.folds import read_plan
 
         settings = read_plan(resume).config
-        with cluster_for(engine, address, gpus, settings.runtime.threads) as cluster:
-            how: dict[str, Any] = {"allow_inexact": allow_inexact, "cluster": cluster}
-            _report(lambda room, ear: room.resume_crossval(resume, ear, **how), as_json)
-        return
-    check_inexact(allow_inexact)
-    settings = read_settings(config, assignments, options)
+    else:
+        if allow_inexact:
+            raise ConfigError("--allow-inexact goes with --resume")
+        settings = given.read()
     with cluster_for(engine, address, gpus, settings.runtime.threads) as cluster:
-        how = {**plan, "out": out, "cluster": cluster}
-        _report(lambda room, ear: room.crossval(settings, **how, listener=ear), as_json)
+        from alld.evaluation.crossval import train as training
 
-
-def _report(work: Callable[[Any, Any], "CrossValidation"], as_json: bool) -> None:
-    """Let the cross-validation's room do its work, and say what came out."""
-    from alld.evaluation.crossval import train as room
-
-    with listening() as listener:
-        result = work(room, listener)
-    if as_json:
-        print_json(result.as_dict())
-        return
-    printed.print_crossval(result)
+        with _progress() as listener:
+            if resume is None:
+                result = training.crossval(
+                    settings, **plan, out=out, listener=listener, cluster=cluster
+                )
+            else:
+                result = training.resume_crossval(
+                    resume, listener, allow_inexact=allow_inexact, cluster=cluster
+                )
+        _print_crossval(result, as_json=as_json)
 
 
 @contextmanager
-def listening() -> Iterator[Any]:
-    """The terminal's ear: a line a fold, and the live line of the training under way."""
+def _progress() -> Iterator["CrossvalListener"]:
+    """Show a line per fold, and a live line for the training at work."""
     from alld.evaluation.crossval.train import CrossvalListener
     from alld.training.train import Listener
 
-    steps, live = display.Steps(), display.TrainingDisplay(epoch_lines=False)
     noted: set[str] = set()
 
     def note(text: str) -> None:
-        if text not in noted:  # every fold reads the same set
+        if text not in noted:  # every fold reads the same data set
             noted.add(text)
             display.warn(text)
 
-    def begin(fold: Any, number: int, of: int, left: float | None) -> None:
+    def begin(fold: "Fold", number: int, of: int, seconds_left: float | None) -> None:
         steps.close()
         if number == 1:
             display.say(f"folder: {fold.folder.parents[1]}")
-        display.say(printed.fold_line(fold, number, of, left))
+        left = "" if seconds_left is None else f"; {display.duration(seconds_left)} left"
+        display.say(f"run {number} of {of}: repeat {fold.repeat}, fold {fold.fold}{left}")
 
-    def end(fold: Any, metrics: Any) -> None:
+    def end(_fold: "Fold", metrics: "dict[str, Metric]") -> None:
         live.close()
-        display.say(f"  {printed.fold_result(metrics)}")
+        accuracy, auc = metrics["accuracy"], metrics["roc_auc"]
+        area = "undefined" if auc.value is None else f"{auc.value:.3f}"
+        display.say(f"  {accuracy.k}/{accuracy.n} right, ROC AUC {area}")
 
-    training = Listener(step=steps, note=note, begin=lambda *_: steps.close(), progress=live)
-    try:
+    with display.Steps() as steps, display.TrainingDisplay(epoch_lines=False) as live:
+        training = Listener(step=steps, note=note, begin=lambda *_: steps.close(), progress=live)
         yield CrossvalListener(training=training, begin=begin, end=end)
-    finally:
-        steps.close()
-        live.close()
+
+
+def _print_crossval(result: "CrossValidation", *, as_json: bool) -> None:
+    from alld.evaluation.crossval import result as results
+
+    if as_json:
+        display.print_json(result.as_dict())
+        return
+    display.write_table(result.marked_title, results.HEADINGS, results.readable_rows(result))
+    if line := results.patient_line(result):
+        display.write(line)
+    for repeat, fold, right, blasts, healthy in results.fold_rows(result):
+        display.detail(
+            f"repeat {repeat}, fold {fold}: {right} right, blasts {blasts}, healthy {healthy}"
+        )
+    for sentence in (*results.caveats(result), NOTICE):
+        display.write(f"- {sentence}")
+    display.write(f"evaluation: {result.folder}")
+    display.say(f"read it in a browser: {result.report}")

@@ -1,70 +1,73 @@
-"""`alld evaluate`: the held-out test of a run."""
+"""`alld evaluate`, `alld compare` and `alld runs`: how well trained models do."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from alld import display, printed
-from alld.commands.options import DeviceOption, JsonOption, VerboseOption, newest_run, print_json
-from alld.commands.settings import TtaOption
+from alld import NOTICE, display
+from alld.commands.options import DeviceOption, JsonOption, TtaOption, VerboseOption, newest_run
 from alld.errors import ConfigError
+from alld.runtime.files import one_line
+
+if TYPE_CHECKING:
+    from alld.evaluation.compare.result import Comparison
+    from alld.evaluation.result import Evaluation
+
+_FEW = 8  # images on which two runs differ; more are listed under --verbose
 
 
 def evaluate(
     run: Annotated[
         Path | None,
-        typer.Argument(help="Run folder (default: the newest on real data under ./runs)."),
+        typer.Argument(help="Run folder (default: the newest run on real data in ./runs)."),
     ] = None,
     data: Annotated[
         Path | None,
         typer.Option(
-            help="Other labelled images, folder or CSV table: an external validation, without "
-            "refitting anything. Also where the run's own lie now, if they were moved."
+            help="Folder or CSV table of other labelled images, for an external validation. Or "
+            "the run's own images, if they were moved."
         ),
     ] = None,
     positive: Annotated[
         str | None,
-        typer.Option(
-            help="With --data: the folder or label that means blast, in a set of its own names."
-        ),
+        typer.Option(help="With --data: the folder or label there that means blast."),
     ] = None,
     prevalence: Annotated[
         float | None,
-        typer.Option(help="Share of blasts among the cells to be judged: adds PPV and NPV at it."),
+        typer.Option(help="Expected share of blasts, between 0 and 1: adds PPV and NPV."),
     ] = None,
     robustness: Annotated[
         bool,
-        typer.Option("--robustness", help="Judge the images blurred, recoloured and scaled too."),
+        typer.Option("--robustness", help="Also test blurred, recoloured and rescaled images."),
     ] = False,
     heat_maps: Annotated[
         bool | None,
         typer.Option(
             "--heat-maps/--no-heat-maps",
-            help="Measure what heat maps of the test images are worth (default: yes).",
+            help="Test whether heat maps show what matters to the model (default: yes).",
         ),
     ] = None,
     tta: TtaOption = None,
-    device: DeviceOption = None,
+    device: DeviceOption = "auto",
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Test a run on the images it held out, or on others: numbers with intervals, and a report.
+    """Test a run on the images it held out, or on images from elsewhere, and write a report.
 
-    Example: [bold]alld evaluate runs/resnet50-20260101-120000[/]
+    Example: alld evaluate runs/resnet50-20260101-120000
 
-    Example: [bold]alld evaluate runs/resnet50-20260101-120000 --data other-lab/labels.csv[/]
+    Example: alld evaluate runs/resnet50-20260101-120000 --data other-lab/labels.csv
     """
-    from alld.evaluation import holdout as evaluation_room
+    from alld.evaluation import holdout
 
     if positive is not None and data is None:
         raise ConfigError("--positive goes with --data: the run's own images have their names")
     folder = run or newest_run()
-    steps = display.Steps()
-    try:
-        evaluation = evaluation_room.evaluate(
+    with display.Steps() as steps:
+        evaluation = holdout.evaluate(
             folder,
-            device or "auto",
+            device,
             steps,
             data=data,
             positive=positive,
@@ -73,9 +76,81 @@ def evaluate(
             tta=tta,
             heat_maps=heat_maps,
         )
-    finally:
-        steps.close()
     if as_json:
-        print_json(evaluation.as_dict())
-        return
-    printed.print_evaluation(evaluation)
+        display.print_json(evaluation.as_dict())
+    else:
+        print_evaluation(evaluation)
+
+
+def compare(
+    runs: Annotated[
+        list[Path], typer.Argument(help="Two or more evaluated runs or cross-validations.")
+    ],
+    as_json: JsonOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Compare runs on the images that all of them tested, with paired tests.
+
+    Example: alld compare runs/resnet50-20260101-120000 runs/vgg16-20260101-150000
+    """
+    from alld.evaluation.compare import compare as comparing
+
+    comparison = comparing.compare(runs)
+    if as_json:
+        display.print_json(comparison.as_dict())
+    else:
+        _print_comparison(comparison)
+
+
+def runs(as_json: JsonOption = False) -> None:
+    """List the runs in ./runs: state, network, split and test accuracy.
+
+    Example: alld runs --json
+    """
+    from alld.evaluation.crossval.overview import COLUMNS, run_overview
+
+    rows = run_overview()
+    if as_json:
+        display.print_json(rows)
+    elif rows:
+        display.write_list(COLUMNS, [[str(row[name]) for name in COLUMNS] for row in rows])
+    else:
+        display.say("no runs under ./runs; `alld train` makes one")
+
+
+def print_evaluation(evaluation: "Evaluation") -> None:
+    """Write metrics, caveats and the place of the report; errors under --verbose."""
+    from alld.evaluation.result import COMPARISON, caveats, comparison_rows, patient_line
+    from alld.report.metric_text import format_metric, title_of
+
+    title = f"{'SYNTHETIC: ' if evaluation.synthetic else ''}{evaluation.title}"
+    rows = ((title_of(name), *format_metric(one)) for name, one in evaluation.metrics.items())
+    display.write_table(title, ("metric", "value", "counts", "95 % interval"), rows)
+    if line := patient_line(evaluation):
+        display.write(line)
+    if compared := comparison_rows(evaluation):
+        display.write_table("against the run's own test, by the same model", COMPARISON, compared)
+    for prediction, label in evaluation.errors():
+        display.detail(f"wrong: {display.prediction_line(prediction)} is {label}")
+    for sentence in (*caveats(evaluation), NOTICE):
+        display.write(f"- {sentence}")
+    display.write(f"evaluation: {evaluation.folder}")
+    display.say(f"read it in a browser: {evaluation.report}")
+
+
+def _print_comparison(comparison: "Comparison") -> None:
+    from alld.evaluation.compare import result
+
+    display.write_table(result.title(comparison), result.RUN_COLUMNS, result.run_rows(comparison))
+    title = "differences, the first run minus the second"
+    display.write_table(title, result.PAIR_COLUMNS, result.pair_rows(comparison))
+    for pair in comparison.pairs:
+        display.write(one_line(pair.verdict))
+        few = len(pair.disagreements) <= _FEW
+        for image in pair.disagreements:
+            line = one_line(f"  {result.disagreement_line(pair, image)}")
+            display.write(line) if few else display.detail(line)
+        if not few and display.details.quiet:
+            display.say(f"-v lists the {len(pair.disagreements)} images on which they differ")
+    for sentence in (*comparison.caveats, NOTICE):
+        display.write(f"- {sentence}")

@@ -1,38 +1,199 @@
-"""The options that several commands share, and answers for programs."""
+"""The options of the commands: one table of settings, and options that several commands share."""
 
-import json
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
 from alld import display
+from alld.config.files import load_config, shipped_configs
+from alld.config.schema import Config, setting_keys
 
-DataOption = Annotated[
-    Path | None,
-    typer.Option("--data", help="Folder or CSV table of labelled images (default: data/)."),
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+VerboseOption = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Print more details.", callback=display.set_verbose)
 ]
 DeviceOption = Annotated[
-    str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps (default: auto).")
+    str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.", show_default=True)
 ]
-JsonOption = Annotated[
-    bool, typer.Option("--json", help="Machine-readable answer on standard output.")
+TtaOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--tta/--no-tta",
+        help="Average the predictions for the eight orientations of each image; takes eight times "
+        "as long (default: as the model was calibrated).",
+    ),
 ]
-VerboseOption = Annotated[
+InexactOption = Annotated[
     bool,
-    typer.Option("--verbose", "-v", help="Say more on the way.", callback=display.set_verbose),
+    typer.Option(
+        "--allow-inexact",
+        help="With --resume: continue although versions, threads or settings have changed; the run "
+        "records it.",
+    ),
 ]
 
 
-def print_json(value: Any) -> None:
-    """The answer of a command under `--json`, alone on standard output."""
-    print(json.dumps(value, indent=2, allow_nan=False))
+class Setting(NamedTuple):
+    """An option for one setting; `config/schema.py` has its type and default."""
+
+    key: str
+    help: str
+    panel: str | None = None
+
+
+_MORE = "Settings"
+# Each option by its name.
+SETTINGS = {
+    "arch": Setting("model.arch", "Network; `alld models` lists them"),
+    "data": Setting("data.root", "Folder or CSV table of labelled images"),
+    "split": Setting("split.kind", "How images are divided into training, validation and test"),
+    "seed": Setting("seed", "Seed of the split and of the training"),
+    "device": Setting("runtime.device", "auto, cpu, cuda, cuda:N or mps"),
+    "epochs": Setting("train.epochs", "Epochs in which all layers are trained", _MORE),
+    "batch_size": Setting("train.batch_size", "Images per training step", _MORE),
+    "lr": Setting("train.max_lr", "Highest learning rate", _MORE),
+    "image_size": Setting("data.image_size", "Side of the network's input in pixels", _MORE),
+    "pretrained": Setting("model.pretrained", "Start from ImageNet weights", _MORE),
+    "tta": Setting("model.tta", "Average the predictions for eight orientations per image", _MORE),
+    "weights": Setting("model.weights", "Start from this .safetensors or .pth file", _MORE),
+    "groups": Setting("split.groups", "CSV table path,group of images that belong together", _MORE),
+    "positive": Setting("data.positive", "Folder or label that means blast", _MORE),
+    "log": Setting("runtime.log", "Where to log losses and learning rates", _MORE),
+}
+
+
+@dataclass(frozen=True)
+class GivenSettings:
+    """The settings on a command line: `options` maps dotted keys to the values given."""
+
+    file: str | None
+    assignments: list[str]
+    options: dict[str, Any]
+
+    def are_none(self) -> bool:
+        """Whether the command line names no setting at all."""
+        return not (self.file or self.assignments or self.options)
+
+    def read(self) -> Config:
+        """Return the complete settings.
+
+        What can be checked at once is checked here, before the seconds that fastai's import takes.
+
+        Raises:
+            ConfigError, DataError: an unknown key, value or network, or no data at that place.
+        """
+        from alld.data.sources.find import check_place
+        from alld.model.architectures import check_arch
+
+        config = load_config(self.file, self.assignments, self.options)
+        check_arch(config.model.arch)
+        check_place(config.data)
+        return config
+
+
+def takes_settings(*names: str, base: str | None = None) -> Callable[[Callable[..., None]], Any]:
+    """Give a command the options `names` of `SETTINGS`, `--config` and `--set`.
+
+    The command receives all of them as one `GivenSettings`, its first argument.
+
+    Args:
+        base: the shipped configuration that `--config` names by default; None: the defaults.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @wraps(command)
+        def with_settings(**values: Any) -> None:
+            file, assignments = values.pop("config"), values.pop("assignments") or []
+            given = {SETTINGS[name].key: values.pop(name) for name in names}
+            options = {key: value for key, value in given.items() if value is not None}
+            command(GivenSettings(file, assignments, options), **values)
+
+        defaults = load_config(base)
+        own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
+        parameters = [
+            *(_option(name, defaults) for name in names),
+            *(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own),
+            _keyword("config", _CONFIG, base),
+            _keyword("assignments", _SET, None),
+        ]
+        # typer reads the options from these two.
+        with_settings.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        with_settings.__annotations__ = {one.name: one.annotation for one in parameters}
+        return with_settings
+
+    return decorate
 
 
 def newest_run() -> Path:
-    """The folder of the newest finished run on real data, said on standard error."""
+    """Return the folder of the newest finished run on real data, and say which it is."""
     from alld.runs import folder as run
 
     folder = run.newest_run().folder
     display.say(f"newest finished run: {folder}")
     return folder
+
+
+def _option(name: str, defaults: Config) -> inspect.Parameter:
+    setting = SETTINGS[name]
+    *section, last = setting.key.split(".")
+    place = getattr(defaults, *section) if section else defaults
+    kind: Any = type(place).model_fields[last].annotation
+    text = _default_text(getattr(place, last))
+    info = typer.Option(
+        help=f"{setting.help}{text}.",
+        rich_help_panel=setting.panel,
+        autocompletion=_complete_arch if name == "arch" else None,
+    )
+    return _keyword(name, Annotated[kind | None, info], None)
+
+
+def _default_text(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        value = "yes" if value else "no"
+    return f" (default: {value})"
+
+
+def _keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(name, kind, default=default, annotation=annotation)
+
+
+def _complete_arch(incomplete: str) -> list[str]:
+    from alld.model.architectures import NAMES
+
+    return [name for name in NAMES if name.startswith(incomplete)]
+
+
+def _complete_config(incomplete: str) -> list[str]:
+    return [name for name in shipped_configs() if name.startswith(incomplete)]
+
+
+def _complete_setting(incomplete: str) -> list[str]:
+    return [f"{key}=" for key in setting_keys() if key.startswith(incomplete)]
+
+
+_CONFIG = Annotated[
+    str | None,
+    typer.Option(
+        help="YAML file of settings, or the name of a shipped one such as quick.",
+        rich_help_panel=_MORE,
+        autocompletion=_complete_config,
+    ),
+]
+_SET = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Any setting, such as train.max_lr=3e-4; may be repeated.",
+        rich_help_panel=_MORE,
+        autocompletion=_complete_setting,
+    ),
+]

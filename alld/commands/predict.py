@@ -1,18 +1,16 @@
-"""`alld predict`: one row for every image."""
+"""`alld predict`: classify images, one row per image."""
 
 import re
 from collections.abc import Iterator
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from alld import NOTICE, display, printed
+from alld import NOTICE, display
 from alld.commands.archive import Workforce, job_of
 from alld.commands.engines import AddressOption, Engine, EngineOption, GpusOption
-from alld.commands.options import DeviceOption, JsonOption, VerboseOption, newest_run, print_json
-from alld.commands.settings import TtaOption
+from alld.commands.options import DeviceOption, JsonOption, TtaOption, VerboseOption, newest_run
 from alld.errors import ConfigError
 from alld.runtime.files import one_line, well_formed
 
@@ -20,15 +18,6 @@ if TYPE_CHECKING:
     from alld.inference.inputs import Inputs
     from alld.inference.prediction import Prediction, Tally
     from alld.inference.predictor import Predictor
-
-
-class TableFormat(StrEnum):
-    """How `predict` writes its rows."""
-
-    text = "text"
-    csv = "csv"
-    jsonl = "jsonl"
-    parquet = "parquet"
 
 
 def predict(
@@ -40,19 +29,18 @@ def predict(
     ],
     model: Annotated[
         Path | None,
-        typer.Option(
-            help="Run, bundle or .onnx (default: the newest run on real data under ./runs)."
-        ),
+        typer.Option(help="Run, bundle or .onnx (default: the newest run on real data in ./runs)."),
     ] = None,
-    table: Annotated[
-        TableFormat, typer.Option("--format", help="How the rows are written.")
-    ] = TableFormat.text,
+    form: Annotated[
+        Literal["text", "csv", "jsonl", "parquet"],
+        typer.Option("--format", help="Format of the rows."),
+    ] = "text",
     out: Annotated[
         Path | None, typer.Option(help="Write the rows to this file (.csv, .jsonl or .parquet).")
     ] = None,
     require_sha256: Annotated[
         str | None,
-        typer.Option(metavar="HEX", help="Refuse every model but the one of this identity."),
+        typer.Option(metavar="HEX", help="Refuse any model but the one with this identity."),
     ] = None,
     explain: Annotated[
         Path | None,
@@ -61,69 +49,71 @@ def predict(
     workers: Annotated[
         int,
         typer.Option(
-            help="Processes for a list of over 1,024 images that goes to --out (default: 1). They "
-            "share the cores, all of which one process uses too: it has a thread for each."
+            help="Number of processes for over 1,024 images with --out. One process already uses "
+            "all cores; several divide them."
         ),
     ] = 1,
     threads: Annotated[
         int | None,
         typer.Option(
-            help="Threads of each process (default: the cores, divided by --workers). The rows "
-            "depend on neither. To see what a second process gains, give both 1 thread."
+            help="Threads per process (default: the cores divided by --workers). The rows do not "
+            "depend on it."
         ),
     ] = None,
     engine: EngineOption = Engine.local,
     address: AddressOption = None,
     gpus: GpusOption = None,
     tta: TtaOption = None,
-    device: DeviceOption = None,
+    device: DeviceOption = "auto",
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Say blast or healthy for each image, with its probability; one row an input.
+    """Classify each image as blast, healthy, uncertain or out of domain, with P(blast).
 
-    Example: [bold]alld predict cells/ --format csv --out rows.csv[/]
+    Over 1,024 images with --out are predicted in shards; the same command continues after an
+    interruption. Exit status 1 says that some images could not be read.
 
-    What the model looked at, as pictures: [bold]alld predict cells/ --explain maps[/]
+    Example: alld predict cells/ --format csv --out rows.csv
 
-    A list of over 1,024 images that goes to --out is judged in shards. Whatever stops that, the
-    same command does what is missing: [bold]alld predict archive.csv --out rows.parquet[/]
+    Example: alld predict cells/ --explain maps
+
+    Example: alld predict archive.csv --out rows.parquet
     """
     from alld.inference.inputs import SHARD, read_inputs
     from alld.inference.predictor import Predictor
     from alld.model.place import is_exported, no_heat_map
 
-    table = _table_format(table, out, as_json)
+    table = _check_format(form, out, as_json=as_json)
     workforce = Workforce(engine, workers, threads, address, gpus)
     workforce.check(alone=out is None or explain is not None)
     required = None if require_sha256 is None else _identity(require_sha256)
-    inputs = read_inputs(paths)
+    inputs = read_inputs(paths)  # reads whole tables: their errors come before any work
     if explain is not None:
         if model is not None and is_exported(model):
             raise no_heat_map(model)
         from alld.inference import heat_pictures
 
         heat_pictures.check_place(explain, paths, inputs)
-    # Tables are read to their ends here: what is wrong with one is said before any work.
     long = inputs.images > SHARD or engine is Engine.ray
     sharded = out if long and explain is None else None
     chosen = model or newest_run()
     threads = workforce.threads_each if sharded else threads
-    # Of a cluster, this machine need not have what judges.
-    place = "cpu" if engine is Engine.ray else device or "auto"
+    # This machine need not have the devices of a cluster.
+    place = "cpu" if engine is Engine.ray else device
     predictor = Predictor.load(chosen, place, tta=tta, required=required, threads=threads)
     info = predictor.info
     drawn = " SYNTHETIC" if info.data.synthetic else ""
     display.say(f"model: {predictor.path}{drawn} ({info.arch}, {predictor.identity[:12]})")
     if sharded:
-        job = job_of(predictor, chosen, table.value)
-        del predictor  # every process has one of its own
+        job = job_of(predictor, chosen, table)
+        del predictor  # each process loads its own
         tally = workforce.predict(inputs, sharded, job)
     else:
-        tally = _judge(predictor, inputs, table, out, explain, as_json=as_json)
+        tally = _classify(predictor, inputs, table, out, explain, as_json=as_json)
     for note, images in tally.notes.items():
-        display.say(f"note: {note} ({printed.images(images)})")
-    display.say(printed.summary(tally.verdicts))
+        display.say(f"note: {note} ({display.images(images)})")
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in tally.verdicts.items())
+    display.say(f"{display.images(sum(tally.verdicts.values()))}: {counts}")
     if explain is not None:
         display.say(f"heat maps: {explain}")
     display.say(NOTICE)
@@ -131,17 +121,16 @@ def predict(
         raise typer.Exit(1)
 
 
-def _judge(
+def _classify(
     predictor: "Predictor",
     inputs: "Inputs",
-    table: TableFormat,
+    table: str,
     out: Path | None,
     explain: Path | None,
     *,
     as_json: bool,
 ) -> "Tally":
-    """Judge a list from its beginning to its end and write each row as it comes."""
-    from alld.inference import heat_pictures
+    """Classify one image after the other and write each row at once."""
     from alld.inference.prediction import COLUMNS, EXPLAINED, Tally
     from alld.inference.rows import write_rows
 
@@ -151,7 +140,7 @@ def _judge(
         from alld.inference import heat_pictures
 
         predictions, columns = heat_pictures.draw_all(predictions, explain, predictor), EXPLAINED
-        if as_json or out is not None:  # no line an image tells how far it is
+        if as_json or out is not None:  # nothing else shows the progress
             predictions = display.counted(predictions, "drawing heat maps", inputs.images)
 
     def watched() -> "Iterator[Prediction]":
@@ -162,17 +151,17 @@ def _judge(
 
     if as_json:
         rows = [prediction.as_row(columns) for prediction in watched()]
-        print_json({"model": _model_facts(predictor), "predictions": rows})
-    elif table is TableFormat.text:
+        display.print_json({"model": _model_facts(predictor), "predictions": rows})
+    elif table == "text":
         for prediction in watched():
-            display.output.print(printed.prediction_line(prediction), markup=False)
+            display.write(display.prediction_line(prediction))
     else:
-        write_rows(watched(), table.value, out, columns)
+        write_rows(watched(), table, out, columns)
     return tally
 
 
 def _identity(text: str) -> str:
-    """The 64 hexadecimal digits of a model's identity; fewer would pin nothing."""
+    """Check that these are the 64 hexadecimal digits of a model's identity."""
     if not re.fullmatch(r"[0-9a-fA-F]{64}", text):
         digits = len(re.findall(r"[0-9a-fA-F]", text))
         odd = len(text) - digits
@@ -184,24 +173,24 @@ def _identity(text: str) -> str:
     return text.lower()
 
 
-def _table_format(table: TableFormat, out: Path | None, as_json: bool) -> TableFormat:
+def _check_format(table: str, out: Path | None, *, as_json: bool) -> str:
+    """Return the format of the rows: --format, or by the name of the file."""
     if out is None:
-        if table is TableFormat.parquet:
+        if table == "parquet":
             raise ConfigError("--format parquet needs a file; name one with --out rows.parquet")
         return table
     if as_json:
         raise ConfigError("--json answers on standard output; with --out use --format csv or jsonl")
-    if table is TableFormat.text:
-        suffix = out.suffix.lower().removeprefix(".")
-        if suffix not in ("csv", "jsonl", "parquet"):
+    if table == "text":
+        table = out.suffix.lower().removeprefix(".")
+        if table not in ("csv", "jsonl", "parquet"):
             raise ConfigError(
                 f"--out {out}: end it in .csv, .jsonl or .parquet, or add --format csv"
             )
-        table = TableFormat(suffix)
-    if table is TableFormat.parquet:
+    if table == "parquet":
         from alld.inference.parquet import pyarrow
 
-        pyarrow()  # says before any work that it is missing
+        pyarrow()  # raises before any work if it is missing
     return table
 
 

@@ -1,4 +1,4 @@
-"""`alld serve`: the page, and the interface for programs."""
+"""`alld serve`: serve predictions as a web page and over HTTP."""
 
 import os
 import time
@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from alld import NOTICE, display
-from alld.commands.options import DeviceOption, VerboseOption, newest_run
-from alld.commands.settings import TtaOption
+from alld.commands.options import DeviceOption, TtaOption, VerboseOption, newest_run
 
 if TYPE_CHECKING:
     from alld.inference.predictor import Predictor
@@ -19,28 +18,26 @@ if TYPE_CHECKING:
 def serve(
     model: Annotated[
         Path | None,
-        typer.Option(
-            help="Run, bundle or .onnx (default: the newest run on real data under ./runs)."
-        ),
+        typer.Option(help="Run, bundle or .onnx (default: the newest run on real data in ./runs)."),
     ] = None,
     host: Annotated[
-        str, typer.Option(help="Address to listen at; others than this machine's need --token.")
+        str, typer.Option(help="Address to listen at; other machines can reach it with --token.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
     token: Annotated[
         str | None,
-        typer.Option(envvar="ALLD_TOKEN", help="What a browser or program has to know."),
+        typer.Option(envvar="ALLD_TOKEN", help="Secret that a browser or program must present."),
     ] = None,
     open_page: Annotated[
-        bool, typer.Option("--open", help="Open the page in the browser of this machine.")
+        bool, typer.Option("--open", help="Open the page in this machine's browser.")
     ] = False,
     tta: TtaOption = None,
-    device: DeviceOption = None,
+    device: DeviceOption = "auto",
     verbose: VerboseOption = False,
 ) -> None:
-    """Serve a page that judges the images you drop on it, and `POST /predict` for programs.
+    """Serve a page that classifies the images dropped on it, and POST /predict for programs.
 
-    Example: [bold]alld serve --open[/]
+    Example: alld serve --open
     """
     from alld.model.place import find_model
     from alld.serve.address import listen
@@ -52,7 +49,7 @@ def serve(
     address = listen(host, port, token)
     display.say(NOTICE)
     display.say("the page is at this address; Ctrl-C ends it:")
-    display.output.print(address.url, markup=False)
+    display.write(address.url)
 
     def ready(predictor: "Predictor") -> None:
         drawn = " SYNTHETIC" if predictor.info.data.synthetic else ""
@@ -60,11 +57,11 @@ def serve(
         seconds = time.monotonic() - began
         display.say(f"model: {predictor.path}{drawn} ({facts}), loaded after {seconds:.1f} s")
 
-    judge = Judge(place, device or "auto", tta)
+    judge = Judge(place, device, tta)
     if open_page:
         webbrowser.open(address.url)
     try:
-        run(judge, address.door, address.listening, ready, display.fault)
+        run(judge, address.door, address.listening, ready, display.report_bug)
     except KeyboardInterrupt:
         display.say("stopped by Ctrl-C")
         # At once: Python's own end takes seconds after torch, and would wait for it while it loads.

@@ -1,52 +1,68 @@
-"""`alld synth`: draw a look-alike set with known truth."""
+"""`alld synth` and `alld demo`: draw synthetic images, and try everything on them."""
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from alld import display
-from alld.commands.options import JsonOption, print_json
-
-
-class Layout(StrEnum):
-    """How the drawn files are named and laid out."""
-
-    all_idb2 = "all-idb2"
-    folders = "folders"
-    c_nmc = "c-nmc"
+from alld.commands.evaluate import print_evaluation
+from alld.commands.options import JsonOption, VerboseOption
+from alld.commands.train import training_progress
 
 
 def synth(
     folder: Annotated[Path, typer.Argument(help="New folder for the images and truth.csv.")],
-    n: Annotated[int, typer.Option("--n", help="Number of images, half of them blasts.")] = 260,
-    seed: Annotated[int, typer.Option(help="Draws the set; equal seeds, equal files.")] = 0,
+    n: Annotated[int, typer.Option("--n", help="Number of images; half of them are blasts.")] = 260,
+    seed: Annotated[int, typer.Option(help="Seed; the same seed draws the same files.")] = 0,
     confound: Annotated[
-        float, typer.Option(help="How far the background betrays the class, 0 to 1.")
+        float, typer.Option(help="How much the background reveals the class, 0 to 1.")
     ] = 0.0,
-    difficulty: Annotated[float, typer.Option(help="How far the classes overlap, 0 to 1.")] = 0.4,
+    difficulty: Annotated[float, typer.Option(help="How much the classes overlap, 0 to 1.")] = 0.4,
     layout: Annotated[
-        Layout, typer.Option(help="ALL-IDB2's names, a folder for each class, or C-NMC 2019's.")
-    ] = Layout.all_idb2,
+        Literal["all-idb2", "folders", "c-nmc"],
+        typer.Option(help="File names of ALL-IDB2, a folder per class, or those of C-NMC 2019."),
+    ] = "all-idb2",
     as_json: JsonOption = False,
 ) -> None:
-    """Draw a SYNTHETIC look-alike of ALL-IDB2: same names, same traps, known truth.
+    """Draw a SYNTHETIC data set like ALL-IDB2, with known truth.
 
-    Example: [bold]alld synth drawn/ --seed 1 --confound 0.5[/]
+    Example: alld synth drawn/ --seed 1 --confound 0.5
     """
     from alld.synthetic.dataset import draw_set
     from alld.synthetic.plan import Recipe
 
-    steps = display.Steps()
-    try:
-        recipe = Recipe(n, seed, confound, difficulty, layout.value)
+    with display.Steps() as steps:
+        recipe = Recipe(n, seed, confound, difficulty, layout)
         files = draw_set(folder, recipe, lambda done, total: steps("drawing cells", done, total))
-    finally:
-        steps.close()
     if as_json:
-        print_json({"folder": str(folder), "images": len(files), "synthetic": True})
+        display.print_json({"folder": str(folder), "images": len(files), "synthetic": True})
         return
-    display.output.print(f"SYNTHETIC: {len(files)} images in {folder}", markup=False)
+    display.write(f"SYNTHETIC: {len(files)} images in {folder}")
     display.say(f"truth: {folder / 'truth.csv'}")
     display.say(f"next: alld train --data {folder} --config quick")
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the drawn images and the run.")] = Path(
+        "runs/demo"
+    ),
+    seed: Annotated[int, typer.Option(help="Seed of the images, the split and the training.")] = 0,
+    as_json: JsonOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Try everything on SYNTHETIC images in minutes: draw, train, evaluate and predict.
+
+    Example: alld demo
+    """
+    from alld.demo import run_demo
+
+    with training_progress() as listener:
+        shown = run_demo(out, seed, listener)
+    if as_json:
+        display.print_json(shown.evaluation.as_dict())
+        return
+    for prediction in shown.predictions:
+        display.write(f"SYNTHETIC {display.prediction_line(prediction)}")
+    print_evaluation(shown.evaluation)
+    display.say("your own images: alld train --data FOLDER, then alld evaluate and alld predict")

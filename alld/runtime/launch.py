@@ -19,6 +19,11 @@ class Launch:
     local_rank: int = 0
     local_world_size: int = 1
 
+    @property
+    def is_first(self) -> bool:
+        """Whether this process speaks for all."""
+        return self.rank == 0
+
 
 def launched(environment: Mapping[str, str] = os.environ) -> Launch:
     """What the environment says; without WORLD_SIZE, or with 1, this process is alone.
