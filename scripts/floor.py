@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from alld.model.backbones import create_model, layer_groups
 from alld.model.folding import fold_batch_norm
 from alld.runtime.device import keep_freed_memory, resolve_device, set_threads
-from alld.training.optimiser import FusedAdam
+from alld.training.learner import FusedAdam
 
 FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 

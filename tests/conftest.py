@@ -1,6 +1,7 @@
 """Fixtures for the whole session: a drawn set, one trained run, and where the real images are."""
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -72,6 +73,26 @@ def run_folder(small_config: Config, tmp_path_factory: pytest.TempPathFactory) -
     run = train(small_config, tmp_path_factory.mktemp("runs") / "first")
     evaluate(run.folder)
     return run.folder
+
+
+@pytest.fixture(scope="session")
+def stopped_run(small_config: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same run, stopped by Ctrl-C in its third epoch. Read only."""
+    from trainings import Stop
+
+    from alld.errors import Interrupted
+    from alld.training.train import Listener, train
+
+    folder = tmp_path_factory.mktemp("stopped") / "run"
+    with pytest.raises(Interrupted):
+        train(small_config, folder, Listener(progress=Stop(3, 1)))
+    return folder
+
+
+@pytest.fixture
+def stopped(stopped_run: Path, tmp_path: Path) -> Path:
+    """A copy of the stopped run, to resume or to damage."""
+    return Path(shutil.copytree(stopped_run, tmp_path / "stopped"))
 
 
 @pytest.fixture(scope="session")

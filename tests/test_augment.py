@@ -22,7 +22,9 @@ def picture(batch: int = 2, side: int = 20) -> torch.Tensor:
     return torch.nn.functional.interpolate(rough, side, mode="bicubic").clamp(0, 1)
 
 
-def reference(image: NDArray[np.float32], parameters: Draw, index: int, size: int) -> NDArray:
+def reference(
+    image: NDArray[np.float32], parameters: Draw, index: int, size: int
+) -> NDArray[np.float64]:
     """One image by plain loops over pixels: affine map, reflection, bilinear, then light."""
     side = image.shape[-1]
     theta = parameters.theta[index].double().numpy()
@@ -36,7 +38,8 @@ def reference(image: NDArray[np.float32], parameters: Draw, index: int, size: in
     sampled = np.stack(planes)
     contrast = float(parameters.contrast[index])
     light = (sampled - sampled.mean()) * contrast + sampled.mean()
-    return np.clip(light + float(parameters.brightness[index]), 0, 1)
+    changed: NDArray[np.float64] = np.clip(light + float(parameters.brightness[index]), 0, 1)
+    return changed
 
 
 @pytest.mark.parametrize("seed", range(4))

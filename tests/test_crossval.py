@@ -320,7 +320,7 @@ def test_folds_of_other_versions_are_not_added_unless_allowed(
 ) -> None:
     """Pooled folds come from one machine; what is allowed all the same is in the report."""
     versions = {**library_versions(), "torch": "1.0"}
-    monkeypatch.setattr("alld.training.machine.library_versions", lambda: versions)
+    monkeypatch.setattr("alld.runs.machine.library_versions", lambda: versions)
     with pytest.raises(RunError, match=r"versions\.torch: .* then, 1\.0 now.*--allow-inexact"):
         resume_crossval(unfinished)
     result = resume_crossval(unfinished, allow_inexact=True)

@@ -14,7 +14,7 @@ import pytest
 import torch
 from conftest import REPOSITORY, Answer
 from torch import nn
-from trainings import Stop, assert_same_weights
+from trainings import assert_same_weights, replace_in
 
 from alld.config.schema import Config
 from alld.data.sources.find import load_manifest
@@ -24,12 +24,12 @@ from alld.evaluation.holdout import evaluate
 from alld.runs import create as new_run
 from alld.runs.create import check_free
 from alld.runs.folder import Run, read_split
-from alld.runtime.files import write_json
+from alld.runtime.files import new_folder, write_json
 from alld.runtime.signals import Stopping
 from alld.training import batches
 from alld.training.callbacks import DivergedError, Progress
 from alld.training.checkpoints import load_newest
-from alld.training.optimiser import FusedAdam
+from alld.training.learner import FusedAdam
 from alld.training.train import Listener, resume, train
 
 OUT_OF_MEMORY = [
@@ -42,25 +42,10 @@ OUT_OF_MEMORY = [
 ]
 
 
-@pytest.fixture(scope="module")
-def stopped(small_config: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that was stopped in its third epoch. Read only."""
-    folder = tmp_path_factory.mktemp("stopped") / "run"
-    with pytest.raises(Interrupted):
-        train(small_config, folder, Listener(progress=Stop(3, 1)))
-    return folder
-
-
 @pytest.fixture
-def saved(stopped: Path, tmp_path: Path) -> Path:
-    """A copy of its two checkpoints."""
-    return shutil.copytree(stopped / "checkpoints", tmp_path / "checkpoints")
-
-
-def change(file: Path, old: str, new: str) -> None:
-    text = file.read_text()
-    assert old in text
-    file.write_text(text.replace(old, new, 1))
+def saved(stopped: Path) -> Path:
+    """Two checkpoints, of the first and the second epoch."""
+    return stopped / "checkpoints"
 
 
 @pytest.mark.parametrize(
@@ -68,7 +53,7 @@ def change(file: Path, old: str, new: str) -> None:
 )
 def test_what_is_said_beside_the_weights_is_hashed_too(saved: Path, old: str, new: str) -> None:
     """History and the optimiser's numbers steer what comes next as much as any weight."""
-    change(saved / "epoch-002" / "checkpoint.json", old, new)
+    replace_in(saved / "epoch-002" / "checkpoint.json", old, new)
     found, warnings = load_newest(saved)
     assert found is not None
     assert found.epochs_done == 1
@@ -106,28 +91,28 @@ def test_an_old_checkpoint_that_cannot_be_removed_stops_nothing(
     stopped: Path, run_folder: Path, tmp_path: Path
 ) -> None:
     """It may be a link, or held open on a network drive: it costs room and no more."""
-    run = shutil.copytree(stopped, tmp_path / "run")
-    (run / "checkpoints" / "epoch-001").rename(tmp_path / "elsewhere")
-    (run / "checkpoints" / "epoch-001").symlink_to(tmp_path / "elsewhere")
-    resume(run)
-    assert_same_weights(run_folder, run)
+    (stopped / "checkpoints" / "epoch-001").rename(tmp_path / "elsewhere")
+    (stopped / "checkpoints" / "epoch-001").symlink_to(tmp_path / "elsewhere")
+    resume(stopped)
+    assert_same_weights(run_folder, stopped)
 
 
-def test_the_image_that_differs_is_named(stopped: Path, drawn_set: Path, tmp_path: Path) -> None:
+def test_the_image_that_differs_is_named(
+    stopped_run: Path, drawn_set: Path, tmp_path: Path
+) -> None:
     """Same number, same size: which one is it?"""
     data = shutil.copytree(drawn_set, tmp_path / "set")
     shutil.copy(data / "Im002_1.tif", data / "Im001_1.tif")
-    manifest = load_manifest(Run(stopped).config.data.model_copy(update={"root": data}))
+    manifest = load_manifest(Run(stopped_run).config.data.model_copy(update={"root": data}))
     with pytest.raises(RunError, match=r"1 changed \(first: Im001_1\.tif\)"):
-        read_split(Run(stopped), manifest)
+        read_split(Run(stopped_run), manifest)
 
 
-def test_a_run_json_without_its_fingerprint_is_damaged(stopped: Path, tmp_path: Path) -> None:
-    """Edited by hand, it is refused in one line where it would have been a traceback."""
-    run = shutil.copytree(stopped, tmp_path / "run")
-    change(run / "run.json", '"fingerprint"', '"fingerprints"')
+def test_a_run_json_without_its_fingerprint_is_damaged(stopped: Path) -> None:
+    """Edited by hand, it is refused in one line."""
+    replace_in(stopped / "run.json", '"fingerprint"', '"fingerprints"')
     with pytest.raises(RunError, match="damaged"):
-        resume(run)
+        resume(stopped)
 
 
 def test_a_run_killed_before_it_was_one_leaves_its_folder_free(tmp_path: Path) -> None:
@@ -144,16 +129,16 @@ def test_a_run_killed_before_it_was_one_leaves_its_folder_free(tmp_path: Path) -
 
 
 def test_a_run_that_was_moved_away_ends_with_its_epoch(
-    small_config: Config, run_folder: Path, tmp_path: Path
+    stopped: Path, run_folder: Path, tmp_path: Path
 ) -> None:
     """No second, half empty run is written for hours in the old place."""
 
     def move(progress: Progress) -> None:
-        if (progress.epoch, progress.batch) == (2, 1):
-            (tmp_path / "run").rename(tmp_path / "moved")
+        if (progress.epoch, progress.batch) == (3, 1):
+            stopped.rename(tmp_path / "moved")
 
     with pytest.raises(RunError, match="was taken away"):
-        train(small_config, tmp_path / "run", Listener(progress=move))
+        resume(stopped, Listener(progress=move))
     assert [path.name for path in tmp_path.iterdir()] == ["moved"]
     resume(tmp_path / "moved")
     assert_same_weights(run_folder, tmp_path / "moved")
@@ -199,7 +184,7 @@ def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
     """The system names none when a write fails, and the file beside the target means nothing."""
     with (
         pytest.raises(OSError, match=r"here\.csv") as caught,
-        evaluation_room.new_folder(tmp_path / "here.csv"),
+        new_folder(tmp_path / "here.csv"),
     ):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert caught.value.errno == errno.ENOSPC
@@ -207,26 +192,25 @@ def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
 
 
 def test_weights_that_the_last_step_broke_are_not_kept(
-    small_config: Config, run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stopped: Path, run_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All training losses were numbers: the validation loss tells, before the checkpoint."""
+    """All training losses were finite: the validation loss shows it, before the checkpoint."""
     original, steps = FusedAdam.step, [0]
 
     def step(self: FusedAdam, *given: Any) -> None:
         original(self, *given)
         steps[0] += 1
-        if steps[0] == 8:
+        if steps[0] == 4:
             next(iter(self.all_params()))[0].data.fill_(float("inf"))
 
-    folder = tmp_path / "run"
     with monkeypatch.context() as patch:
         patch.setattr(FusedAdam, "step", step)
-        with pytest.raises(RunError, match="epoch 2, batch 4: the validation loss after it is nan"):
-            train(small_config, folder)
-    assert len(Run(folder).info["failure"]["files"]) == 2
-    assert [path.name for path in (folder / "checkpoints").iterdir()] == ["epoch-001"]
-    resume(folder)
-    assert_same_weights(run_folder, folder)
+        with pytest.raises(RunError, match="epoch 3, batch 4: the validation loss after it is nan"):
+            resume(stopped)
+    assert len(Run(stopped).info["failure"]["files"]) == 2
+    assert not (stopped / "checkpoints" / "epoch-003").exists()
+    resume(stopped)
+    assert_same_weights(run_folder, stopped)
 
 
 def test_a_diverged_fold_can_be_told_by_another_process() -> None:

@@ -4,6 +4,7 @@ import csv
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from pages import called_in
 
 from alld.config.files import load_config
 from alld.config.schema import CalibrateConfig, Config
+from alld.data.manifest import Manifest
+from alld.data.splits import Split
 from alld.errors import RunError
 from alld.evaluation.holdout import evaluate
 from alld.evaluation.result import caveats
@@ -34,7 +37,9 @@ FITTED = 6 / math.log(9)
 
 
 @pytest.fixture(scope="module")
-def overconfident(drawn_set: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, list]:
+def overconfident(
+    drawn_set: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Run, list[str]]:
     """A run with Youden's threshold whose network was made three times too sure, and its notes."""
     notes: list[str] = []
     settings = {**SMALL, "data.root": drawn_set, "train.epochs": 0, "split.valid_fraction": 0.4}
@@ -42,7 +47,7 @@ def overconfident(drawn_set: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     original = describing.describe
 
     def sharpened(
-        run: Run, manifest: object, split: object, learner: Learner, *rest: object
+        run: Run, manifest: Manifest, split: Split, learner: Learner, *rest: Any
     ) -> BundleInfo:
         with torch.no_grad():
             learner.model[1][-1].weight *= 3  # a linear layer without bias: all logits
@@ -90,7 +95,7 @@ def test_the_temperature_can_be_left_at_one() -> None:
 
 
 def test_the_bundle_holds_what_the_validation_images_settled(
-    overconfident: tuple[Run, list],
+    overconfident: tuple[Run, list[str]],
 ) -> None:
     """Undo the served temperature: fit and rule on these images give the bundle's numbers."""
     run, _ = overconfident
@@ -108,7 +113,7 @@ def test_the_bundle_holds_what_the_validation_images_settled(
 
 
 def test_the_bundles_metrics_are_of_the_calibrated_validation(
-    overconfident: tuple[Run, list],
+    overconfident: tuple[Run, list[str]],
 ) -> None:
     """Brier score after temperature, accuracy at the threshold; and it says that they flatter."""
     run, _ = overconfident
@@ -130,7 +135,9 @@ def test_the_note_says_when_these_images_chose_nothing() -> None:
     assert "chose its epoch: they flatter" in describing._validation_note(config, 42)
 
 
-def test_too_few_images_for_a_threshold_reach_the_user(overconfident: tuple[Run, list]) -> None:
+def test_too_few_images_for_a_threshold_reach_the_user(
+    overconfident: tuple[Run, list[str]],
+) -> None:
     """The warning of the rule is a note of the training, stands in the bundle and in the report."""
     run, notes = overconfident
     choice = read_info(run.bundle).threshold_choice
@@ -140,7 +147,9 @@ def test_too_few_images_for_a_threshold_reach_the_user(overconfident: tuple[Run,
     assert any(str(choice.warning) in sentence for sentence in caveats(evaluation))
 
 
-def test_the_evaluation_applies_temperature_and_threshold(overconfident: tuple[Run, list]) -> None:
+def test_the_evaluation_applies_temperature_and_threshold(
+    overconfident: tuple[Run, list[str]],
+) -> None:
     """Every row has the bundle's threshold, its verdict by it, and the counts follow."""
     run, _ = overconfident
     evaluate(run.folder, "cpu")
@@ -158,7 +167,9 @@ def test_the_evaluation_applies_temperature_and_threshold(overconfident: tuple[R
     assert found["model"]["threshold_how"] == info.threshold_choice.how
 
 
-def test_a_model_that_is_sure_and_wrong_is_warned_about(overconfident: tuple[Run, list]) -> None:
+def test_a_model_that_is_sure_and_wrong_is_warned_about(
+    overconfident: tuple[Run, list[str]],
+) -> None:
     """A temperature at its upper limit says that the training needs a look."""
     run, _ = overconfident
     info: BundleInfo = read_info(run.bundle)

@@ -22,10 +22,9 @@ from alld.paper.table1 import Table1
 from alld.paper.table1_files import markdown as markdown1
 from alld.paper.table2 import Table2
 from alld.paper.table2_files import markdown as markdown2
-from alld.runs.create import create_run
+from alld.runs.create import create_run, resolve_config
 from alld.runs.folder import Run
-from alld.training.machine import prepare_machine
-from alld.training.train import resolve_config
+from alld.runs.machine import prepare_machine
 
 
 @pytest.fixture
@@ -36,7 +35,7 @@ def config(drawn_set: Path) -> Config:
 def begin(folder: Path, config: Config, **machine: Any) -> Run:
     """A training as it is on disk after its first second, on a machine of one's own choice."""
     manifest = load_manifest(config.data)
-    facts = {**prepare_machine(config), **machine}
+    facts = {**prepare_machine(config.runtime), **machine}
     return create_run(folder, resolve_config(config, manifest), manifest, "", facts)
 
 

@@ -31,8 +31,7 @@ def tried_and_right(section: str) -> list[tuple[int, int]]:
 def test_every_killed_training_ends_in_the_same_weights() -> None:
     """At random moments and inside the writer, by signals, for want of room; folds too."""
     rows = tried_and_right("kills")
-    assert len(rows) == 6
-    assert sum(tried for tried, _ in rows) == sum(right for _, right in rows) == 8
+    assert rows == [(1, 1)] * 6
 
 
 @pytest.mark.long

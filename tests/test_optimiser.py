@@ -7,7 +7,7 @@ import torch
 from fastai.optimizer import Adam
 from torch import nn
 
-from alld.training.optimiser import FusedAdam
+from alld.training.learner import FusedAdam
 
 
 def network() -> nn.Sequential:
@@ -32,7 +32,7 @@ def test_thirty_steps_end_at_the_same_weights_as_fastais(layout: torch.memory_fo
         images, labels = torch.randn(16, 3, 8, 8).double(), torch.randint(0, 2, (16,))
         for model, optimiser in pairs:
             optimiser.set_hypers(lr=[1e-4 * (step + 1), 1e-3])
-            nn.functional.cross_entropy(model(images), labels).backward()
+            torch.autograd.backward(nn.functional.cross_entropy(model(images), labels))
             optimiser.step()
             optimiser.zero_grad()
     for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):

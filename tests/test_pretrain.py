@@ -1,4 +1,4 @@
-"""First weights from other cells: any classes go in, a file for --weights comes out."""
+"""Initial weights from other cells: any classes go in, a file for --weights comes out."""
 
 import json
 import shutil
@@ -23,9 +23,10 @@ from alld.errors import ConfigError, DataError, Interrupted, RunError
 from alld.model.backbones import Body, create_model, whole_state
 from alld.model.bundle import read_info
 from alld.model.weights import MAX_SAID, PRETRAINED, origin_of, save_file
+from alld.runs.create import resolve_config
 from alld.runtime.files import sha256_hex
 from alld.training.pretrain import Pretrained, pretrain
-from alld.training.train import Listener, resolve_config, train
+from alld.training.train import Listener, train
 
 
 @pytest.fixture(scope="module")
@@ -84,13 +85,6 @@ def test_the_file_is_the_trained_body(done: Pretrained) -> None:
     assert own.keys() == file.keys()
     assert all(torch.equal(own[name], file[name]) for name in file)
     assert not torch.equal(file["conv_stem.weight"], first["network.conv_stem.weight"])
-
-
-def test_one_seed_gives_one_file(done: Pretrained, cells: Path, tmp_path: Path) -> None:
-    """Twice the same settings, twice the same tensors."""
-    again = pretrain(settings(cells), tmp_path / "again.safetensors")
-    first, second = load_tensors(done.path), load_tensors(again.path)
-    assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 def test_the_held_out_images_are_counted(done: Pretrained) -> None:
@@ -169,46 +163,52 @@ def test_other_architectures_reload_too(arch: str, tmp_path: Path) -> None:
     assert all(torch.equal(again[name], tensor) for name, tensor in body.state_dict().items())
 
 
-def test_the_command_says_what_came_out(
-    alld: Callable[..., Answer], cells: Path, tmp_path: Path
+def test_the_command_writes_the_same_file_of_one_seed(
+    alld: Callable[..., Answer],
+    done: Pretrained,
+    cells: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """JSON on standard output alone, SYNTHETIC where the cells were drawn, and the next step."""
-    words = ["pretrain", "--data", cells, "--arch", "efficientnet_lite0", "--epochs", "1",
-             "--set", "data.image_size=32", "--device", "cpu"]  # fmt: skip
+    """SYNTHETIC where the cells were drawn, and the next step; JSON on standard output alone."""
+    options = {**SMALL, "model.pretrained": "false", "train.epochs": 1}
+    options["train.lr_span"] = 100  # which --config pretrain sets to 1
+    words = [
+        "pretrain",
+        "--data",
+        cells,
+        *(f"--set={key}={value}" for key, value in options.items()),
+    ]
     status, out, err = alld(*words, "--out", tmp_path / "a.safetensors")
     assert status == 0
     assert "SYNTHETIC" in out
     assert "alld train --arch efficientnet_lite0 --weights" in err
-    status, out, _ = alld(*words, "--out", tmp_path / "b.safetensors", "--json")
-    assert (status, json.loads(out)["tested"]) == (0, 4)
-    with safe_open(tmp_path / "b.safetensors", framework="pt") as file:
+    first, second = load_tensors(done.path), load_tensors(tmp_path / "a.safetensors")
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    with safe_open(tmp_path / "a.safetensors", framework="pt") as file:
         assert file.metadata()["arch"] == "efficientnet_lite0"
+    monkeypatch.setattr("alld.training.pretrain.pretrain", lambda *_: done)
+    status, out, _ = alld(*words, "--json")
+    assert (status, json.loads(out)["tested"]) == (0, 4)
 
 
-def test_a_loss_that_is_no_number_names_images_and_no_checkpoint(
-    cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("error", [None, MemoryError()], ids=["diverged", "out of memory"])
+def test_a_pretraining_that_fails_says_what_to_change(
+    cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception | None
 ) -> None:
-    """There are none, and no run.json either."""
-    monkeypatch.setattr(
-        torch.nn.CrossEntropyLoss, "forward", lambda _, given, __: given.sum() * torch.nan
-    )
-    with pytest.raises(RunError, match="epoch 1, batch 1: the training loss is nan") as caught:
+    """As a training does, but there is no checkpoint and no run.json."""
+
+    def broken(_: object, given: torch.Tensor, __: object) -> torch.Tensor:
+        if error:
+            raise error
+        return given.sum() * torch.nan
+
+    monkeypatch.setattr(torch.nn.CrossEntropyLoss, "forward", broken)
+    message = "--batch-size 4" if error else "epoch 1, batch 1: the training loss is nan"
+    with pytest.raises(RunError, match=message) as caught:
         pretrain(settings(cells), tmp_path / "cells.safetensors")
     assert "checkpoint" not in str(caught.value)
     assert "run.json" not in str(caught.value)
-
-
-def test_a_pretraining_out_of_memory_names_the_batch_to_try(
-    cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As a training does."""
-
-    def exhausted(*_: object) -> None:
-        raise MemoryError
-
-    monkeypatch.setattr(torch.nn.CrossEntropyLoss, "forward", exhausted)
-    with pytest.raises(RunError, match="--batch-size 4"):
-        pretrain(settings(cells), tmp_path / "cells.safetensors")
 
 
 def test_a_place_that_cannot_be_written_to_is_noticed_first(cells: Path, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import csv
 import errno
-import json
 import shutil
 import signal
 import subprocess
@@ -15,69 +14,64 @@ from typing import Any
 import pytest
 import torch
 from conftest import SMALL
-from trainings import Stop, assert_same_weights, with_settings
+from trainings import Stop, assert_same_weights, flip_last_bit, replace_in, with_settings
 
 from alld.config.schema import Config
 from alld.errors import Interrupted, RunError
 from alld.evaluation.crossval.overview import run_overview
 from alld.model.bundle import library_versions
 from alld.runs.folder import Run
+from alld.runtime import files
 from alld.runtime.locks import LOCK, live
 from alld.training import checkpoints
 from alld.training import describe as describing
-from alld.training import train as training
 from alld.training.callbacks import Progress
 from alld.training.train import Listener, resume, train
 
 
-@pytest.fixture
-def stopped(small_config: Config, tmp_path: Path) -> Path:
-    """A run that was stopped in its third epoch."""
-    with pytest.raises(Interrupted):
-        train(small_config, tmp_path / "run", Listener(progress=Stop(3, 1)))
-    return tmp_path / "run"
-
-
 @pytest.fixture(scope="module")
 def best_run(drawn_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that keeps the epoch with the lowest validation loss."""
+    """A run that keeps the epoch with the lowest validation loss. Read only."""
     config = with_settings(drawn_set, train__select="best")
     return train(config, tmp_path_factory.mktemp("best") / "run").folder
 
 
-@pytest.mark.parametrize(("epoch", "batch"), [(1, 2), (2, 1), (2, 5), (3, 2)])
+@pytest.mark.parametrize(
+    ("epoch", "batch", "number", "status"),
+    [(1, 2, signal.SIGINT, 130), (2, 5, signal.SIGTERM, 143)],
+    ids=["Ctrl-C in the frozen phase", "SIGTERM in validation"],
+)
 def test_a_stopped_run_resumes_to_bitwise_the_same_weights(
-    small_config: Config, run_folder: Path, tmp_path: Path, epoch: int, batch: int
+    small_config: Config,
+    run_folder: Path,
+    tmp_path: Path,
+    epoch: int,
+    batch: int,
+    number: int,
+    status: int,
 ) -> None:
-    """Ctrl-C in the frozen phase, at the phases' border, in validation or later: one end."""
+    """Without a checkpoint it begins again; each signal has its status."""
     folder = tmp_path / "stopped"
     with pytest.raises(Interrupted, match="--resume") as caught:
-        train(small_config, folder, Listener(progress=Stop(epoch, batch)))
-    assert caught.value.exit_status == 130
-    assert json.loads((folder / "run.json").read_text())["state"] == "interrupted"
+        train(small_config, folder, Listener(progress=Stop(epoch, batch, number)))
+    assert caught.value.exit_status == status
+    assert Run(folder).state == "interrupted"
     assert not (folder / "model.alld").exists()
     resume(folder)
     assert_same_weights(run_folder, folder)
-    rows = Run(folder).history()
-    assert [int(row["epoch"]) for row in rows] == [1, 2, 3]
+    assert [int(row["epoch"]) for row in Run(folder).history()] == [1, 2, 3]
 
 
-def test_sigterm_ends_with_143(small_config: Config, tmp_path: Path) -> None:
-    """SIGTERM stops like Ctrl-C, with its own status."""
-    with pytest.raises(Interrupted) as caught:
-        train(small_config, tmp_path / "run", Listener(progress=Stop(2, 1, signal.SIGTERM)))
-    assert caught.value.exit_status == 143
-
-
-def test_a_killed_run_resumes_to_the_same_weights(run_folder: Path, tmp_path: Path) -> None:
-    """SIGKILL leaves no chance to say goodbye; the last checkpoint is enough."""
+def test_a_killed_run_resumes_to_the_same_weights(
+    drawn_set: Path, run_folder: Path, tmp_path: Path
+) -> None:
+    """SIGKILL leaves no time to save; the last checkpoint is enough."""
     folder = tmp_path / "killed"
-    settings = [
-        argument for key, value in SMALL.items() for argument in ("--set", f"{key}={value}")
-    ]
-    data = training.open_run(run_folder).config.data.root
-    command = [sys.executable, "-m", "alld", "train", "--data", data, "--out", folder, *settings]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+    settings = [f"--set={key}={value}" for key, value in SMALL.items()]
+    command = [sys.executable, "-m", "alld", "train", f"--data={drawn_set}", f"--out={folder}"]
+    process = subprocess.Popen(
+        [*command, *settings], stderr=subprocess.PIPE, stdout=subprocess.PIPE
+    )
     deadline = time.monotonic() + 120
     while not (folder / "checkpoints" / "epoch-001").exists():
         assert process.poll() is None, process.communicate()
@@ -89,70 +83,63 @@ def test_a_killed_run_resumes_to_the_same_weights(run_folder: Path, tmp_path: Pa
     assert_same_weights(run_folder, folder)
 
 
-def test_a_damaged_checkpoint_falls_back_to_the_one_before(
-    small_config: Config, run_folder: Path, tmp_path: Path
-) -> None:
-    """Where the newest fails its hash the one before it serves, and the caller is told."""
-    folder, notes = tmp_path / "run", []
-    with pytest.raises(Interrupted):
-        train(small_config, folder, Listener(progress=Stop(3, 1)))
-    newest = folder / "checkpoints" / "epoch-002" / "weights.safetensors"
-    damaged = bytearray(newest.read_bytes())
-    damaged[-1] ^= 1
-    newest.write_bytes(damaged)
-    resume(folder, Listener(note=notes.append))
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(stopped: Path, run_folder: Path) -> None:
+    """The newest one fails its hash, and the caller is told."""
+    notes: list[str] = []
+    flip_last_bit(stopped / "checkpoints" / "epoch-002" / "weights.safetensors")
+    resume(stopped, Listener(note=notes.append))
     assert "epoch-002" in notes[0]
-    assert_same_weights(run_folder, folder)
+    assert_same_weights(run_folder, stopped)
 
 
-def test_a_finished_run_is_not_resumed(run_folder: Path) -> None:
-    """There is nothing left to do, and the message says what is next."""
+def test_a_finished_run_is_neither_resumed_nor_overwritten(
+    small_config: Config, run_folder: Path
+) -> None:
+    """The message says what is next."""
     with pytest.raises(RunError, match="alld evaluate"):
         resume(run_folder)
-
-
-def test_a_taken_folder_is_refused_before_any_work(small_config: Config, run_folder: Path) -> None:
-    """--out never overwrites a run."""
     with pytest.raises(RunError, match="already holds a run"):
         train(small_config, run_folder)
 
 
 def test_other_images_than_the_runs_own_are_refused(
-    small_config: Config, drawn_set: Path, tmp_path: Path
+    stopped: Path, drawn_set: Path, tmp_path: Path
 ) -> None:
     """A resume on a set that changed would train on something else."""
-    data = tmp_path / "set"
-    shutil.copytree(drawn_set, data)
-    config = small_config.model_copy(
-        update={"data": small_config.data.model_copy(update={"root": data})}
-    )
-    with pytest.raises(Interrupted):
-        train(config, tmp_path / "run", Listener(progress=Stop(2, 1)))
+    data = Path(shutil.copytree(drawn_set, tmp_path / "set"))
     (data / "Im001_1.tif").unlink()
     with pytest.raises(RunError, match="39 now, 40 then"):
-        resume(tmp_path / "run")
+        resume(stopped, data=data)
+
+
+def test_moved_images_are_taken_from_where_they_are(
+    stopped: Path, drawn_set: Path, run_folder: Path
+) -> None:
+    """A resume says that they are gone, and takes the same images from elsewhere."""
+    replace_in(stopped / "config.yaml", f"root: {drawn_set}", f"root: {drawn_set}-before")
+    with pytest.raises(Exception, match="--data DIR"):
+        resume(stopped)
+    resume(stopped, data=drawn_set)
+    assert_same_weights(run_folder, stopped)
 
 
 def test_a_run_that_failed_before_training_leaves_no_folder(
     drawn_set: Path, tmp_path: Path
 ) -> None:
     """A truncated image is named, and the wanted folder stays free."""
-    data = tmp_path / "set"
-    shutil.copytree(drawn_set, data)
-    victim = data / "Im005_1.tif"
+    victim = Path(shutil.copytree(drawn_set, tmp_path / "set")) / "Im005_1.tif"
     victim.write_bytes(victim.read_bytes()[:3000])
     with pytest.raises(Exception, match=r"Im005_1\.tif"):
-        train(with_settings(data), tmp_path / "run")
+        train(with_settings(victim.parent), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_a_loss_that_is_not_a_number_names_its_images(
     drawn_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In the message the first, in run.json all; there is no bundle of NaN weights."""
-    original = torch.nn.CrossEntropyLoss.forward
+    """The message names the first, run.json all; there is no bundle of NaN weights."""
     monkeypatch.setattr(
-        torch.nn.CrossEntropyLoss, "forward", lambda *given: original(*given) * float("nan")
+        torch.nn.CrossEntropyLoss, "forward", lambda _, logits, __: logits.sum() * float("nan")
     )
     with pytest.raises(RunError, match=r"and 5 more\).*run\.json") as caught:
         train(with_settings(drawn_set), tmp_path / "run")
@@ -167,26 +154,20 @@ def test_a_loss_that_is_not_a_number_names_its_images(
     assert not (tmp_path / "run" / "model.alld").exists()
 
 
-def test_a_live_run_is_left_alone(small_config: Config, tmp_path: Path) -> None:
-    """Neither a second resume nor a second training enters a folder at work."""
-    folder, refused = tmp_path / "run", []
+def test_a_run_at_work_is_left_alone(small_config: Config, stopped: Path) -> None:
+    """Neither a second resume nor a second training enters its folder."""
+    refused: list[Progress] = []
 
     def intrude(progress: Progress) -> None:
-        if (progress.epoch, progress.batch) == (2, 1):
-            for intruder in (lambda: resume(folder), lambda: train(small_config, folder)):
-                with pytest.raises(RunError) as caught:
-                    intruder()
-                refused.append(str(caught.value))
+        if (progress.epoch, progress.batch) == (3, 1):
+            with pytest.raises(RunError, match="another process is at work in it"):
+                resume(stopped)
+            with pytest.raises(RunError, match="already holds a run"):
+                train(small_config, stopped)
+            refused.append(progress)
 
-    train(small_config, folder, Listener(progress=intrude))
-    assert "another process is at work in it" in refused[0]
-    assert "already holds a run" in refused[1]
-
-
-def change_setting(run: Path, old: str, new: str) -> None:
-    config = run / "config.yaml"
-    assert old in config.read_text()
-    config.write_text(config.read_text().replace(old, new))
+    resume(stopped, Listener(progress=intrude))
+    assert refused
 
 
 def test_a_resume_under_other_conditions_is_refused_unless_allowed(
@@ -194,10 +175,10 @@ def test_a_resume_under_other_conditions_is_refused_unless_allowed(
 ) -> None:
     """Every difference is named; with --allow-inexact the run goes on, and run.json keeps it."""
     versions = {**library_versions(), "torch": "1.0"}
-    monkeypatch.setattr("alld.training.machine.library_versions", lambda: versions)
-    change_setting(stopped, "threads: 2", "threads: 1")
-    change_setting(stopped, "workers: null", "workers: 7")
-    change_setting(stopped, "max_lr: 0.001", "max_lr: 0.002")
+    monkeypatch.setattr("alld.runs.machine.library_versions", lambda: versions)
+    replace_in(stopped / "config.yaml", "threads: 2", "threads: 1")
+    replace_in(stopped / "config.yaml", "workers: null", "workers: 7")
+    replace_in(stopped / "config.yaml", "max_lr: 0.001", "max_lr: 0.002")
     with pytest.raises(RunError, match="--allow-inexact") as caught:
         resume(stopped)
     notes: list[str] = []
@@ -215,36 +196,22 @@ def test_a_resume_under_other_conditions_is_refused_unless_allowed(
 
 
 def test_settings_without_effect_on_the_weights_may_change(stopped: Path, run_folder: Path) -> None:
-    """More bootstrap draws are no reason to refuse."""
-    change_setting(stopped, "bootstrap_draws: 200", "bootstrap_draws: 100")
+    """More bootstrap draws are no reason to refuse; half-written files are cleared away."""
+    replace_in(stopped / "config.yaml", "bootstrap_draws: 200", "bootstrap_draws: 100")
+    left = stopped / "checkpoints" / ".0123456789ab.part"
+    left.mkdir()
+    (left / "weights.safetensors").write_bytes(b"half")
+    (stopped / ".ba9876543210.part").write_bytes(b"{")
     resume(stopped)
     assert Run(stopped).info["inexact"] == []
+    assert not list(stopped.rglob("*.part"))
     assert_same_weights(run_folder, stopped)
 
 
-def test_moved_images_are_taken_from_where_they_are(
-    drawn_set: Path, run_folder: Path, tmp_path: Path
-) -> None:
-    """A resume says that they are gone, and takes the same images from elsewhere."""
-    before, after = tmp_path / "before", tmp_path / "after"
-    shutil.copytree(drawn_set, before)
-    folder = tmp_path / "run"
-    with pytest.raises(Interrupted):
-        train(with_settings(before), folder, Listener(progress=Stop(2, 1)))
-    before.rename(after)
-    with pytest.raises(Exception, match="--data DIR"):
-        resume(folder)
-    resume(folder, data=after)
-    assert_same_weights(run_folder, folder)
-
-
 def test_a_signal_while_the_model_is_saved_lets_it_finish(
-    small_config: Config,
-    run_folder: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    stopped: Path, run_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The bundle is whole, the run finished, and whoever called is told to stop."""
+    """The bundle is whole, the run finished, and the caller is told to stop."""
     original = describing.describe
 
     def interrupted(*given: Any) -> Any:
@@ -253,47 +220,36 @@ def test_a_signal_while_the_model_is_saved_lets_it_finish(
 
     monkeypatch.setattr("alld.training.train.describe", interrupted)
     with pytest.raises(Interrupted, match="had just been finished") as caught:
-        train(small_config, tmp_path / "run")
+        resume(stopped)
     assert caught.value.exit_status == 143
-    assert Run(tmp_path / "run").state == "finished"
-    assert_same_weights(run_folder, tmp_path / "run")
+    assert Run(stopped).state == "finished"
+    assert_same_weights(run_folder, stopped)
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_the_second_signal_stops_at_once(
-    small_config: Config, tmp_path: Path, number: int, status: int
-) -> None:
+def test_the_second_signal_stops_at_once(stopped: Path, number: int, status: int) -> None:
     """Not even the batch is finished; what was saved before is kept."""
 
     def twice(progress: Progress) -> None:
-        if (progress.epoch, progress.batch) == (2, 1):
+        if (progress.epoch, progress.batch) == (3, 1):
             signal.raise_signal(number)
             signal.raise_signal(number)
             raise AssertionError("went on after the second signal")
 
     with pytest.raises(Interrupted, match="at once") as caught:
-        train(small_config, tmp_path / "run", Listener(progress=twice))
+        resume(stopped, Listener(progress=twice))
     assert caught.value.exit_status == status
-    info = Run(tmp_path / "run").info
-    assert (info["state"], info["exit"]) == ("interrupted", status)
-    assert (tmp_path / "run" / "checkpoints" / "epoch-001").is_dir()
+    assert (Run(stopped).state, Run(stopped).info["exit"]) == ("interrupted", status)
+    assert (stopped / "checkpoints" / "epoch-002").is_dir()
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
-        MemoryError(),
-        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 bytes"),
-    ],
-)
 def test_out_of_memory_is_one_line_with_the_batch_to_try(
-    small_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+    small_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Half of the batch that did not fit."""
+    """Half of the batch that did not fit; test_damage has what else memory errors look like."""
 
     def exhausted(*_: Any) -> None:
-        raise error
+        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2.00 GiB")
 
     monkeypatch.setattr(torch.nn.CrossEntropyLoss, "forward", exhausted)
     with pytest.raises(RunError, match="train anew with --batch-size 4") as caught:
@@ -302,36 +258,36 @@ def test_out_of_memory_is_one_line_with_the_batch_to_try(
     assert Run(tmp_path / "run").state == "failed"
 
 
-def test_a_full_disk_keeps_the_checkpoint_before(
-    small_config: Config, run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_full_disk_keeps_the_checkpoints_before(
+    stopped: Path, run_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The second checkpoint finds no room; once there is some, the run goes on from the first."""
-    folder, write = tmp_path / "run", checkpoints.write_bytes
+    """The third checkpoint finds no room; once there is some, the run goes on from the second."""
+    write = files.write_bytes
 
     def full(path: Path, data: bytes) -> None:
-        if path.name == "optimiser.safetensors" and (folder / "checkpoints" / "epoch-001").exists():
+        if path.name == "optimiser.safetensors":
             raise OSError(errno.ENOSPC, "No space left on device", str(path))
         write(path, data)
 
     with monkeypatch.context() as patch:
         patch.setattr(checkpoints, "write_bytes", full)
-        with pytest.raises(RunError, match=r"epoch-002: No space left.*--resume"):
-            train(small_config, folder)
-    assert [path.name for path in (folder / "checkpoints").iterdir()] == ["epoch-001"]
-    assert (Run(folder).state, Run(folder).info["exit"]) == ("failed", 2)
-    resume(folder)
-    assert_same_weights(run_folder, folder)
+        with pytest.raises(RunError, match=r"epoch-003: No space left.*--resume"):
+            resume(stopped)
+    names = sorted(path.name for path in (stopped / "checkpoints").iterdir())
+    assert names == ["epoch-001", "epoch-002"]
+    assert (Run(stopped).state, Run(stopped).info["exit"]) == ("failed", 2)
+    resume(stopped)
+    assert_same_weights(run_folder, stopped)
 
 
-@pytest.mark.parametrize("epoch", [1, 3])
 def test_a_kill_between_best_and_checkpoint_loses_neither(
-    best_run: Path, drawn_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epoch: int
+    best_run: Path, drawn_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The best epoch's weights are the same as without the kill, wherever it fell."""
+    """The best epoch's weights are the same as without the kill; torture.py kills anywhere."""
     folder, write = tmp_path / "run", checkpoints._write
 
     def killed(place: Path, kind: str, facts: Mapping[str, Any], *rest: Any, kept: int) -> None:
-        if kind == checkpoints.EPOCH and facts["epochs_done"] == epoch:
+        if kind == checkpoints.EPOCH and facts["epochs_done"] == 1:
             raise KeyboardInterrupt
         write(place, kind, facts, *rest, kept=kept)
 
@@ -344,29 +300,16 @@ def test_a_kill_between_best_and_checkpoint_loses_neither(
 
 
 def test_a_damaged_best_epoch_is_refused(best_run: Path, tmp_path: Path) -> None:
-    """Its hash is held against it: no bundle of flipped bits."""
-    folder = shutil.copytree(best_run / "checkpoints", tmp_path / "checkpoints")
+    """Its weights are checked against their hash."""
+    folder = Path(shutil.copytree(best_run / "checkpoints", tmp_path / "checkpoints"))
     [file] = folder.glob("best-*/weights.safetensors")
-    data = bytearray(file.read_bytes())
-    data[-1] ^= 1
-    file.write_bytes(data)
+    flip_last_bit(file)
     with pytest.raises(RunError, match="the best epoch's weights are gone"):
         checkpoints.load_best_weights(folder)
 
 
-def test_what_a_killed_writer_left_is_cleared_away(stopped: Path, run_folder: Path) -> None:
-    """Half a checkpoint beside its place is no checkpoint, and does not stay."""
-    left = stopped / "checkpoints" / ".0123456789ab.part"
-    left.mkdir()
-    (left / "weights.safetensors").write_bytes(b"half")
-    (stopped / ".ba9876543210.part").write_bytes(b"{")
-    resume(stopped)
-    assert not list(stopped.rglob("*.part"))
-    assert_same_weights(run_folder, stopped)
-
-
 def test_a_killed_run_is_told_from_one_at_work(run_folder: Path, tmp_path: Path) -> None:
-    """Neither could change run.json: only the lock knows whether somebody still works there."""
+    """Neither could change run.json: only the lock shows whether a process still works there."""
     run = Run(Path(shutil.copytree(run_folder, tmp_path / "run")))
     run.update(state="running")
     assert [row["state"] for row in run_overview(tmp_path)] == ["killed"]

@@ -19,7 +19,9 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 def scalars(run: Path) -> dict[str, dict[int, float]]:
     """Name to step to value, of all files of a run."""
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.backend.event_processing.event_accumulator import (  # type: ignore[import-untyped]
+        EventAccumulator,
+    )
 
     events = EventAccumulator(str(run / "tensorboard"))
     events.Reload()
@@ -80,7 +82,7 @@ def test_a_tracker_that_is_missing_is_named_before_anything_is_done(
     command: str,
 ) -> None:
     """Status 2, one line with the command that installs it, and no run."""
-    monkeypatch.setattr("alld.training.trackers.find_spec", lambda _: None)
+    monkeypatch.setattr("alld.training.recording.find_spec", lambda _: None)
     small = [f"--set={key}={value}" for key, value in SMALL.items()]
     words = [command, "--data", drawn_set, "--out", tmp_path / "run", "--log", "wandb", *small]
     status, _, err = alld(*words)

@@ -27,8 +27,21 @@ def with_settings(drawn_set: Path, **changed: object) -> Config:
     return load_config(options={**SMALL, "data.root": drawn_set, **settings})
 
 
+def replace_in(file: Path, old: str, new: str) -> None:
+    """Replace the first `old` in a text file; it must be there."""
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new, 1))
+
+
+def flip_last_bit(file: Path) -> None:
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+
+
 class Stop:
-    """Sends SIGINT to this very process when a given batch has been trained."""
+    """Sends a signal to this process when a given batch has been trained."""
 
     def __init__(self, epoch: int, batch: int, number: int = signal.SIGINT) -> None:
         self.epoch, self.batch, self.number = epoch, batch, number

@@ -71,9 +71,9 @@ def _read(given: GivenSettings) -> Config:
     """Read the settings; of several processes the first one reports what is wrong with them."""
     if launched().world_size == 1:
         return given.read()
-    from alld.training.ranks import joined, together
+    from alld.training.distributed import distributed, together
 
-    with joined(), together():
+    with distributed(), together():
         return given.read()
 
 

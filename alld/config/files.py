@@ -1,6 +1,6 @@
-"""Settings from where people write them: a YAML file, `--set section.key=value`, named options.
+"""Read settings from a YAML file, `--set section.key=value` and named options, in this order.
 
-Defaults < file < `--set` < the command's own options.
+Later ones win over earlier ones, and all win over the defaults.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,7 +14,7 @@ from alld.config.schema import Config, nearest, parse_config
 from alld.errors import ConfigError
 from alld.runtime.reading import read_text
 
-# Also deep nesting, whole numbers of thousands of digits, and dates that no calendar has.
+# Raised also by deep nesting, integers of thousands of digits, and impossible dates.
 _NO_YAML = (OSError, ValueError, RecursionError, yaml.YAMLError)
 _MOST_BYTES, _MOST_VALUES = 2**20, 10_000  # of a file of settings, which has a hundred values
 
@@ -38,7 +38,7 @@ def load_config(
     if file is not None:
         path = find_config(file)
         settings = read_yaml(path)
-        parse_config(settings, str(path))  # its own faults are told apart from those of options
+        parse_config(settings, str(path))  # report its own faults under its name
     for text in assignments:
         key, value = _parse_assignment(text)
         _assign(settings, key, value)
@@ -48,7 +48,7 @@ def load_config(
 
 
 def find_config(name: str | Path) -> Path:
-    """The file itself, or the shipped configuration of that name."""
+    """Return the file itself, or the shipped configuration of that name."""
     path = Path(name)
     if path.is_file():
         return path
@@ -62,7 +62,7 @@ def find_config(name: str | Path) -> Path:
 
 
 def shipped_configs() -> dict[str, Path]:
-    """Name to file of every configuration that comes with ALLD."""
+    """Return every configuration that comes with ALLD, its file by its name."""
     package = Path(str(resources.files("alld")))
     # Inside a wheel they lie in the package, in a source checkout beside it.
     for folder in (package / "configs", package.parent / "configs"):
@@ -72,10 +72,10 @@ def shipped_configs() -> dict[str, Path]:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The settings of a file as they stand there, unchecked; an empty file has none.
+    """Return the unchecked settings of a file; an empty file has none.
 
     Raises:
-        ConfigError: there is no such file, or it is no YAML of sections.
+        ConfigError: there is no such file, or it is not YAML with sections.
     """
     try:
         content = _parse_yaml(read_text(path, _MOST_BYTES))
@@ -89,7 +89,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _parse_yaml(text: str) -> Any:
-    """Raises ValueError for more than settings need: a few aliases of aliases name millions."""
+    """Raise ValueError for more values than settings need: aliases of aliases can name millions."""
     content = yaml.safe_load(text)
     waiting, values = [content], 0
     while waiting:

@@ -1,7 +1,6 @@
-"""Every setting of a run: its type, its default, its range and the reason for the default.
+"""Define every setting of a run: its type, default and range. Unknown keys are rejected.
 
-An unknown key is refused.
-`configs/resnet50.yaml` shows all of them with their comments; a test holds it against this file.
+`configs/resnet50.yaml` lists them all with the reason for each default; a test compares both.
 """
 
 import difflib
@@ -24,11 +23,11 @@ class _Section(BaseModel):
 
 
 class DataConfig(_Section):
-    """Where the images are and how large the network sees them."""
+    """Where the images are, and the side in pixels to which they are resized."""
 
     root: Path = Path("data")
-    positive: str | None = None
-    image_size: int = Field(224, ge=32, le=1024)
+    positive: str | None = None  # folder or label that means blast
+    image_size: int = Field(224, ge=32, le=1024)  # pixels; ImageNet weights have seen 224
 
 
 class SplitConfig(_Section):
@@ -36,10 +35,10 @@ class SplitConfig(_Section):
 
     kind: SplitKind = "grouped"
     seed: int | None = Field(None, ge=0)
-    test_fraction: float = Field(0.2, gt=0, lt=1)
-    valid_fraction: float = Field(0.16, gt=0, lt=1)
-    block: int = Field(10, ge=1)
-    groups: Path | None = None
+    test_fraction: float = Field(0.2, gt=0, lt=1)  # of all images, as in the paper
+    valid_fraction: float = Field(0.16, gt=0, lt=1)  # of all images: a fifth of the rest
+    block: int = Field(10, ge=1)  # neighbouring images kept together by `blocks`
+    groups: Path | None = None  # CSV table path,group that overrules ALLD's
     folds: int | None = Field(None, ge=2)
     fold: int | None = Field(None, ge=1)
 
@@ -62,13 +61,13 @@ class SplitConfig(_Section):
 
 
 class ModelConfig(_Section):
-    """Which network, where its first weights come from, and how it judges an image."""
+    """The network, its initial weights, and whether it predicts with test-time augmentation."""
 
     arch: str = "resnet50"
     pretrained: bool = True
     weights: Path | None = None
     weights_sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
-    tta: bool = False
+    tta: bool = False  # average over eight orientations
 
     @model_validator(mode="after")
     def _hash_needs_file(self) -> Self:
@@ -78,18 +77,20 @@ class ModelConfig(_Section):
 
 
 class AugmentConfig(_Section):
-    """The paper's random transforms; it names them and gives no range. And one that is not random:
-    `unsharp` changes every image, those of validation and prediction too."""
+    """The paper's random transforms, for which it gives no range.
 
-    probability: Fraction = 0.75
-    crop_min: float = Field(0.9, gt=0, le=1)
+    `unsharp` is not random: it changes every image, in validation and prediction too.
+    """
+
+    probability: Fraction = 0.75  # of each transform
+    crop_min: float = Field(0.9, gt=0, le=1)  # side of the crop / side of the image
     crop_max: float = Field(1.1, ge=1, le=2)
-    rotation: float = Field(180.0, ge=0, le=180)
+    rotation: float = Field(180.0, ge=0, le=180)  # degrees
     horizontal_flip: Fraction = 0.5
     vertical_flip: Fraction = 0.5
-    shear: float = Field(10.0, ge=0, le=45)
-    brightness: float = Field(0.2, ge=0, le=1)
-    contrast: float = Field(0.2, ge=0, lt=1)
+    shear: float = Field(10.0, ge=0, le=45)  # degrees
+    brightness: float = Field(0.2, ge=0, le=1)  # of the full range
+    contrast: float = Field(0.2, ge=0, lt=1)  # factors 0.8 to 1.2
     unsharp: Unsharp = "none"
 
 
@@ -101,7 +102,7 @@ class TrainConfig(_Section):
     epochs: int = Field(18, ge=0)
     batch_size: int = Field(64, ge=2)
     max_lr: float = Field(1e-3, gt=0, le=1)
-    lr_span: float = Field(100.0, ge=1)
+    lr_span: float = Field(100.0, ge=1)  # rate of the head / rate of the first layers
     weight_decay: float = Field(0.01, ge=0, lt=1)
     balance: Literal["none", "weights", "sampling"] = "none"
     select: Literal["last", "best"] = "last"
@@ -114,23 +115,23 @@ class TrainConfig(_Section):
 
 
 class CalibrateConfig(_Section):
-    """What the validation images settle after the last epoch; the test images settle nothing."""
+    """What is fitted to the validation images after the last epoch; test images are not used."""
 
     temperature: bool = True
     threshold: Literal["fixed", "youden", "sensitivity"] = "fixed"
-    sensitivity: float = Field(0.95, gt=0, le=1)
+    sensitivity: float = Field(0.95, gt=0, le=1)  # that `threshold: sensitivity` reaches
 
 
 class AbstainConfig(_Section):
-    """When a model gives no verdict; from training and validation images alone."""
+    """When a model abstains; fitted to training and validation images alone."""
 
     out_of_domain: bool = True
-    deviations: float = Field(2.5, gt=0, le=100)
-    uncertain: float | None = Field(0.2, gt=0, lt=0.5)
+    deviations: float = Field(2.5, gt=0, le=100)  # robust standard deviations above the median
+    uncertain: float | None = Field(0.2, gt=0, lt=0.5)  # error rate from which on it abstains
 
 
 class EvaluateConfig(_Section):
-    """How the numbers of an evaluation are made."""
+    """How an evaluation computes its metrics."""
 
     bootstrap_draws: int = Field(2000, ge=100, le=100_000)
     prevalence: float | None = Field(None, gt=0, lt=1)
@@ -139,19 +140,19 @@ class EvaluateConfig(_Section):
 
 
 class RuntimeConfig(_Section):
-    """The machine: it changes the speed, and the last bits of the weights."""
+    """The machine; it affects the speed, and the last bits of the weights."""
 
     device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     threads: int | None = Field(None, ge=1)
     workers: int | None = Field(None, ge=1, le=256)
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    image_memory: int = Field(4096, ge=0)
-    keep_memory: bool = True
+    image_memory: int = Field(4096, ge=0)  # MB; larger sets are decoded in every epoch
+    keep_memory: bool = True  # see keep_freed_memory
     log: Literal["none", "tensorboard", "wandb"] = "none"
 
 
 class Config(_Section):
-    """All settings of one run; what a run folder keeps as `config.yaml`."""
+    """All settings of one run, as config.yaml of its folder keeps them."""
 
     seed: int = Field(0, ge=0, lt=2**32)
     data: DataConfig = DataConfig()
@@ -171,7 +172,7 @@ class Config(_Section):
 
 
 def parse_config(settings: Mapping[str, Any], place: str) -> Config:
-    """Check nested settings against the types above; `place` is where they came from."""
+    """Check nested settings; raise ConfigError, which names `place`, for wrong ones."""
     try:
         return Config.model_validate(settings)
     except ValidationError as error:
@@ -179,18 +180,18 @@ def parse_config(settings: Mapping[str, Any], place: str) -> Config:
 
 
 def dump_config(config: Config) -> str:
-    """The resolved settings as YAML that `load_config` reads back to equal settings."""
+    """Return settings as YAML that `load_config` reads back to equal settings."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """`, did you mean a or b?` for the known names close to `name`, or nothing."""
+    """Return `, did you mean a or b?` with the known names close to `name`, or nothing."""
     close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)
     return f", did you mean {' or '.join(close)}?" if close else ""
 
 
 def setting_keys() -> list[str]:
-    """Every dotted key there is, such as `train.max_lr`."""
+    """Return every dotted key, such as `train.max_lr`."""
     keys = []
     for name, field in Config.model_fields.items():
         section = field.annotation
@@ -202,7 +203,7 @@ def setting_keys() -> list[str]:
 
 
 def _explain(error: ValidationError) -> str:
-    """The first complaint in one line, with the nearest key for an unknown one."""
+    """Return the first fault in one line, with the nearest key for an unknown one."""
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"]) or "settings"
     if first["type"] == "extra_forbidden":

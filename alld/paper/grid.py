@@ -22,10 +22,11 @@ from alld.evaluation.crossval.train import (
     crossval,
     resume_crossval,
 )
+from alld.runs.create import path_name, resolve_config
 from alld.runs.folder import Run
+from alld.runs.machine import conditions_of, differences, prepare_machine
 from alld.runtime.cluster import Cluster
-from alld.training.machine import differences, of_machine, prepare_machine
-from alld.training.train import Listener, resolve_config
+from alld.training.train import Listener
 
 
 @dataclass(frozen=True)
@@ -53,11 +54,11 @@ class Cell:
 def plan_cells(out: Path, archs: Sequence[str], seeds: int) -> list[Cell]:
     """Every cell in the order in which they are computed: seed by seed, then the folds."""
     cells = [
-        Cell(arch, seed, out / _safe(arch) / f"paper-seed-{seed}")
+        Cell(arch, seed, out / path_name(arch) / f"paper-seed-{seed}")
         for seed in range(seeds)
         for arch in archs
     ]
-    return cells + [Cell(arch, None, out / _safe(arch) / "grouped") for arch in archs]
+    return cells + [Cell(arch, None, out / path_name(arch) / "grouped") for arch in archs]
 
 
 def check_cells(
@@ -81,9 +82,9 @@ def check_cells(
     for cell in begun:
         _check_recipe(cell, config_of(cell, config), manifest)
     if here and not allow_inexact and not all(cell.done for cell in cells):
-        now = of_machine(prepare_machine(config))
+        now = conditions_of(prepare_machine(config.runtime))
         for run in trainings_of(begun):
-            if changed := differences(of_machine(run.info), now):
+            if changed := differences(conditions_of(run.info), now):
                 raise RunError(
                     f"{run.folder}: {'; '.join(changed)}. One table would mix both; bring that "
                     "back, or go on with --allow-inexact, which the table says"
@@ -113,7 +114,7 @@ def unlike(trainings: Iterable[Run]) -> tuple[str, ...]:
 
 
 def _conditions(info: dict[str, Any]) -> dict[str, Any]:
-    found = of_machine(info)
+    found = conditions_of(info)
     versions = found.pop("versions") or {}
     return {**found, **versions}
 
@@ -173,7 +174,3 @@ def config_of(cell: Cell, config: Config) -> Config:
     settings["model"]["arch"] = cell.arch
     own = parse_config(settings, str(cell.folder))
     return grouped_config(own) if cell.seed is None else paper_config(own, cell.seed)
-
-
-def _safe(arch: str) -> str:
-    return arch.replace(":", "-").replace("/", "-")

@@ -1,13 +1,15 @@
-"""The folder of a new run: its name, that it is free, and what is in it before the first epoch."""
+"""Begin a run: resolve its settings, name its folder, write its first files."""
 
 import time
 from datetime import UTC, datetime
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
 from alld.config.schema import Config, dump_config
 from alld.data.manifest import Manifest
 from alld.errors import RunError
+from alld.model.weights import sha256_of
 from alld.runs.folder import IMAGES, RUNS, Run, git_commit
 from alld.runtime.files import is_leftover, sha256_hex, write_csv, write_json, write_text
 from alld.runtime.locks import LOCK
@@ -60,9 +62,9 @@ def create_run(
 
 
 def check_free(folder: Path) -> None:
-    """Raise RunError where a new run would meet an older one or other files.
+    """Raise RunError if a folder holds a run or other files.
 
-    One that was killed before it had its run.json is none yet; its lock tells it from others.
+    A run that was killed before it had a run.json does not count; its lock identifies it.
     """
     names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
     begun = {name for name in names if name in _FIRST or is_leftover(name)}
@@ -75,11 +77,32 @@ def check_free(folder: Path) -> None:
         raise RunError(f"--out {folder}: is not an empty folder; give a new one")
 
 
-def default_folder(arch: str) -> Path:
-    """`runs/<arch>-<local time>`, with a number behind it where that one is taken."""
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    wanted = RUNS / f"{arch.replace(':', '-').replace('/', '-')}-{stamp}"
-    folder, number = wanted, 2
-    while folder.exists():
-        folder, number = wanted.with_name(f"{wanted.name}-{number}"), number + 1
-    return folder
+def resolve_config(config: Config, manifest: Manifest) -> Config:
+    """Return settings that mean the same from any folder and on any later day.
+
+    Raises:
+        ConfigError: the file of initial weights is not there.
+    """
+    root = manifest.root if config.data.root.is_dir() else config.data.root
+    groups = config.split.groups and config.split.groups.expanduser().resolve()
+    split = config.split.model_copy(update={"seed": config.split_seed, "groups": groups})
+    data = config.data.model_copy(update={"root": root.expanduser().resolve()})
+    model = config.model
+    if model.weights is not None:
+        weights = model.weights.expanduser().resolve()
+        found = model.weights_sha256 or sha256_of(weights)
+        model = model.model_copy(update={"weights": weights, "weights_sha256": found})
+    return config.model_copy(update={"data": data, "split": split, "model": model})
+
+
+def default_place(name: str, suffix: str = "") -> Path:
+    """Return `runs/<name>-<local time><suffix>`, with a number after the time if taken."""
+    stem = f"{path_name(name)}-{time.strftime('%Y%m%d-%H%M%S')}"
+    numbers = chain([""], (f"-{number}" for number in count(2)))
+    places = (RUNS / f"{stem}{number}{suffix}" for number in numbers)
+    return next(place for place in places if not place.exists())
+
+
+def path_name(arch: str) -> str:
+    """Return an architecture's name as a part of file names: `timm:a/b` becomes `timm-a-b`."""
+    return arch.replace(":", "-").replace("/", "-")

@@ -1,10 +1,12 @@
-"""The run folder: what was asked, what was drawn, what came out. This file needs no fastai."""
+"""Read a run folder: its settings, facts, images, split and history."""
 
 import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from pydantic import BaseModel, ConfigDict
 
 from alld.config.files import read_yaml
 from alld.config.schema import Config, parse_config
@@ -13,7 +15,6 @@ from alld.data.sources.find import load_manifest
 from alld.data.splits import PARTS, Part, Split
 from alld.errors import ConfigError, DataError, RunError
 from alld.model.place import is_exported
-from alld.runs.facts import check_facts
 from alld.runtime.files import sha256_hex, write_csv, write_json
 from alld.runtime.reading import parse_csv, read_csv, read_json
 
@@ -23,9 +24,52 @@ HISTORY = ("epoch", "phase", "train_loss", "valid_loss", "valid_accuracy", "seco
 _NUMBERS = HISTORY[2:]
 
 
+class _Facts(BaseModel):
+    """The facts of run.json that are relied on, with their types; others may be there."""
+
+    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
+
+
+class _Data(_Facts):
+    name: str
+    root: str
+    images: int
+    fingerprint: str
+    synthetic: bool
+
+
+class _Split(_Facts):
+    kind: str
+    seed: int
+    sha256: str
+
+
+class _RunFacts(_Facts):
+    """Facts that older runs did not record have a default."""
+
+    state: str
+    started: str
+    seconds: float
+    arch: str
+    data: _Data
+    split: _Split
+    groups: str | None = None
+    device: str | None = None
+    precision: str | None = None
+    threads: int | None = None
+    workers: int | None = None
+    world_size: int | None = None
+    versions: dict[str, str] | None = None
+    parallel: dict[str, Any] | None = None
+    git_commit: str | None = None
+    inexact: list[str] = []
+    resumed: int = 0
+    tracked: str | None = None
+
+
 @dataclass(frozen=True)
 class Run:
-    """A run folder on disk. Its parts are read when asked for, so that they are never stale."""
+    """A run folder on disk; its parts are read anew at each access."""
 
     folder: Path
 
@@ -45,21 +89,23 @@ class Run:
 
     @property
     def info(self) -> dict[str, Any]:
-        """`run.json`: state, versions, machine, data, times. Raises RunError: damaged, or none."""
+        """The content of run.json. Raises RunError: it is missing or damaged."""
         try:
-            return check_facts(read_json(self.folder / "run.json"))
+            facts: dict[str, Any] = read_json(self.folder / "run.json")
+            _RunFacts.model_validate(facts)
         except (OSError, ValueError) as error:
             raise RunError(f"{self.folder}: its run.json is damaged; train again") from error
+        return facts
 
     def update(self, **facts: Any) -> None:
-        """Write `facts` into `run.json`."""
+        """Write `facts` into run.json."""
         write_json(self.folder / "run.json", {**self.info, **facts})
 
     def write_history(self, records: Iterable[dict[str, Any]]) -> None:
-        """Write an epoch a row.
+        """Write history.csv, a row for each epoch.
 
         Raises:
-            RunError: the folder was removed or moved; it would come into being again, half empty.
+            RunError: the folder was removed or moved; writing would make a new one, half empty.
         """
         if not (self.folder / "run.json").exists():
             advice = "if it was moved, go on with --resume where it is now"
@@ -67,7 +113,11 @@ class Run:
         write_csv(self.folder / "history.csv", HISTORY, records)
 
     def history(self) -> list[dict[str, str]]:
-        """The rows of `history.csv`, an epoch each. Raises RunError: damaged, or none."""
+        """Return the rows of history.csv, one for each epoch.
+
+        Raises:
+            RunError: the file is missing, empty or damaged.
+        """
         path = self.folder / "history.csv"
         try:
             rows = read_csv(path)
@@ -88,10 +138,10 @@ class Run:
 
 
 def open_run(folder: Path) -> Run:
-    """An existing run.
+    """Return the run in an existing folder.
 
     Raises:
-        RunError: no run there, or one whose files are not a run's.
+        RunError: there is no run, or its files are damaged.
     """
     run = Run(folder)
     if is_exported(folder):
@@ -112,14 +162,14 @@ def open_run(folder: Path) -> Run:
 
 
 def list_runs(root: Path = RUNS) -> list[Run]:
-    """The runs directly below `root`, oldest first."""
+    """Return the runs directly below `root`, oldest first."""
     folders = root.iterdir() if root.is_dir() else ()
     runs = [Run(folder) for folder in folders if (folder / "run.json").is_file()]
     return sorted(runs, key=_age)
 
 
 def newest_run(root: Path = RUNS) -> Run:
-    """The newest finished run on real data.
+    """Return the newest finished run on real data.
 
     Raises:
         RunError: there is none.
@@ -145,9 +195,11 @@ def read_manifest(
     positive: str | None = None,
     both_classes: bool = True,
 ) -> Manifest:
-    """The images of a run, from where they were, or from `data` if they, or others, lie there.
+    """Return the images of a run, or those in `data`.
 
-    `positive` takes the place of the run's own setting; `both_classes` is as in `load_manifest`.
+    Args:
+        positive: replaces the run's own setting.
+        both_classes: as in `load_manifest`.
 
     Raises:
         DataError: they are gone, or no longer a set.
@@ -164,10 +216,10 @@ def read_manifest(
 
 
 def read_records(run: Run) -> tuple[ImageRecord, ...]:
-    """The images of a run as its own folder knows them: names, labels, hashes.
+    """Return names, labels and hashes of a run's images, as its folder records them.
 
     Raises:
-        RunError: an older run did not write them down, or they were altered since.
+        RunError: an older run did not record them, or the record was altered.
     """
     path, facts = run.folder / IMAGES, run.info["data"]
     try:
@@ -185,7 +237,7 @@ def read_records(run: Run) -> tuple[ImageRecord, ...]:
 
 
 def read_split(run: Run, manifest: Manifest) -> Split:
-    """The split of a run, checked against its hash and against the images of today.
+    """Return the split of a run, checked against its hash and against the images in `manifest`.
 
     Raises:
         RunError: the split file was altered, or the data are not those of the training.
@@ -220,7 +272,7 @@ def read_split(run: Run, manifest: Manifest) -> Split:
 
 
 def _other_images(run: Run, manifest: Manifest) -> str:
-    """`: 1 changed (first: a.tif)`, or nothing of an older run, which did not write them down."""
+    """Return `: 1 changed (first: a.tif)`, or nothing for an older run without the record."""
     try:
         then, now = (
             {record.path: f"{record.sha256} {record.label}" for record in records}
@@ -232,7 +284,7 @@ def _other_images(run: Run, manifest: Manifest) -> str:
 
 
 def git_commit() -> str | None:
-    """The commit of the source checkout that ran, where there is one."""
+    """Return the commit of the source checkout that is running, if it is one."""
     command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)

@@ -1,4 +1,4 @@
-"""The machine under the model: which device, how many threads, what becomes of freed memory."""
+"""Choose the device and the number of threads, and keep freed memory."""
 
 import ctypes
 import sys
@@ -13,10 +13,10 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device for `auto`, `cpu`, `cuda`, `cuda:1` or `mps`; `auto` takes the fastest present.
+    """Return the device for `auto`, `cpu`, `cuda`, `cuda:1` or `mps`; `auto` takes the fastest.
 
     Raises:
-        ConfigError: a device was named that this machine lacks.
+        ConfigError: this machine lacks the named device.
     """
     if name == "auto":
         if torch.cuda.is_available():
@@ -34,17 +34,17 @@ def resolve_device(name: str) -> torch.device:
 
 
 def set_threads(threads: int | None) -> int:
-    """Let torch compute with that many threads (None: one for each core) and return the number."""
+    """Set the number of torch's threads (None: one for each core) and return it."""
     chosen = threads or usable_cores()
     torch.set_num_threads(chosen)
     return chosen
 
 
 def keep_freed_memory() -> bool:
-    """Stop glibc from returning every freed tensor to the kernel, which faults it in again.
+    """Stop glibc from returning freed tensors to the kernel; return whether it took effect.
 
-    At batch 64 that is two million page faults in one training step: without them training is up
-    to twice as fast. Returns whether it took effect; other C libraries are left as they are.
+    At batch 64 this saves two million page faults in one training step, which is then up to twice
+    as fast. Other C libraries are left as they are.
     """
     if not sys.platform.startswith("linux"):
         return False

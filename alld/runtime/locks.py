@@ -1,4 +1,4 @@
-"""One process at a time in a folder; a dead one's place is free."""
+"""Let one process at a time work in a folder; locks of dead processes are released."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,15 +14,15 @@ LOCK = ".lock"
 
 @contextmanager
 def live(folder: Path, patience: float = 0) -> Iterator[None]:
-    """Hold a folder for this process alone; the system lets go of it when the process dies.
+    """Lock a folder for this process, and clear away what a killed writer left half done.
 
-    What a killed writer left half done is cleared away.
+    The system releases the lock when the process dies.
 
     Args:
-        patience: seconds to wait for another process that is at work in it.
+        patience: seconds to wait for another process that works in the folder.
 
     Raises:
-        RunError: another process is at work in it.
+        RunError: another process works in it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / LOCK, timeout=patience)
@@ -41,7 +41,7 @@ def live(folder: Path, patience: float = 0) -> Iterator[None]:
 
 
 def at_work(folder: Path) -> bool:
-    """Whether a process holds a folder, as far as this user may ask."""
+    """Return whether a process has locked a folder; True if this user may not find out."""
     if not (folder / LOCK).exists():
         return False
     lock = FileLock(folder / LOCK, timeout=0)

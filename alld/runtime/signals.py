@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a wish that work grants at its next good place; the second one is none."""
+"""Stop work at its next safe point after the first Ctrl-C or SIGTERM, at once after the second."""
 
 import signal
 from types import FrameType
@@ -8,7 +8,7 @@ from alld.errors import Interrupted
 
 
 class StoppedAtOnce(KeyboardInterrupt):
-    """The second signal: not even what is under way is finished."""
+    """The second signal has arrived: the step under way is not finished."""
 
     def __init__(self, number: int) -> None:
         super().__init__()
@@ -16,33 +16,33 @@ class StoppedAtOnce(KeyboardInterrupt):
 
 
 class Stopping:
-    """A context manager around work that can stop at certain places only.
+    """A context manager around work that can stop only at safe points.
 
-    `signal_number` tells what came, if anything. Nothing is interrupted by the first signal:
-    whoever works looks at it. A second one raises StoppedAtOnce, which leaves as Interrupted.
+    The first signal interrupts nothing: the work has to check `signal_number`. The second one
+    raises StoppedAtOnce, which leaves the block as Interrupted.
     """
 
     def __init__(self) -> None:
         self._own: int | None = None
-        self._former: dict[int, Any] = {}
+        self._handlers: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
         for number in (signal.SIGINT, signal.SIGTERM):
             try:
-                self._former[number] = signal.signal(number, self._note)
+                self._handlers[number] = signal.signal(number, self._note)
             except ValueError:  # not the main thread: its owner handles signals
                 break
         return self
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        for number, handler in self._former.items():
+        for number, handler in self._handlers.items():
             signal.signal(number, handler)
         if isinstance(error, StoppedAtOnce):
             raise Interrupted("stopped at once", error.exit_status) from error
 
     @property
     def signal_number(self) -> int | None:
-        """What has come, if anything."""
+        """The first signal that arrived, or None."""
         return self._own
 
     @property
@@ -51,7 +51,7 @@ class Stopping:
 
     @property
     def exit_status(self) -> int:
-        """What a shell reports of a command that this signal ended."""
+        """The status that a shell reports for a command ended by this signal."""
         return 128 + (self.signal_number or 0)
 
     def _note(self, number: int, _frame: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""The paper's random transforms, fused: one affine resampling and one change of light for a batch.
+"""Apply the paper's random transforms in one affine resampling and one change of light a batch.
 
 The paper names cropping, rotation, both flips, shearing, brightness and contrast; in each epoch an
 image undergoes a random subset of them. It gives no range: `AugmentConfig` holds ours.
@@ -21,10 +21,6 @@ class Draw:
     theta: Tensor  # (B, 2, 3) output to input coordinates, both from -1 to 1
     contrast: Tensor  # (B,) factor about the image's mean
     brightness: Tensor  # (B,) added, in units of the full range
-
-    def of(self, rows: slice) -> "Draw":
-        """The parameters of some images of the batch."""
-        return Draw(self.theta[rows], self.contrast[rows], self.brightness[rows])
 
 
 def draw(batch: int, config: AugmentConfig) -> Draw:
@@ -69,8 +65,9 @@ def apply(images: Tensor, parameters: Draw, size: int) -> Tensor:
         size: side of the result in pixels.
 
     Returns:
-        (B, 3, size, size) float32 in 0 to 1. What comes in from outside the image is reflected.
-        What is black in all channels stays so: no light fell there, as around cells cut out.
+        (B, 3, size, size) float32 in 0 to 1. The surroundings of the image are its reflection.
+        Pixels that are black in all channels stay black: no light fell on them, as around cells
+        that were cut out.
     """
     theta = parameters.theta.to(images.device)
     grid = F.affine_grid(theta, [len(images), 3, size, size], align_corners=False)

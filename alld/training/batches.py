@@ -1,14 +1,13 @@
-"""Where a loader's batches come from: a part of a set in memory, or decoded anew in every epoch.
+"""Serve the batches of a loader from memory, or decode them anew in every epoch.
 
-Images are uint8 squares: those of training a little larger than the network sees them, for the
+Images are uint8 squares: those of training a little larger than the network's input, for the
 random crops; those of validation exactly as `preprocess` makes them. A set within
-`runtime.image_memory` is decoded once and lies on the device; a larger one is decoded again in
-every epoch, by threads, some batches ahead. Both give the same batches to the bit.
+`runtime.image_memory` is decoded once and lies on the device; a larger one is decoded in every
+epoch by threads, some batches ahead. Both give bitwise the same batches.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -17,10 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from alld.config.schema import Config, Unsharp
+from alld.config.schema import RuntimeConfig, Unsharp
 from alld.data.manifest import Manifest, Progress
 from alld.data.preprocess import resize, to_square
-from alld.errors import ConfigError, out_of_memory
 from alld.runtime.threads import map_ahead, usable_cores
 
 # A crop of 80 % of the side still has the network's resolution at this enlargement.
@@ -33,35 +31,35 @@ Square = NDArray[np.uint8]  # (side, side, 3)
 
 @dataclass(frozen=True)
 class Canvas:
-    """The uint8 square that an image of one part becomes before a batch is made of it."""
+    """How an image of one part becomes a uint8 square of a batch."""
 
     size: int  # of the network's input
     unsharp: Unsharp
     common: int | None = None  # side of every training square; None in validation
 
     def own_side(self, pixels: NDArray[np.uint8]) -> int:
-        """A training canvas is never larger than the picture itself."""
+        """Return the side of a training square; it is never larger than the picture itself."""
         longer: int = max(pixels.shape[:2])
         return min(round(ENLARGED * self.size), longer)
 
     def square(self, pixels: NDArray[np.uint8]) -> Square:
-        """(H, W, 3) to the square that is served."""
+        """Return the square of an image (H, W, 3)."""
         if self.common is None:
             return to_square(pixels, self.size, self.unsharp)
         return resize(to_square(pixels, self.own_side(pixels), self.unsharp), self.common)
 
 
 class BatchSource(Protocol):
-    """Where a loader takes its batches from."""
+    """What a loader takes its batches from."""
 
     def batches(self, chosen: Iterable[Sequence[int]]) -> Iterator[Batch]:
-        """Manifest numbers of each batch to ((B, 3, h, w) uint8, (B,) int64), on the device."""
+        """Yield ((B, 3, h, w) uint8, (B,) int64) on the device for the numbers of each batch."""
         ...
 
 
 @dataclass(frozen=True)
 class MemorySource:
-    """One part, decoded: `pixels` (N, 3, h, w) uint8, `position` by manifest number."""
+    """One decoded part: `pixels` (N, 3, h, w) uint8, `position` by manifest number."""
 
     pixels: Tensor
     labels: Tensor
@@ -75,7 +73,7 @@ class MemorySource:
 
 @dataclass(frozen=True)
 class StreamSource:
-    """One part, decoded anew for every epoch; `pool` lives as long as the training."""
+    """One part that is decoded in every epoch; `pool` lives as long as the training."""
 
     manifest: Manifest
     canvas: Canvas
@@ -83,7 +81,7 @@ class StreamSource:
     pool: Executor
 
     def batches(self, chosen: Iterable[Sequence[int]]) -> Iterator[Batch]:
-        # A batch is one piece of work: with the next ones it is decoded while this one trains.
+        # The next batches are decoded while this one trains.
         for batch in map_ahead(self.pool, self._decode, chosen, AHEAD):
             pixels, labels = (tensor.to(self.device, non_blocking=True) for tensor in batch)
             yield pixels, labels
@@ -96,39 +94,23 @@ class StreamSource:
         return pixels, torch.tensor([self.manifest.records[index].label for index in indices])
 
 
-def fits_memory(parts: Sequence[Sequence[int]], config: Config) -> bool:
-    """Whether the squares of both parts stay within `runtime.image_memory`, at their largest."""
-    training, validation = map(len, parts)
-    side = config.data.image_size
-    size = 3 * (training * round(ENLARGED * side) ** 2 + validation * side**2)
-    return size <= config.runtime.image_memory * 2**20
-
-
-@contextmanager
-def fitting(images: int, config: Config) -> Iterator[None]:
-    """Raises ConfigError where so many images do not fit the memory that was to hold them."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if not out_of_memory(error) or not config.runtime.image_memory:
-            raise
-        raise ConfigError(
-            f"out of memory for {images} images of {config.data.image_size} px; with "
-            "runtime.image_memory=0 they are read again in every epoch"
-        ) from error
-
-
 def make_sources(
     manifest: Manifest,
     parts: tuple[Sequence[int], Sequence[int]],
-    config: Config,
+    validation: Canvas,
+    config: RuntimeConfig,
     device: torch.device,
     progress: Progress | None,
 ) -> list[BatchSource]:
-    """Training and validation; an image that cannot be read is named before anything is trained."""
-    pool = ThreadPoolExecutor(config.runtime.workers or usable_cores())
-    validation = Canvas(config.data.image_size, config.augment.unsharp)
-    kept = fits_memory(parts, config)
+    """Return the sources of training and validation images; decode every image once.
+
+    Raises:
+        ImageError, DataError: an image that cannot be read, or has changed.
+    """
+    pool = ThreadPoolExecutor(config.workers or usable_cores())
+    largest = round(ENLARGED * validation.size)  # side of a training square
+    needed = 3 * (len(parts[0]) * largest**2 + len(parts[1]) * validation.size**2)  # bytes
+    kept = needed <= config.image_memory * 2**20
 
     def decode(index: int) -> tuple[int, Square | None]:
         pixels = manifest.decode(index).pixels

@@ -1,4 +1,4 @@
-"""Around the training loop: seeds, frozen batch norm, the journal, checkpoints."""
+"""Act around the training loop: seeds, frozen batch norm, losses, checkpoints, signals."""
 
 import hashlib
 import random
@@ -10,19 +10,20 @@ from typing import Any, NoReturn
 
 import numpy as np
 import torch
-from fastai.callback.core import Callback
+from fastai.callback.core import Callback, CancelFitException
 from torch import Tensor
 
 from alld.errors import RunError
 from alld.runtime.files import one_line
+from alld.runtime.signals import Stopping
 from alld.training.checkpoints import EpochRecord, save_checkpoint
+from alld.training.distributed import gather, process_count, total
 from alld.training.phases import Phase
-from alld.training.ranks import size, total
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training is, after every batch and every epoch."""
+    """Where a training is, after a batch or an epoch."""
 
     phase: str
     epoch: int  # from 1, over both phases
@@ -37,18 +38,18 @@ class Progress:
 
 
 class DivergedError(RunError):
-    """A loss that is not a number, of a training batch or after it; `facts` go into run.json."""
+    """The loss is infinite or not a number; `facts` go into run.json."""
 
     everywhere = True
 
-    # A task of a cluster hands it on, and makes it anew from its message alone.
+    # A task of a cluster rebuilds the error from its message alone.
     def __init__(self, message: str = "", facts: Mapping[str, Any] | None = None) -> None:
         super().__init__(message)
         self.facts = facts
 
 
 class EpochSeed(Callback):  # type: ignore[misc]
-    """Seeds every generator from (seed, epoch), so that an epoch is the same after a resume."""
+    """Seed every generator from (seed, epoch), so that an epoch is the same after a resume."""
 
     order = -20
 
@@ -65,7 +66,7 @@ class EpochSeed(Callback):  # type: ignore[misc]
 
 
 class FrozenBody(Callback):  # type: ignore[misc]
-    """Keeps the frozen body's batch norm in evaluation mode: frozen means frozen."""
+    """Keep the frozen body's batch norm in evaluation mode: frozen means frozen."""
 
     order = 0  # after fastai has put the whole model into training mode
 
@@ -74,15 +75,14 @@ class FrozenBody(Callback):  # type: ignore[misc]
 
 
 class Journal(Callback):  # type: ignore[misc]
-    """Counts losses and hits exactly (means over images) and tells the caller of it.
+    """Compute the exact losses and accuracy, as means over images, and report them.
 
-    Sums stay on the device and are read at most every `EVERY` seconds: reading makes the host wait
-    for the GPU, and the GPU then for the host. Several processes do so at the same batches.
+    Sums stay on the device. Reading them makes the host wait for a GPU, and the GPU then for the
+    host: this happens every `BATCHES` batches.
     """
 
     order = 55
-    NAMED = 3  # images of a batch that broke the loss
-    EVERY = 0.25
+    NAMED = 3  # images of a batch with a broken loss that the error names
     BATCHES = 8
 
     def __init__(
@@ -97,41 +97,45 @@ class Journal(Callback):  # type: ignore[misc]
     def before_epoch(self) -> None:
         device = self.dls.device
         self.losses: list[Tensor] = []  # of the training batches, each () on the device
-        # Loss over the images, by training or validation; Metal knows no float64.
+        # Sum of the loss over images, in training and in validation; Metal lacks float64.
         number = torch.float32 if device.type == "mps" else torch.float64
         self.sums = {part: torch.zeros((), dtype=number, device=device) for part in (True, False)}
         self.seen = {True: 0, False: 0}
         self.hits = torch.zeros((), dtype=torch.int64, device=device)
-        self.batch, self.checked, self.read = 0, 0, 0.0
+        self.batch, self.checked, self.validated = 0, 0, False
         self.began = time.monotonic()
         self.batches = len(self.dls.train) + len(self.dls.valid)
 
     def after_batch(self) -> None:
         loss, images = self.loss.detach(), len(self.y)
         if self.training:
-            if size() > 1:
-                share, images = images, self.dls.train.images_of(self.iter)
-                loss = total(loss * (share / images))
+            images = self.dls.train.images_in(self.iter)
             self.losses.append(loss)
         else:
             self.hits += (self.pred.argmax(dim=1) == self.y).sum()
         self.sums[self.training] += loss * images
         self.seen[self.training] += images
         self.batch += 1
-        if self._due():
+        if self.dls.device.type == "cpu" or self.batch % self.BATCHES == 0:
             self._check()
             self.notify(self._progress(epoch_done=False))
-            self.read = time.monotonic()
 
     def after_train(self) -> None:
         self._check()
 
+    def after_validate(self) -> None:
+        self.validated = True
+        if process_count() > 1:
+            own = [float(self.sums[False]), self.seen[False], int(self.hits)]
+            loss, seen, hits = total(torch.tensor(own, dtype=torch.float64))
+            self.sums[False], self.seen[False], self.hits = loss, int(seen), hits
+
     def after_epoch(self) -> None:
-        if self.batch < self.batches:  # skipped because it was done before a resume, or stopped
+        if not self.validated:  # stopped, or skipped because it was done before a resume
             return
-        self._add_up_validation()
         if not np.isfinite(self._mean(False)):  # the last step broke the weights: they are not kept
-            self._diverged(len(self.losses), "the validation loss after it", self._mean(False))
+            last = len(self.losses) - 1
+            self._diverged(last, "the validation loss after it", self._mean(False))
         self.history.append(
             EpochRecord(
                 epoch=self._epoch,
@@ -144,20 +148,6 @@ class Journal(Callback):  # type: ignore[misc]
         )
         self.notify(self._progress(epoch_done=True))
 
-    def _due(self) -> bool:
-        if self.dls.device.type == "cpu":
-            return True
-        if size() > 1:
-            return self.batch % self.BATCHES == 0
-        return time.monotonic() - self.read > self.EVERY
-
-    def _add_up_validation(self) -> None:
-        """The parts of all processes, that each of them keeps the same history."""
-        if size() > 1:
-            own = [float(self.sums[False]), self.seen[False], int(self.hits)]
-            loss, seen, hits = total(torch.tensor(own, dtype=torch.float64))
-            self.sums[False], self.seen[False], self.hits = loss, int(seen), hits
-
     @property
     def _epoch(self) -> int:
         return self.phase.first_epoch + int(self.epoch) + 1
@@ -166,23 +156,21 @@ class Journal(Callback):  # type: ignore[misc]
         return float(self.sums[training]) / self.seen[training]
 
     def _check(self) -> None:
-        """Stop at the first loss that is not finite, of those that were not looked at yet."""
+        """Stop at the first loss that is not finite, of those that were not checked yet."""
         new = self.losses[self.checked :]
-        if not new:
-            return
-        for number, loss in enumerate(torch.stack(new).tolist(), start=self.checked + 1):
+        for batch, loss in enumerate(torch.stack(new).tolist() if new else [], self.checked):
             if not np.isfinite(loss):
-                self._diverged(number, "the training loss", loss)
+                self._diverged(batch, "the training loss", loss)
         self.checked = len(self.losses)
 
     def _diverged(self, batch: int, which: str, loss: float) -> NoReturn:
-        files = self.dls.train.files(batch)
+        files = self.dls.train.files_of(batch)
         named = ", ".join(map(one_line, files[: self.NAMED]))
         more = f" and {len(files) - self.NAMED} more" * (len(files) > self.NAMED)
         raise DivergedError(
-            f"epoch {self._epoch}, batch {batch}: {which} is {loss}; lower train.max_lr, or look "
-            f"at its images ({named}{more})",
-            {"epoch": self._epoch, "batch": batch, "loss": str(loss), "files": files},
+            f"epoch {self._epoch}, batch {batch + 1}: {which} is {loss}; lower train.max_lr, or "
+            f"look at its images ({named}{more})",
+            {"epoch": self._epoch, "batch": batch + 1, "loss": str(loss), "files": files},
         )
 
     def _progress(self, *, epoch_done: bool) -> Progress:
@@ -210,7 +198,7 @@ class Journal(Callback):  # type: ignore[misc]
 
 
 class SaveEpoch(Callback):  # type: ignore[misc]
-    """A checkpoint at the end of every epoch."""
+    """Write a checkpoint at the end of every epoch."""
 
     order = 60
 
@@ -223,14 +211,44 @@ class SaveEpoch(Callback):  # type: ignore[misc]
         keep_best: bool,
     ) -> None:
         self.folder, self.history, self.origin = folder, history, origin
-        self.keep_best = keep_best
-
-    def before_epoch(self) -> None:
-        self.before = len(self.history)
+        self.keep_best, self.saved = keep_best, len(history)
 
     def after_epoch(self) -> None:
-        if len(self.history) == self.before:
+        if len(self.history) == self.saved:
             return
         losses = [record.valid_loss for record in self.history]
         best = self.keep_best and losses[-1] == min(losses)
         save_checkpoint(self.folder, self.model, self.opt, self.history, self.origin, best=best)
+        self.saved = len(self.history)
+
+
+class StopOnSignal(Callback, Stopping):  # type: ignore[misc]
+    """Stop between two batches at Ctrl-C or SIGTERM; a second signal stops at once.
+
+    It is entered around a training and the saving of its model, and is a callback of its fits. All
+    processes of one training stop at the same batch if a signal has reached one of them.
+    """
+
+    order = 70
+
+    def __init__(self) -> None:
+        Stopping.__init__(self)
+        self._any: int | None = None  # the signal that any process has received
+
+    @property
+    def signal_number(self) -> int | None:
+        return self._own if self._own is not None else self._any
+
+    def heard(self) -> bool:
+        """Return whether to stop; all processes must ask at the same place."""
+        self._any = max(number or 0 for number in gather(self.signal_number)) or None
+        return self._any is not None
+
+    def before_batch(self) -> None:
+        # Processes may have unequally many batches of validation: none waits for others there.
+        if (self.training or process_count() == 1) and self.heard():
+            raise CancelFitException
+
+    def after_epoch(self) -> None:
+        if self.heard():
+            raise CancelFitException

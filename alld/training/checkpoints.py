@@ -1,7 +1,7 @@
-"""What a killed run goes on from: weights, optimiser, history and place, two checkpoints deep.
+"""Save and load checkpoints: weights, optimiser, history and place of a training.
 
-A checkpoint is a folder `epoch-007` of safetensors and JSON with the SHA256SUMS of them; the best
-epoch so far is kept as `best-005` where `train.select: best` asks for it.
+A checkpoint is a folder such as `epoch-007` of safetensors and JSON, with their SHA256SUMS; the
+newest two are kept. With `train.select: best` the weights of the best epoch are kept as `best-005`.
 """
 
 import json
@@ -30,7 +30,7 @@ _DAMAGES = (OSError, ValueError, KeyError, TypeError, SafetensorError)
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """One row of `history.csv`: losses are means over images."""
+    """A row of history.csv; losses are means over images."""
 
     epoch: int  # from 1, over both phases
     phase: str
@@ -42,7 +42,7 @@ class EpochRecord:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The state after `epochs_done` epochs, over both phases; `origin` is what it comes from."""
+    """The state after `epochs_done` epochs, over both phases; see `machine.origin` for `origin`."""
 
     epochs_done: int
     origin: dict[str, Any]
@@ -52,11 +52,7 @@ class Checkpoint:
     optimiser_scalars: dict[str, Any]
 
     def restore_weights(self, model: nn.Module) -> None:
-        """Put the weights back.
-
-        Raises:
-            RunError: they are those of another network.
-        """
+        """Load the weights; raise RunError if they are those of another network."""
         try:
             model.load_state_dict(self.weights)
         except RuntimeError as error:
@@ -64,12 +60,12 @@ class Checkpoint:
             raise RunError(f"the checkpoint is of another network than this; {advice}") from error
 
     def restore_optimiser(self, optimiser: Optimizer) -> None:
-        """Put the moments back; call it after `freeze` or `unfreeze`, which clear them."""
+        """Load the moments; call it after `freeze` or `unfreeze`, which clear them."""
         for number, parameter in enumerate(_parameters(optimiser)):
             state = optimiser.state[parameter]
             state.update(_of_parameter(self.optimiser_scalars, number))
             for key, saved in _of_parameter(self.optimiser_tensors, number).items():
-                # Moments go back into the parameter's own memory format: see FusedAdam.
+                # Moments have the parameter's own memory format: see FusedAdam.
                 like = parameter if saved.shape == parameter.shape else saved
                 state[key] = torch.empty_like(like, device=parameter.device).copy_(saved)
 
@@ -83,11 +79,11 @@ def save_checkpoint(
     *,
     best: bool,
 ) -> None:
-    """Write the state after the last epoch of `history` and drop all but the newest two.
+    """Write the state after the last epoch of `history` and remove all but the newest two.
 
     Args:
-        origin: what these weights come from; see `machine.origin`.
-        best: this epoch is the best so far.
+        origin: see `machine.origin`.
+        best: whether this epoch is the best so far.
     """
     tensors, scalars = _optimiser_state(optimiser)
     weights = save(_contiguous(model.state_dict()))
@@ -103,7 +99,7 @@ def save_checkpoint(
 
 
 def load_newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
-    """The newest checkpoint whose hashes hold, or None, and what was wrong with any newer ones."""
+    """Return the newest undamaged checkpoint, or None, and a warning for each damaged one."""
     damaged: list[str] = []
     for path in _newest_first(folder, EPOCH):
         try:
@@ -111,15 +107,15 @@ def load_newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
         except _DAMAGES as error:
             damaged.append(f"{path}: damaged ({error})")
         else:
-            return found, [f"{said}; going on from {path.name}" for said in damaged]
-    return None, [f"{said}; none is left, beginning again" for said in damaged]
+            return found, [f"{fault}; going on from {path.name}" for fault in damaged]
+    return None, [f"{fault}; none is left, beginning again" for fault in damaged]
 
 
 def load_best_weights(folder: Path) -> dict[str, Tensor]:
-    """The weights of the epoch with the lowest validation loss.
+    """Return the weights of the epoch with the lowest validation loss.
 
     Raises:
-        RunError: they are gone or damaged.
+        RunError: they are missing or damaged.
     """
     try:
         path = next(iter(_newest_first(folder, BEST)), folder / BEST)
@@ -137,11 +133,11 @@ def _write(
         for name, data in {**whole, _SUMS: sums_of(whole).encode()}.items():
             write_bytes(new / name, data)
     for old in _newest_first(folder, kind)[kept:]:
-        shutil.rmtree(old, ignore_errors=True)  # one that stays costs room, not the training
+        shutil.rmtree(old, ignore_errors=True)  # if it stays it costs room, not the training
 
 
 def _read(path: Path, names: Iterable[str]) -> dict[str, bytes]:
-    """The files of those names in a checkpoint, each held against its hash."""
+    """Return the named files of a checkpoint after checking their hashes."""
     contents = {name: (path / name).read_bytes() for name in names}
     known = (path / _SUMS).read_text(encoding="ascii").splitlines()
     for line in sums_of(contents).splitlines():
@@ -164,7 +160,7 @@ def _checkpoint(path: Path) -> Checkpoint:
 
 
 def _newest_first(folder: Path, kind: str) -> list[Path]:
-    """The checkpoints of a kind; copies under names of their own are none."""
+    """Return the checkpoints of a kind; copies under other names do not count."""
     numbers = {path: path.name[len(kind) :] for path in folder.glob(f"{kind}*")}
     numbered = [path for path, number in numbers.items() if number.isdecimal()]
     return sorted(numbered, key=lambda path: int(numbers[path]), reverse=True)
@@ -176,7 +172,7 @@ def _parameters(optimiser: Optimizer) -> Iterator[nn.Parameter]:
 
 
 def _optimiser_state(optimiser: Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """fastai keeps a dict for each parameter: tensors and numbers go apart, keyed `number.key`."""
+    """Return tensors and scalars of fastai's state of each parameter, keyed `number.key`."""
     tensors: dict[str, Tensor] = {}
     scalars: dict[str, Any] = {}
     for number, parameter in enumerate(_parameters(optimiser)):

@@ -1,14 +1,20 @@
-"""What a trained model's bundle says of it: calibration, validation, data, origin."""
+"""Describe a trained model for its bundle: limits, calibration, validation, data, origin."""
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from fastai.learner import Learner
 from numpy.typing import NDArray
+from torch import nn
 
-from alld.config.schema import CalibrateConfig, Config
-from alld.data.manifest import BLAST, HEALTHY, Manifest
+from alld.cells.facts import picture_facts
+from alld.config.schema import CalibrateConfig, Config, ModelConfig
+from alld.data.manifest import BLAST, HEALTHY, Manifest, Progress
+from alld.data.preprocess import normalise, to_square
 from alld.data.splits import Split
 from alld.errors import RunError
+from alld.model.abstain import FEWEST, Limits, fit_limits, spread_out
 from alld.model.architectures import normalisation
 from alld.model.bundle_info import (
     BundleInfo,
@@ -32,15 +38,17 @@ from alld.stats.calibration import (
 from alld.stats.metrics import all_metrics
 from alld.stats.selective import uncertain_band
 
+_BATCH = 16  # images of one step of learn_limits
+
 
 def validation_logits(learner: Learner, *, tta: bool = False) -> NDArray[np.float64]:
-    """(n_valid, 2) logits of the validation images, by the training loop's own loader.
+    """Return (n_valid, 2) logits of the validation images, from the training loop's own loader.
 
     Args:
-        tta: the means over eight orientations.
+        tta: return means over eight orientations.
 
     Raises:
-        RunError: one that is not a number, of a network that diverged in its last steps.
+        RunError: a logit is not finite: the network diverged in its last steps.
     """
     learner.model.eval()
     with torch.inference_mode():
@@ -57,7 +65,7 @@ def validation_logits(learner: Learner, *, tta: bool = False) -> NDArray[np.floa
 def calibrate(
     truth: NDArray[np.int64], logits: NDArray[np.float64], config: CalibrateConfig
 ) -> tuple[Temperature, Threshold]:
-    """The temperature that fits the validation images, and the threshold chosen after it.
+    """Fit the temperature to the validation images, and choose the threshold after it.
 
     Args:
         truth: (n_valid,) 0 healthy or 1 blast.
@@ -66,9 +74,9 @@ def calibrate(
     temperature = Temperature(1.0, None, None, 0, None, "calibrate.temperature is false")
     if config.temperature:
         temperature = fit_temperature(truth, logits[:, BLAST] - logits[:, HEALTHY])
-    asked = config.sensitivity if config.threshold == "sensitivity" else None
+    sensitivity = config.sensitivity if config.threshold == "sensitivity" else None
     prob = blast_probability(logits, temperature.value)
-    return temperature, choose_threshold(truth, prob, config.threshold, sensitivity=asked)
+    return temperature, choose_threshold(truth, prob, config.threshold, sensitivity=sensitivity)
 
 
 def describe(
@@ -79,7 +87,7 @@ def describe(
     config: Config,
     limits: DomainLimits,
 ) -> BundleInfo:
-    """The facts of the bundle; calibration and metrics come from the validation images alone."""
+    """Return the facts of the bundle; calibration and metrics use the validation images alone."""
     valid = split.indices("valid")
     mean, std = normalisation(config.model.arch)
     facts = run.info
@@ -96,7 +104,7 @@ def describe(
     )
     return BundleInfo(
         arch=config.model.arch,
-        initial_weights=_initial_weights(config),
+        initial_weights=initial_weights(config.model),
         image_size=config.data.image_size,
         mean=mean,
         std=std,
@@ -105,15 +113,9 @@ def describe(
         temperature=temperature.value,
         tta=config.model.tta,
         unsharp=config.augment.unsharp,
-        temperature_fit=TemperatureFit(
-            ci_low=temperature.ci_low,
-            ci_high=temperature.ci_high,
-            n=temperature.n,
-            method=temperature.method,
-            reason=temperature.reason,
-        ),
+        temperature_fit=TemperatureFit.model_validate(temperature, from_attributes=True),
         limits=limits,
-        uncertain=_uncertain(truth, prob, threshold.value, config),
+        uncertain=_uncertain(truth, prob, threshold.value, config.abstain.uncertain),
         data=TrainedOn(
             name=manifest.kind,
             fingerprint=manifest.fingerprint,
@@ -131,17 +133,17 @@ def describe(
 
 
 def _uncertain(
-    truth: NDArray[np.int64], prob: NDArray[np.float64], threshold: float, config: Config
+    truth: NDArray[np.int64], prob: NDArray[np.float64], threshold: float, error: float | None
 ) -> UncertainBand | None:
-    if config.abstain.uncertain is None:
+    if error is None:
         return None
-    band = uncertain_band(truth, prob, threshold, error=config.abstain.uncertain)
+    band = uncertain_band(truth, prob, threshold, error=error)
     low, high = band.ends(threshold)
     return UncertainBand(low=low, high=high, how=band.how)
 
 
 def calibration_warnings(info: BundleInfo) -> list[str]:
-    """What whoever trained this model should know of its temperature and threshold."""
+    """Return warnings about the temperature and the threshold, for the user who trained."""
     warnings = []
     if info.temperature >= WARMEST:
         warnings.append(
@@ -155,7 +157,7 @@ def calibration_warnings(info: BundleInfo) -> list[str]:
 
 
 def _validation_note(config: Config, images: int) -> str:
-    """By what these images were used for: numbers of images that chose something flatter."""
+    """Say what these images were used to choose: metrics on them are then too good."""
     chosen = {
         "epoch": config.train.select == "best",
         "temperature": config.calibrate.temperature,
@@ -167,7 +169,67 @@ def _validation_note(config: Config, images: int) -> str:
     return f"measured on the {images} images that chose its {' and '.join(names)}: they flatter"
 
 
-def _initial_weights(config: Config) -> str:
-    if config.model.weights is not None:
-        return origin_of(config.model.weights)
-    return "ImageNet" if config.model.pretrained else "random"
+def initial_weights(config: ModelConfig) -> str:
+    """Return where the first weights of a training come from, as reports name it."""
+    if config.weights is not None:
+        return origin_of(config.weights)
+    return "ImageNet" if config.pretrained else "random"
+
+
+def learn_limits(
+    manifest: Manifest,
+    split: Split,
+    model: nn.Sequential,
+    config: Config,
+    progress: Progress | None = None,
+) -> tuple[Limits | None, DomainLimits]:
+    """Return the limits of the model's domain, and how they were found.
+
+    They come from the features of training and validation images. With too few validation images
+    the limits are None, and the second part gives the reason.
+    """
+    settings = config.abstain
+    valid = split.indices("valid")
+    reason = None
+    if not settings.out_of_domain:
+        reason = "abstain.out_of_domain is false"
+    elif len(valid) < FEWEST:
+        reason = f"{len(valid)} validation images are too few for a limit, {FEWEST} at least"
+    if reason is not None:
+        none = DomainLimits(limit=None, deviations=settings.deviations, images=0, reason=reason)
+        return None, none
+    train = spread_out(split.indices("train"))
+    features, facts = _features_and_facts(manifest, [*train, *valid], model, config, progress)
+    n = len(train)
+    limits = fit_limits((features[:n], facts[:n]), (features[n:], facts[n:]), settings.deviations)
+    return limits, DomainLimits(
+        limit=limits.limit, deviations=settings.deviations, images=len(valid), reason=None
+    )
+
+
+def _features_and_facts(
+    manifest: Manifest,
+    indices: Sequence[int],
+    model: nn.Sequential,
+    config: Config,
+    progress: Progress | None,
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Return (n, F) features and (n, K) picture facts of images without augmentation."""
+    size, (mean, std) = config.data.image_size, normalisation(config.model.arch)
+    device = next(model.parameters()).device
+    features, facts = [], []
+    model.eval()
+    for start in range(0, len(indices), _BATCH):
+        pictures = [manifest.decode(index).pixels for index in indices[start : start + _BATCH]]
+        squares = [to_square(pixels, size, config.augment.unsharp) for pixels in pictures]
+        images = torch.from_numpy(normalise(np.stack(squares), mean, std)).to(device)
+        with torch.inference_mode():
+            pooled, _ = features_and_logits(model, images.to(memory_format=torch.channels_last))
+        features.append(pooled.float().cpu().numpy())
+        facts += [
+            picture_facts(square, max(pixels.shape[:2]))
+            for square, pixels in zip(squares, pictures, strict=True)
+        ]
+        if progress:
+            progress(len(facts), len(indices))
+    return np.concatenate(features), np.stack(facts)

@@ -1,4 +1,4 @@
-"""The two recipes as data: which layers train, for how many epochs, at which rates."""
+"""Describe the two recipes as data: which layers train, for how many epochs, at which rates."""
 
 from dataclasses import dataclass
 
@@ -21,12 +21,12 @@ class Phase:
 
     @property
     def frozen(self) -> bool:
-        """Only the head trains."""
+        """Whether only the head trains."""
         return self.name == FROZEN
 
 
 def phases(config: TrainConfig) -> list[Phase]:
-    """The phases of a recipe that have at least one epoch.
+    """Return the phases of a recipe that have at least one epoch.
 
     `paper` follows the paper's words: both one-cycles reach `max_lr`, beta 1 stays at 0.9.
     `fine_tune` is what fastai's own `fine_tune` does: it halves the rate for the second phase,

@@ -1,10 +1,9 @@
-"""First weights from other cells or tissue: a network learns any classes, its body is kept.
+"""Pretrain a network on classes of other cells or tissue and save its body for `--weights`.
 
-Row [6] of the paper's Table 1 begins with such weights. What comes out is a file for `--weights`.
-It is written once, at the end: a stopped pretraining leaves nothing and begins anew.
+Row [6] of the paper's Table 1 begins with such weights. The file is written at the end: a stopped
+pretraining leaves nothing and begins anew.
 """
 
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,26 +22,25 @@ from alld.data.splits import Part, Split, deal
 from alld.errors import ConfigError, Interrupted, RunError, out_of_memory
 from alld.model.backbones import Body, create_head, create_model, whole_state
 from alld.model.bundle import library_versions
-from alld.model.weights import PRETRAINED, origin_of, save_file
-from alld.runs.folder import RUNS
+from alld.model.weights import PRETRAINED, save_file
+from alld.runs.create import default_place
+from alld.runs.machine import prepare_machine
 from alld.runtime.files import write_bytes
-from alld.training.callbacks import EpochSeed, FrozenBody, Journal
+from alld.training.callbacks import StopOnSignal
 from alld.training.checkpoints import EpochRecord
-from alld.training.ending import smaller
-from alld.training.learner import fit_phase, make_learner
+from alld.training.describe import initial_weights
+from alld.training.learner import fit, make_learner
 from alld.training.loaders import make_loaders
-from alld.training.machine import prepare_machine
-from alld.training.phases import phases
-from alld.training.signals import StopOnSignal
+from alld.training.recording import smaller
 from alld.training.train import Listener
 
 
 @dataclass(frozen=True)
 class Pretrained:
-    """A file of first weights and what they know: `right` of `tested` images it never saw.
+    """A file of initial weights: it got `right` of `tested` held-out images right.
 
-    `commonest` is how many of those always naming the commonest class would get right. Copies and
-    overlapping crops of one cell were not looked for: with them these counts flatter.
+    `commonest` is how many of these are of the commonest class. Copies and overlapping crops of
+    one cell were not searched for: with them these counts are too good.
     """
 
     path: Path
@@ -72,28 +70,20 @@ def pretrain(
     listener = listener or Listener()
     if config.runtime.log != "none":
         raise ConfigError("runtime.log: a pretraining leaves no run that could be tracked")
-    path = _free(out or _default_path(config.model.arch))
-    machine = prepare_machine(config)
+    path = _free(out or default_place(f"{config.model.arch}-pretrained", ".safetensors"))
+    machine = prepare_machine(config.runtime)
     manifest, classes = load_classes(config.data.root, partial(listener.step, "reading images"))
     split = _hold_out(manifest, config)
     torch.manual_seed(config.seed)
     model = _with_head(config, len(classes))
-    loaders = make_loaders(
-        manifest, split, config, torch.device(machine["device"]),
-        partial(listener.step, "decoding images"),
-    )  # fmt: skip
+    step = partial(listener.step, "decoding images")
+    loaders = make_loaders(manifest, split, config, torch.device(machine["device"]), step)
     history: list[EpochRecord] = []
-    with StopOnSignal() as stop, _saying_what_fits(config):
-        learner = make_learner(model, loaders, config)
-        for phase in phases(config.train):
-            epochs = config.train.frozen_epochs + config.train.epochs
-            learner.freeze() if phase.frozen else learner.unfreeze()
-            still = [FrozenBody()] if phase.frozen and config.train.recipe == "paper" else []
-            journal = Journal(phase, epochs, history, listener.progress)
-            fit_phase(learner, phase, 0, [EpochSeed(config.seed, phase), journal, *still, stop])
-            if stop.signal_number is not None:
-                said = f"stopped by {stop.name_of_signal}; nothing was written, begin anew"
-                raise Interrupted(said, stop.exit_status)
+    with StopOnSignal() as stop, _explaining_memory(config):
+        learner = make_learner(model, loaders, config.train, machine["precision"])
+        if not fit(learner, config, history, stop, listener.progress):
+            message = f"stopped by {stop.name_of_signal}; nothing was written, begin anew"
+            raise Interrupted(message, stop.exit_status)
         found = _result(path, config, manifest, classes, split, history[-1])
         state = whole_state(found.arch, learner.model[0])
         save_file(path, state, _facts(found, config))
@@ -101,7 +91,7 @@ def pretrain(
 
 
 @contextmanager
-def _saying_what_fits(config: Config) -> Iterator[None]:
+def _explaining_memory(config: Config) -> Iterator[None]:
     try:
         yield
     except Exception as error:
@@ -115,18 +105,13 @@ def _free(path: Path) -> Path:
         raise ConfigError(f"--out {path}: the weights go into a .safetensors file; name it so")
     if path.exists():
         raise ConfigError(f"--out {path}: is there already; give a new name")
-    write_bytes(path, b"")  # what cannot be written is noticed now, and not after the last epoch
+    write_bytes(path, b"")  # fail now, and not after the last epoch
     path.unlink()
     return path
 
 
-def _default_path(arch: str) -> Path:
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    return RUNS / f"{arch.replace(':', '-').replace('/', '-')}-pretrained-{stamp}.safetensors"
-
-
 def _hold_out(manifest: Manifest, config: Config) -> Split:
-    """Validation images at random, the same share of each class; the rest trains."""
+    """Draw the same share of each class for validation; the rest trains."""
     labels = np.array(manifest.labels)
     totals = np.bincount(labels)
     valid = np.round(config.split.valid_fraction * totals).astype(int)
@@ -160,13 +145,11 @@ def _result(
 ) -> Pretrained:
     counts = Counter(manifest.labels)
     tested = [manifest.records[index].label for index in split.indices("valid")]
-    model = config.model
-    random = "ImageNet" if model.pretrained else "random"
     return Pretrained(
         path=path,
-        arch=model.arch,
+        arch=config.model.arch,
         classes={name: counts[label] for label, name in enumerate(classes)},
-        started_from=origin_of(model.weights) if model.weights else random,
+        started_from=initial_weights(config.model),
         synthetic=manifest.synthetic,
         right=round(last.valid_accuracy * len(tested)),
         tested=len(tested),
@@ -175,7 +158,7 @@ def _result(
 
 
 def _facts(found: Pretrained, config: Config) -> dict[str, str]:
-    """What the file says of itself; `origin_of` repeats the first."""
+    """Return the metadata of the file; `origin_of` shows the first."""
     mark = "SYNTHETIC: " if found.synthetic else ""
     images = sum(found.classes.values())
     said = f"{mark}{len(found.classes)} classes, {images} images, begun from {found.started_from}"

@@ -1,8 +1,8 @@
-"""Train one model by the recipe: seed, data, model, fit, save, told from top to bottom."""
+"""Train one model by the recipe, or resume a training: seed, data, model, fit, save."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,33 +21,24 @@ from alld.data.splits import Split, make_split, split_text
 from alld.errors import Interrupted, RunError
 from alld.model.backbones import create_model
 from alld.model.bundle import write_bundle
-from alld.model.weights import check_sha256, sha256_of
-from alld.runs.create import check_free, create_run, default_folder
+from alld.model.weights import check_sha256
+from alld.runs.create import check_free, create_run, default_place, resolve_config
 from alld.runs.folder import Run, open_run, read_manifest, read_split
+from alld.runs.machine import differences, inexact, origin, prepare_machine
+from alld.runtime.files import sha256_hex
 from alld.runtime.locks import live
-from alld.training.callbacks import (
-    EpochSeed,
-    FrozenBody,
-    Journal,
-    Progress,
-    SaveEpoch,
-)
-from alld.training.checkpoints import Checkpoint, EpochRecord, load_best_weights, load_newest
-from alld.training.describe import calibration_warnings, describe
-from alld.training.ending import ending, interrupted
-from alld.training.learner import fit_phase, make_learner
-from alld.training.limits import learn_limits
+from alld.training.callbacks import Progress, SaveEpoch, StopOnSignal
+from alld.training.checkpoints import Checkpoint, load_best_weights, load_newest
+from alld.training.describe import calibration_warnings, describe, learn_limits
+from alld.training.distributed import agree, distributed, gather, leads, shares, together
+from alld.training.learner import fit, make_learner
 from alld.training.loaders import make_loaders
-from alld.training.machine import agree_on_all, changes, origin, prepare_machine
-from alld.training.phases import Phase, phases
-from alld.training.ranks import gather, joined, leads, part, together
-from alld.training.signals import StopOnSignal
-from alld.training.trackers import MakeCallbacks, check_tracker, tracking
+from alld.training.recording import check_tracker, ending, interrupted, tracking
 
 
 @dataclass(frozen=True)
 class Listener:
-    """What a caller hears of a run on its way; every part may be left out."""
+    """Functions that a caller gives to follow a training; each may be left out."""
 
     step: Callable[[str, int, int], None] = lambda _step, _done, _total: None
     note: Callable[[str], None] = lambda _text: None
@@ -57,25 +48,25 @@ class Listener:
 
 @dataclass(frozen=True)
 class _Training:
-    """All that is there when the first epoch begins."""
+    """What is there when the first epoch begins."""
 
-    run: Run
     config: Config
+    machine: dict[str, Any]
     manifest: Manifest
     split: Split
-    loaders: DataLoaders
     model: nn.Sequential
+    loaders: DataLoaders
     checkpoint: Checkpoint | None
 
 
 def train(config: Config, out: Path | None = None, listener: Listener | None = None) -> Run:
-    """Train one model and return its run folder.
+    """Train one model and return its run.
 
-    Of several processes that torchrun started the leader alone writes, and it alone saves the
-    model; the others return when the last epoch is done.
+    Of several processes that torchrun started only the leader writes and saves the model; the
+    others return after the last epoch.
 
     Args:
-        config: all settings; nothing else influences the result but the machine and the versions.
+        config: all settings; only the machine and the versions influence the result beside them.
         out: the run's folder; by default a new one under `runs/`.
 
     Raises:
@@ -83,30 +74,25 @@ def train(config: Config, out: Path | None = None, listener: Listener | None = N
         RunError: the folder is taken, or the loss diverged.
         Interrupted: Ctrl-C or SIGTERM; `resume` goes on from the last whole epoch.
     """
-    with joined():
+    with distributed():
         listener = (listener if leads() else None) or Listener()
         with together():
             if out is not None and leads():
                 check_free(out)
-            check_tracker(config)
-            machine = prepare_machine(config)
+            machine = _prepare(config)
             manifest, groups = _load_data(config, listener)
             split = make_split(
                 manifest, groups.of_image, groups.source, config.split, config.split_seed
             )
             config = resolve_config(config, manifest)
-            torch.manual_seed(config.seed)
-            model = _create(config)
-            loaders = _make_loaders(manifest, split, config, machine, listener)
-        agree_on_all(config, manifest, split, machine)
+            training = _build(config, machine, manifest, split, listener)
+        _agree(training)
         facts = {**machine, "groups": groups.source, "leaking_groups": split.leaking_groups}
-        folder = Path(gather(str(out or default_folder(config.model.arch)).encode())[0].decode())
-        with _place(folder):
-            run = Run(folder)
+        run = Run(gather(out or default_place(config.model.arch))[0])
+        with _held(run.folder):
             if leads():
-                run = create_run(folder, config, manifest, split_text(manifest, split), facts)
-            training = _Training(run, config, manifest, split, loaders, model, None)
-            return _fit_and_save(training, listener)
+                create_run(run.folder, config, manifest, split_text(manifest, split), facts)
+            return _fit_and_save(run, training, listener)
 
 
 def resume(
@@ -120,49 +106,54 @@ def resume(
 
     Args:
         data: where the images lie now, if they were moved.
-        allow_inexact: go on with other versions, threads or settings; run.json then says so.
+        allow_inexact: go on with other versions, threads or settings; run.json records them.
 
     Raises:
         RunError: no run there, a finished one, one that is at work, other data, other versions,
             threads or settings, or nothing that can be read back.
     """
-    with joined():
+    with distributed():
         listener = (listener if leads() else None) or Listener()
         with together():
             run = open_run(folder)
             if run.state == "finished":
                 advice = f"`alld evaluate {folder}` is next"
                 raise RunError(f"--resume {folder}: that run is finished; {advice}")
-        with _place(folder):
+        with _held(folder):
             with together():
                 config = run.config
-                check_tracker(config)
-                machine = prepare_machine(config)
+                machine = _prepare(config)
                 manifest = read_manifest(run, data, partial(listener.step, "reading images"))
                 split = read_split(run, manifest)
                 checkpoint, warnings = load_newest(run.checkpoints)
                 for warning in warnings:
                     listener.note(warning)
-                changed = changes(run, checkpoint, machine, allow_inexact=allow_inexact)
+                now = origin(config, {**run.info, **machine})
+                changed = differences(checkpoint.origin, now) if checkpoint else []
+                if changed and not allow_inexact:
+                    raise inexact(folder, changed)
                 for difference in changed:
                     listener.note(f"not to the bit the run that was begun: {difference}")
-                torch.manual_seed(config.seed)
-                # Weights of a checkpoint take the place of the pretrained ones: these need not be
-                # found.
-                model = _create(config if checkpoint is None else _without_weights(config))
-                loaders = _make_loaders(manifest, split, config, machine, listener)
-            agree_on_all(config, manifest, split, machine)
+                training = _build(config, machine, manifest, split, listener, checkpoint)
+            _agree(training)
             if leads():
-                inexact = run.info.get("inexact", []) + changed
-                resumed = run.info.get("resumed", 0) + 1
-                run.update(**machine, state="running", resumed=resumed, inexact=inexact)
-            training = _Training(run, config, manifest, split, loaders, model, checkpoint)
-            return _fit_and_save(training, listener)
+                run.update(
+                    **machine,
+                    state="running",
+                    resumed=run.info.get("resumed", 0) + 1,
+                    inexact=run.info.get("inexact", []) + changed,
+                )
+            return _fit_and_save(run, training, listener)
 
 
-def _place(folder: Path) -> AbstractContextManager[None]:
-    """The folder of a run, held by the one process that writes."""
+def _held(folder: Path) -> AbstractContextManager[None]:
     return live(folder) if leads() else nullcontext()
+
+
+def _prepare(config: Config) -> dict[str, Any]:
+    check_tracker(config.runtime.log)
+    machine = prepare_machine(config.runtime)
+    return {**machine, "parallel": shares(config.train, torch.device(machine["device"]))}
 
 
 def _load_data(config: Config, listener: Listener) -> tuple[Manifest, Groups]:
@@ -175,66 +166,56 @@ def _load_data(config: Config, listener: Listener) -> tuple[Manifest, Groups]:
     return manifest, groups
 
 
-def resolve_config(config: Config, manifest: Manifest) -> Config:
-    """Settings that mean the same from any folder and on any later day.
-
-    Raises:
-        ConfigError: the file of first weights is not there.
-    """
-    root = manifest.root if config.data.root.is_dir() else config.data.root
-    groups = config.split.groups and config.split.groups.expanduser().resolve()
-    split = config.split.model_copy(update={"seed": config.split_seed, "groups": groups})
-    data = config.data.model_copy(update={"root": root.expanduser().resolve()})
-    model = config.model
-    if model.weights is not None:
-        weights = model.weights.expanduser().resolve()
-        found = model.weights_sha256 or sha256_of(weights)
-        model = model.model_copy(update={"weights": weights, "weights_sha256": found})
-    return config.model_copy(update={"data": data, "split": split, "model": model})
-
-
-def _create(config: Config) -> nn.Sequential:
-    model = config.model
-    if model.weights is not None and model.weights_sha256 is not None:
-        check_sha256(model.weights, model.weights_sha256)
-    return create_model(model.arch, pretrained=model.pretrained, weights=model.weights)
-
-
-def _without_weights(config: Config) -> Config:
-    model = config.model.model_copy(
-        update={"pretrained": False, "weights": None, "weights_sha256": None}
-    )
-    return config.model_copy(update={"model": model})
-
-
-def _make_loaders(
-    manifest: Manifest,
-    split: Split,
+def _build(
     config: Config,
     machine: dict[str, Any],
+    manifest: Manifest,
+    split: Split,
     listener: Listener,
-) -> DataLoaders:
-    device = torch.device(machine["device"])
-    return make_loaders(manifest, split, config, device, partial(listener.step, "decoding images"))
+    checkpoint: Checkpoint | None = None,
+) -> _Training:
+    torch.manual_seed(config.seed)
+    wanted = config.model
+    if checkpoint is not None:  # it replaces the initial weights, which need not be found
+        model = create_model(wanted.arch, pretrained=False)
+    else:
+        if wanted.weights is not None and wanted.weights_sha256 is not None:
+            check_sha256(wanted.weights, wanted.weights_sha256)
+        model = create_model(wanted.arch, pretrained=wanted.pretrained, weights=wanted.weights)
+    step = partial(listener.step, "decoding images")
+    loaders = make_loaders(manifest, split, config, torch.device(machine["device"]), step)
+    return _Training(config, machine, manifest, split, model, loaders, checkpoint)
 
 
-def _fit_and_save(training: _Training, listener: Listener) -> Run:
-    run, config = training.run, training.config
+def _agree(training: _Training) -> None:
+    split = split_text(training.manifest, training.split)
+    places = {"data": {"root"}, "model": {"weights"}}
+    facts = {
+        "settings": training.config.model_dump_json(exclude=places),
+        "images": training.manifest.fingerprint,
+        "split": sha256_hex(split.encode()),
+        "threads": str(training.machine["threads"]),
+        "versions": str(training.machine["versions"]),
+    }
+    agree(facts, "give all processes the same")
+
+
+def _fit_and_save(run: Run, training: _Training, listener: Listener) -> Run:
+    config, images = training.config, (training.manifest, training.split)
     with StopOnSignal() as stop, ending(run, config):
         if leads():
-            listener.begin(run, training.manifest, training.split)
-        learner = make_learner(training.model, training.loaders, config)
-        with tracking(run, config) as tracked:
-            _fit(run, learner, config, training.checkpoint, stop, listener, tracked)
+            listener.begin(run, *images)
+        learner = make_learner(
+            training.model, training.loaders, config.train, training.machine["precision"]
+        )
+        _fit(run, learner, training, stop, listener)
         if not leads():
             return run
-        part()
         if config.train.select == "best":
             learner.model.load_state_dict(load_best_weights(run.checkpoints))
-        images = (training.manifest, training.split)
         looking = partial(listener.step, "learning the limits")
-        limits, their_facts = learn_limits(*images, learner.model, config, looking)
-        info = describe(run, *images, learner, config, their_facts)
+        limits, facts = learn_limits(*images, learner.model, config, looking)
+        info = describe(run, *images, learner, config, facts)
         for warning in calibration_warnings(info):
             listener.note(warning)
         write_bundle(run.bundle, learner.model, info, limits)
@@ -245,53 +226,27 @@ def _fit_and_save(training: _Training, listener: Listener) -> Run:
 
 
 def _fit(
-    run: Run,
-    learner: Learner,
-    config: Config,
-    checkpoint: Checkpoint | None,
-    stop: StopOnSignal,
-    listener: Listener,
-    tracked: MakeCallbacks,
+    run: Run, learner: Learner, training: _Training, stop: StopOnSignal, listener: Listener
 ) -> None:
-    history: list[EpochRecord] = list(checkpoint.history) if checkpoint else []
+    config, checkpoint = training.config, training.checkpoint
+    history = list(checkpoint.history) if checkpoint else []
     if checkpoint:
         checkpoint.restore_weights(learner.model)
-    stopped = False
-    for phase in phases(config.train):
-        done = len(history) - phase.first_epoch  # epochs of this phase, from a checkpoint
-        if done >= phase.epochs:
-            continue
-        learner.freeze() if phase.frozen else learner.unfreeze()
-        if checkpoint and done > 0:
-            checkpoint.restore_optimiser(learner.opt)
-        callbacks = _callbacks(run, phase, config, history, listener)
-        callbacks += tracked(learner, len(history))
-        fit_phase(learner, phase, done, [*callbacks, stop])
-        stopped = stop.heard()
-        if stopped:
-            break
-    if stopped:
-        raise interrupted(run, len(history), stop)
-
-
-def _callbacks(
-    run: Run, phase: Phase, config: Config, history: list[EpochRecord], listener: Listener
-) -> list[Callback]:
-    epochs = config.train.frozen_epochs + config.train.epochs
-    keep_best = config.train.select == "best"
 
     def notify(progress: Progress) -> None:
         if progress.epoch_done and leads():
-            run.write_history([record.__dict__ for record in history])
+            run.write_history(map(asdict, history))
         listener.progress(progress)
 
-    callbacks: list[Callback] = [
-        EpochSeed(config.seed, phase),
-        Journal(phase, epochs, history, notify),
-    ]
-    if leads():
-        come_from = origin(config, run.info)
-        callbacks.append(SaveEpoch(run.checkpoints, history, come_from, keep_best=keep_best))
-    if phase.frozen and config.train.recipe == "paper":
-        callbacks.append(FrozenBody())
-    return callbacks
+    with tracking(run, config) as make_tracker:
+
+        def more() -> list[Callback]:
+            callbacks = make_tracker(learner, len(history))
+            if leads():
+                keep_best, made_from = config.train.select == "best", origin(config, run.info)
+                save = SaveEpoch(run.checkpoints, history, made_from, keep_best=keep_best)
+                callbacks.append(save)
+            return callbacks
+
+        if not fit(learner, config, history, stop, notify, more, checkpoint):
+            raise interrupted(run, len(history), stop)

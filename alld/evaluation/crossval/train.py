@@ -24,14 +24,14 @@ from alld.evaluation.crossval.pool import pool
 from alld.evaluation.crossval.result import CrossValidation, write_crossval
 from alld.evaluation.holdout import evaluate
 from alld.evaluation.result import Evaluation
-from alld.runs.create import default_folder
+from alld.runs.create import default_place, resolve_config
 from alld.runs.folder import Run
+from alld.runs.machine import conditions_of, differences, inexact, prepare_machine
 from alld.runtime.cluster import Cluster
 from alld.runtime.locks import live
 from alld.runtime.signals import Stopping
 from alld.stats.metrics import Metric
-from alld.training.machine import differences, inexact, of_machine, prepare_machine
-from alld.training.train import Listener, resolve_config, resume, train
+from alld.training.train import Listener, resume, train
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def crossval(
     """
     if repeats < 1:
         raise ConfigError(f"--repeats {repeats}: must be at least 1")
-    folder = out or default_folder(f"{config.model.arch}-cv")
+    folder = out or default_place(f"{config.model.arch}-cv")
     started = datetime.now(UTC).isoformat(timespec="seconds")
     plan = Plan(folder, started, folds, repeats, "", config)
     first = plan.config_of(1, 1)  # raises for wrong settings before anything is read
@@ -128,8 +128,8 @@ def _check_machine(plan: Plan) -> None:
     done = [fold for fold in folds if fold.done]
     if not done or len(done) == len(folds):
         return
-    then = of_machine(Run(done[-1].folder).info)
-    if changed := differences(then, of_machine(prepare_machine(plan.config))):
+    then = conditions_of(Run(done[-1].folder).info)
+    if changed := differences(then, conditions_of(prepare_machine(plan.config.runtime))):
         raise inexact(plan.folder, changed)
 
 

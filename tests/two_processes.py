@@ -1,8 +1,8 @@
-"""What test_ranks.py lets two processes do, started by torchrun: trainings, and their mishaps.
+"""Train in two processes, undisturbed and disturbed, and record what each of them saw.
 
-    torchrun --nproc_per_node 2 tests/two_ranks.py SET OUT
+    torchrun --nproc_per_node 2 tests/two_processes.py SET OUT
 
-Each process writes what it saw to `OUT/<rank>.json`; runs go to `OUT/<name>`.
+Each process writes `OUT/<rank>.json`; runs go to `OUT/<name>`. test_distributed.py reads both.
 """
 
 import json
@@ -25,7 +25,7 @@ from alld.config.schema import Config
 from alld.errors import AlldError
 from alld.model.backbones import Body, create_head
 from alld.runtime import files
-from alld.training import parallel
+from alld.training import distributed
 from alld.training import train as training
 from alld.training.batches import MemorySource
 from alld.training.callbacks import Journal
@@ -33,6 +33,7 @@ from alld.training.train import resume, train
 
 # 26 training images make batches of 10, 10 and 6; validation has 6.
 SETTINGS = {**SMALL, "train.batch_size": 10, "runtime.threads": 1, "train.epochs": 1}
+OPTIONS = [f"--set={key}={value}" for key, value in SETTINGS.items()]
 
 
 def settings(data: Path, **changed: object) -> Config:
@@ -41,20 +42,27 @@ def settings(data: Path, **changed: object) -> Config:
 
 
 def plain_network(*_: object, **__: object) -> nn.Sequential:
-    """Two convolutions and the head, without batch norm: one process must get the same weights."""
+    """Two convolutions and the head, without batch norm and dropout."""
     layers = [nn.Conv2d(3, 8, 3, stride=4), nn.ReLU(), nn.Conv2d(8, 16, 3, stride=2)]
-    body = Body(nn.Sequential(*layers), 16, ["0.weight", "0.bias"])
     head = create_head(16)
     for name, layer in head.named_children():
-        if isinstance(layer, nn.BatchNorm1d):
+        if isinstance(layer, nn.BatchNorm1d | nn.Dropout):
             setattr(head, name, nn.Identity())
-    return nn.Sequential(body, head)
+    return nn.Sequential(Body(nn.Sequential(*layers), 16, ["0.weight", "0.bias"]), head)
 
 
 def plain_settings(data: Path) -> Config:
-    """Batches of 13, so that shares are unlike; dropout and random transforms as ever."""
-    odd = {"train__batch_size": 13, "train__frozen_epochs": 0, "train__epochs": 2}
-    return settings(data, model__pretrained=False, train__lr_span=1, **odd)
+    """Batches of 13, which two processes divide unequally, and no random transforms."""
+    still = {"probability": 0, "horizontal_flip": 0, "vertical_flip": 0}
+    return settings(
+        data,
+        model__pretrained=False,
+        train__batch_size=13,
+        train__frozen_epochs=0,
+        train__epochs=2,
+        train__lr_span=1,
+        **{f"augment__{name}": value for name, value in still.items()},
+    )
 
 
 def main() -> None:
@@ -62,7 +70,7 @@ def main() -> None:
     rank = int(os.environ["RANK"])
     with pytest.MonkeyPatch.context() as patch:
         seen = {
-            "told": told(patch, data, out),
+            "whole": whole(patch, data, out),
             "stopped": stopped(patch, data, out, rank),
             "resumed": outcome(lambda: resume(out / "stopped")),
             "apart": apart(patch, data, out, rank),
@@ -83,9 +91,9 @@ def outcome(work: Callable[[], object]) -> dict[str, Any]:
 
 @contextmanager
 def watched(patch: pytest.MonkeyPatch) -> Iterator[dict[str, list[Any]]]:
-    """The images of each batch, the files written, and the weights compared."""
+    """Record the images of each batch, the files written, and the weights compared."""
     seen: dict[str, list[Any]] = {"batches": [], "written": [], "weights": []}
-    serve, beside, agree = MemorySource.batches, files._beside, parallel.agree
+    serve, beside, agree = MemorySource.batches, files._beside, distributed.agree
 
     def batches(self: MemorySource, chosen: Any) -> Any:
         chosen = list(chosen)
@@ -96,22 +104,21 @@ def watched(patch: pytest.MonkeyPatch) -> Iterator[dict[str, list[Any]]]:
         seen["written"].append(str(path))
         return beside(path)
 
-    def agreeing(name: str, value: str, advice: str) -> None:
-        seen["weights"].append(value)
-        agree(name, value, advice)
+    def agreeing(facts: dict[str, str], advice: str) -> None:
+        seen["weights"].append(facts["weights"])
+        agree(facts, advice)
 
     with patch.context() as inner:
         inner.setattr(MemorySource, "batches", batches)
         inner.setattr(files, "_beside", writing)
-        inner.setattr(parallel, "agree", agreeing)
+        inner.setattr(distributed, "agree", agreeing)
         yield seen
 
 
-def told(patch: pytest.MonkeyPatch, data: Path, out: Path) -> dict[str, Any]:
+def whole(patch: pytest.MonkeyPatch, data: Path, out: Path) -> dict[str, Any]:
     """A whole training as a user starts it."""
-    options = [f"--set={key}={value}" for key, value in SETTINGS.items()]
     with watched(patch) as seen:
-        status = run_command(["train", "--data", str(data), "--out", str(out / "whole"), *options])
+        status = run_command(["train", "--data", str(data), "--out", str(out / "whole"), *OPTIONS])
     return {"status": status, **seen}
 
 
@@ -136,15 +143,15 @@ def stopped(patch: pytest.MonkeyPatch, data: Path, out: Path, rank: int) -> dict
 
 def apart(patch: pytest.MonkeyPatch, data: Path, out: Path, rank: int) -> dict[str, Any]:
     """One process computes otherwise, by a little."""
-    after = parallel.OneModel.after_train
+    after = distributed.Distributed.after_train
 
-    def after_train(self: parallel.OneModel) -> None:
+    def after_train(self: distributed.Distributed) -> None:
         after(self)
         if rank == 1:
             next(self.model.parameters()).data.add_(1e-6)
 
     with patch.context() as inner:
-        inner.setattr(parallel.OneModel, "after_train", after_train)
+        inner.setattr(distributed.Distributed, "after_train", after_train)
         return outcome(lambda: train(settings(data, train__epochs=0), out / "apart"))
 
 
