@@ -1,7 +1,7 @@
-"""Drawn cells in the manner of C-NMC 2019: cut out on black, named by subject, with a test table.
+"""Draw cells as in C-NMC 2019: cut out on black, named by subject, with a test table.
 
-A BMP has no description. The mark of a drawn image stands between the header and the pixels, where
-the format allows a gap that every reader skips: each file says for itself what it is.
+A BMP has no description. The mark of a drawn image therefore lies between header and pixels, where
+the format allows a gap that every reader skips.
 """
 
 import struct
@@ -30,9 +30,9 @@ _HEADER = 54  # bytes, of a BMP of 24 bits
 
 
 def name_as_c_nmc(shots: Sequence[Shot], seed: int) -> list[dict[str, str]]:
-    """`path`, `patient` and C-NMC's own `name` of each shot; a field belongs to one subject.
+    """Return `path`, `patient` and C-NMC's own `name` of each shot; a field is of one subject.
 
-    Files of the preliminary test are numbered in a random order: their names tell nothing.
+    Files of the preliminary test are numbered in random order, so that names reveal nothing.
     """
     places = _places(shots)
     rows = []
@@ -61,7 +61,7 @@ def preliminary_table(folder: Path, rows: Sequence[Mapping[str, str]], labels: l
 
 
 def draw_on_black(pixels: NDArray[np.uint8], shot: Shot) -> NDArray[np.uint8]:
-    """C-NMC's look: (450, 450, 3), the central cell cut out along its outline, all else black."""
+    """Return (450, 450, 3) with the central cell, cut out along its outline, on black."""
     cell, y, x = shot.cells[shot.central]
     top, left, height, width = shot.window
     rows, columns = np.ogrid[top : top + height, left : left + width]
@@ -69,11 +69,11 @@ def draw_on_black(pixels: NDArray[np.uint8], shot: Shot) -> NDArray[np.uint8]:
     background = np.asarray(shot.slide.background) * shot.light.gain
     density = -np.log(np.maximum(pixels, 1) / background).mean(axis=2)
     stained = (gaussian_filter(density, 1.5) > _STAINED) & near
-    # Red cells touch it here and there.
+    # The opening separates it from red cells that touch it.
     parts, _ = label_parts(binary_opening(stained, iterations=4))
     largest = np.argmax(np.bincount(parts[parts > 0], minlength=2))
     outline = binary_fill_holes(parts == largest)
-    # About the centre of the crop, enlarged as C-NMC's camera does.
+    # Enlarged about the centre of the crop to the scale of C-NMC's camera.
     cut = Image.fromarray(pixels * outline[:, :, None])
     side = SIDE / _ZOOM
     box = ((width - side) / 2, (height - side) / 2, (width + side) / 2, (height + side) / 2)
@@ -82,7 +82,7 @@ def draw_on_black(pixels: NDArray[np.uint8], shot: Shot) -> NDArray[np.uint8]:
 
 
 def marked_bmp(image: Image.Image) -> bytes:
-    """An uncompressed BMP that says ALLD SYNTHETIC between its header and its pixels."""
+    """Return an uncompressed BMP with the mark ALLD SYNTHETIC between header and pixels."""
     plain = BytesIO()
     image.save(plain, format="BMP")
     data = plain.getvalue()
@@ -94,7 +94,7 @@ def marked_bmp(image: Image.Image) -> bytes:
 
 
 def _places(shots: Sequence[Shot]) -> list[tuple[int, int, int]]:
-    """Subject, image and cell of each shot, each counted from 1; repeats stay with their field."""
+    """Subject, image and cell of each shot, counted from 1; repeats stay with their field."""
     fields: dict[tuple[int, str], tuple[int, int]] = {}  # class and field to subject and image
     images: dict[tuple[int, int], int] = {}  # of each subject
     cells: dict[tuple[int, str], int] = {}

@@ -1,9 +1,9 @@
-"""A drawn look-alike of ALL-IDB2 with known truth: names, sizes, and what makes the real set leak.
+"""Draw a look-alike of ALL-IDB2 with known truth.
 
-Like the real one it holds the same cell more than once (shifted, in other light, one pair
-identical), crops of one field that share pixels, crops cut at the border of their field, and, as
-far as wanted, a background that betrays the class. Every file says ALLD SYNTHETIC, and `truth.csv`
-lists every parameter. For C-NMC 2019's layout see `synthetic_c_nmc`.
+Like the real set it holds some cells more than once (shifted, in other light, one pair identical),
+crops of one field that share pixels, crops cut at the border of their field and, on request, a
+background that reveals the class. Every file is marked ALLD SYNTHETIC, and `truth.csv` lists every
+parameter.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -34,7 +34,7 @@ def draw_set(
     """Draw a set into `folder` and return its image files in order.
 
     Raises:
-        ConfigError: a recipe out of range.
+        ConfigError: an option out of range.
         DataError: the folder is not empty.
     """
     _check(recipe)
@@ -43,7 +43,7 @@ def draw_set(
     shots = plan(recipe)
     names = _file_names(recipe, shots)
     rows = []
-    with new_folder(folder) as beside:  # a part of a set would pass for a small one
+    with new_folder(folder) as beside:  # part of a set would look like a small one
         for number, (shot, pixels) in enumerate(zip(shots, _render(shots), strict=True)):
             cut = draw_on_black(pixels, shot) if recipe.layout == "c-nmc" else pixels
             _save(beside / names[number]["path"], cut)
@@ -57,9 +57,8 @@ def draw_set(
 
 
 def _render(shots: Sequence[Shot]) -> Iterator[NDArray[np.uint8]]:
-    """The pixels of each shot; shots of one photograph are cut from the very same one."""
-    # numpy and scipy let other threads run while they compute.
-    with ThreadPoolExecutor() as pool:
+    """The pixels of each shot; shots of one photograph are cut from the same pixels."""
+    with ThreadPoolExecutor() as pool:  # numpy and scipy release the interpreter's lock
         for start in range(0, len(shots), _AT_ONCE):
             some = shots[start : start + _AT_ONCE]
             distinct = {(shot.group, shot.noise_seed): shot for shot in some}
@@ -76,7 +75,7 @@ def _photograph(shot: Shot) -> NDArray[np.uint8]:
 
 
 def _file_names(recipe: Recipe, shots: Sequence[Shot]) -> list[dict[str, str]]:
-    """The path of each shot below the folder; C-NMC's layout has the subject and its name too."""
+    """The path of each shot below the folder; in C-NMC's layout also the patient and a name."""
     if recipe.layout == "c-nmc":
         return name_as_c_nmc(shots, recipe.seed)
     pairs = enumerate(shots, start=1)

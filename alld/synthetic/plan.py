@@ -1,17 +1,17 @@
-"""All of a drawn set before a pixel is drawn: cells, slides, windows, relations."""
+"""Plan a drawn set before a pixel is drawn: cells, slides, windows and relations."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from alld.data.manifest import BLAST, HEALTHY, LABEL_NAMES
-from alld.synthetic.drawing import Cell, Kind, Light, Slide
+from alld.synthetic.drawing import Kind, Light, Slide, WhiteCell
 
 SIDE = 257  # px, of a whole crop
 Layout = Literal["all-idb2", "folders", "c-nmc"]
 
-# How the real set's 130 crops of a class are made up, roughly.
+# The rough composition of the real set's 130 crops of a class.
 _OVERLAPPING = 0.2  # share of crops that share pixels with another one
 _REPEATED = 0.05  # share of crops that show the cell of another one again
 _AT_BORDER = 5 / 130
@@ -22,34 +22,50 @@ _HEALTHY_KINDS: dict[Kind, float] = {
     "eosinophil": 0.05,
     "platelet clump": 0.1,
 }
+
+
+class _Typical(NamedTuple):
+    """The ranges of a kind of cell; `radius` has mean, deviation, least and most."""
+
+    radius: tuple[float, float, float, float]
+    nucleus: tuple[float, float]
+    chromatin_scale: tuple[float, float]
+    chromatin_contrast: tuple[float, float]
+    nucleoli: float
+    cytoplasm: tuple[float, float]
+
+
+# Large, with fine chromatin and nucleoli; the nucleus fills most of the cell.
+_BLAST = _Typical((60, 6, 46, 76), (0.86, 0.95), (1.2, 1.9), (0.09, 0.15), 2.0, (0.3, 1.0))
+# Small and round, with clumped chromatin and a pale rim.
+_LYMPHOCYTE = _Typical((44, 4, 34, 54), (0.76, 0.88), (3.0, 4.2), (0.15, 0.24), 0.0, (0.1, 0.6))
 _GREY, _WARM = np.array([196.0, 193.0, 197.0]), np.array([205.0, 197.0, 166.0])
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What to draw. `confound` 0 to 1: how far the background tells the class; `difficulty` 0 to 1:
-    how far the classes overlap."""
+    """The options of a drawn set."""
 
     n: int = 260
     seed: int = 0
-    confound: float = 0.0
-    difficulty: float = 0.4
+    confound: float = 0.0  # 0 to 1: how far the background reveals the class
+    difficulty: float = 0.4  # 0 to 1: how far the classes overlap
     layout: Layout = "all-idb2"
 
     def count(self, label: int) -> int:
-        """How many images of a class: one half, or C-NMC's two thirds of blasts."""
+        """Return the images of a class: one half, or two thirds of blasts as in C-NMC."""
         blasts = round(self.n * 2 / 3) if self.layout == "c-nmc" else self.n // 2
         return blasts if label == BLAST else self.n - blasts
 
 
 @dataclass(frozen=True)
 class Shot:
-    """One image: a window of a field under one light."""
+    """One image: a window of a field, photographed in one light."""
 
     label: int
     group: str
-    relation: str  # how it is related to the others of its group, or ""
-    cells: tuple[tuple[Cell, float, float], ...]  # of the whole field, (cell, y, x)
+    relation: str  # to the others of its group, or ""
+    cells: tuple[tuple[WhiteCell, float, float], ...]  # of the whole field, (cell, y, x)
     shape: tuple[int, int]  # of the field, px
     slide: Slide
     light: Light
@@ -59,7 +75,7 @@ class Shot:
 
 
 def plan(recipe: Recipe) -> list[Shot]:
-    """Decide everything about a set before a pixel is drawn: blasts first, as in ALL-IDB2."""
+    """Return the shots of a set in order, blasts first as in ALL-IDB2."""
     rng = np.random.default_rng([recipe.seed, 0xA11D])
     shots = [shot for label in (BLAST, HEALTHY) for shot in _plan_class(label, recipe, rng)]
     if recipe.layout != "c-nmc":
@@ -69,7 +85,7 @@ def plan(recipe: Recipe) -> list[Shot]:
 
 
 def _plan_class(label: int, recipe: Recipe, rng: np.random.Generator) -> list[Shot]:
-    """Neighbours in number come from one field, as in the real set; repeats stand further apart."""
+    """Crops of one field have neighbouring numbers, as in the real set; repeats come last."""
     wanted = recipe.count(label)
     repeats = max(1, round(_REPEATED * wanted))
     shots: list[Shot] = []
@@ -93,7 +109,7 @@ def _plan_class(label: int, recipe: Recipe, rng: np.random.Generator) -> list[Sh
 def _plan_field(
     label: int, crops: int, recipe: Recipe, rng: np.random.Generator, number: int
 ) -> list[Shot]:
-    """One field with `crops` cells whose windows overlap."""
+    """A field with `crops` cells whose windows overlap."""
     centres = [np.zeros(2)]
     for _ in range(crops - 1):
         direction = rng.uniform(0, 2 * np.pi)
@@ -124,7 +140,7 @@ def _plan_field(
 
 
 def _photographed_again(shot: Shot, rng: np.random.Generator) -> Shot:
-    """The same cell a little aside, in other light, with other noise."""
+    """The same cell, a little shifted, in other light and with other noise."""
     top, left, height, width = shot.window
     down, right = (int(v) for v in rng.integers(-9, 10, 2))
     return replace(
@@ -136,69 +152,54 @@ def _photographed_again(shot: Shot, rng: np.random.Generator) -> Shot:
 
 
 def _cut(shot: Shot, rng: np.random.Generator) -> Shot:
-    """A window that the border of its field cuts on one side."""
+    """The window, cut by the border of its field on one side."""
     top, left, height, width = shot.window
     lost = int(rng.integers(1, 65))
-    side = rng.integers(4)
-    if side == 0:
-        window = (top + lost, left, height - lost, width)
-    elif side == 1:
-        window = (top, left, height - lost, width)
-    elif side == 2:
-        window = (top, left + lost, height, width - lost)
-    else:
-        window = (top, left, height, width - lost)
-    return replace(shot, window=window)
+    windows = (
+        (top + lost, left, height - lost, width),
+        (top, left, height - lost, width),
+        (top, left + lost, height, width - lost),
+        (top, left, height, width - lost),
+    )
+    return replace(shot, window=windows[rng.integers(4)])
 
 
-def _draw_cell(label: int, recipe: Recipe, rng: np.random.Generator) -> Cell:
-    """A blast, or one of the healthy kinds; `difficulty` pulls blasts and lymphocytes together."""
+def _draw_cell(label: int, recipe: Recipe, rng: np.random.Generator) -> WhiteCell:
+    """A blast, or one of the healthy kinds; `difficulty` makes blasts and lymphocytes alike."""
     texture = int(rng.integers(2**31))
     kinds = list(_HEALTHY_KINDS)
     kind = kinds[int(rng.choice(len(kinds), p=list(_HEALTHY_KINDS.values())))]
     if label == HEALTHY and kind != "lymphocyte":
         return _other_kind(kind, texture, rng)
-    blast, lymphocyte = _typical_blast(rng), _typical_lymphocyte(rng)
+    blast, lymphocyte = _typical(_BLAST, rng), _typical(_LYMPHOCYTE, rng)
     pull = min(1.0, recipe.difficulty * abs(rng.normal(0, 0.5)))
     own, other = (blast, lymphocyte) if label == BLAST else (lymphocyte, blast)
     mixed = {key: own[key] + pull * (other[key] - own[key]) for key in own}
     nucleoli = int(rng.poisson(mixed.pop("nucleoli")))
     kind = "blast" if label == BLAST else "lymphocyte"
-    return Cell(kind=kind, lobes=1, nucleoli=nucleoli, texture=texture, **mixed)
+    return WhiteCell(kind=kind, lobes=1, nucleoli=nucleoli, texture=texture, **mixed)
 
 
-def _typical_blast(rng: np.random.Generator) -> dict[str, float]:
-    """Large, the nucleus fills most of it, fine chromatin, nucleoli."""
+def _typical(kind: _Typical, rng: np.random.Generator) -> dict[str, float]:
+    mean, deviation, least, most = kind.radius
     return {
-        "radius": float(np.clip(rng.normal(60, 6), 46, 76)),
-        "nucleus": rng.uniform(0.86, 0.95),
-        "chromatin_scale": rng.uniform(1.2, 1.9),
-        "chromatin_contrast": rng.uniform(0.09, 0.15),
-        "nucleoli": 2.0,
-        "cytoplasm": rng.uniform(0.3, 1.0),
+        "radius": float(np.clip(rng.normal(mean, deviation), least, most)),
+        "nucleus": rng.uniform(*kind.nucleus),
+        "chromatin_scale": rng.uniform(*kind.chromatin_scale),
+        "chromatin_contrast": rng.uniform(*kind.chromatin_contrast),
+        "nucleoli": kind.nucleoli,
+        "cytoplasm": rng.uniform(*kind.cytoplasm),
     }
 
 
-def _typical_lymphocyte(rng: np.random.Generator) -> dict[str, float]:
-    """Small and round, clumped chromatin, a pale rim."""
-    return {
-        "radius": float(np.clip(rng.normal(44, 4), 34, 54)),
-        "nucleus": rng.uniform(0.76, 0.88),
-        "chromatin_scale": rng.uniform(3.0, 4.2),
-        "chromatin_contrast": rng.uniform(0.15, 0.24),
-        "nucleoli": 0.0,
-        "cytoplasm": rng.uniform(0.1, 0.6),
-    }
-
-
-def _other_kind(kind: Kind, texture: int, rng: np.random.Generator) -> Cell:
+def _other_kind(kind: Kind, texture: int, rng: np.random.Generator) -> WhiteCell:
     radius, nucleus, lobes = {
         "neutrophil": (rng.uniform(56, 72), rng.uniform(0.24, 0.32), int(rng.integers(3, 6))),
         "eosinophil": (rng.uniform(56, 68), rng.uniform(0.36, 0.42), 2),
         "monocyte": (rng.uniform(60, 74), rng.uniform(0.7, 0.78), 1),
         "platelet clump": (rng.uniform(20, 38), rng.uniform(0.5, 0.7), 1),
     }[kind]
-    return Cell(
+    return WhiteCell(
         kind=kind,
         radius=radius,
         nucleus=nucleus,
@@ -212,10 +213,10 @@ def _other_kind(kind: Kind, texture: int, rng: np.random.Generator) -> Cell:
 
 
 def _draw_slide(label: int, recipe: Recipe, rng: np.random.Generator) -> Slide:
-    """`confound` moves the background from chance to grey behind blasts and warm behind others."""
+    """`confound` makes the background grey behind blasts and warm behind healthy cells."""
     chance = rng.uniform(0, 1)
-    told = np.clip((0.15 if label == BLAST else 0.85) + rng.normal(0, 0.08), 0, 1)
-    warmth = (1 - recipe.confound) * chance + recipe.confound * told
+    revealing = np.clip((0.15 if label == BLAST else 0.85) + rng.normal(0, 0.08), 0, 1)
+    warmth = (1 - recipe.confound) * chance + recipe.confound * revealing
     background = _GREY + warmth * (_WARM - _GREY) + rng.normal(0, 2.5, 3)
     red, green, blue = (float(v) for v in background)
     return Slide(
