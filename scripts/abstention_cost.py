@@ -1,4 +1,4 @@
-"""What it costs to ask whether a picture is one the model can judge, beside the forward pass.
+"""Measure the cost of recognising pictures out of domain, against the forward pass.
 
     python scripts/abstention_cost.py --arch efficientnet_lite0
 
@@ -29,7 +29,7 @@ BATCH, REFERENCES = 16, 166  # training images of ALL-IDB2
 
 
 def main() -> None:
-    """Time both on the same noise, alternating."""
+    """Time both on the same noise, in turn."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--arch", default="efficientnet_lite0")
     parser.add_argument("--image-size", type=int, default=224)

@@ -1,4 +1,4 @@
-"""The arithmetic alone, on resident random data: what `scripts/benchmark.py` measures ALLD against.
+"""Measure the arithmetic alone, on random data in memory, for `scripts/benchmark.py`.
 
     python scripts/floor.py train --arch resnet50 --training 166 --validation 42
     python scripts/floor.py predict --arch efficientnet_lite0 --files 2600
@@ -26,7 +26,7 @@ FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_
 
 
 class Batches:
-    """One resident batch, cut to the sizes that a part of so many images is served in."""
+    """One batch in memory, cut to the batch sizes of a part of so many images."""
 
     def __init__(self, options: argparse.Namespace, device: torch.device) -> None:
         size, batch = options.image_size, options.batch_size
@@ -42,7 +42,7 @@ class Batches:
 
 
 def main() -> None:
-    """Train or predict as asked, and say how long it took."""
+    """Train or predict, and print how long it took."""
     options = parse()
     device = resolve_device(options.device)
     keep_freed_memory()

@@ -1,4 +1,4 @@
-"""What a command takes, lines of such measurements, and what is measured on."""
+"""Measure time and memory of commands, and collect the measurements of a benchmark."""
 
 import argparse
 import json
@@ -20,7 +20,7 @@ ALLD = (sys.executable, "-m", "alld")
 
 @dataclass(frozen=True)
 class Done:
-    """What a command took: wall time, and the largest memory of its process."""
+    """Wall time and largest memory of a command."""
 
     seconds: float
     peak_mb: float
@@ -29,7 +29,7 @@ class Done:
 
 @dataclass(eq=False)
 class Line:
-    """Every time that one way was measured."""
+    """All measurements of one way to do the work."""
 
     name: str
     images: int = 0
@@ -53,7 +53,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Ratio:
-    """One figure: what was reached, and what should be."""
+    """A ratio that was measured, and the one that is wanted."""
 
     name: str
     value: float
@@ -62,7 +62,7 @@ class Ratio:
 
 @dataclass
 class Bench:
-    """What was asked, where to work, the drawn set, and what was found so far."""
+    """The options, the folder to work in, the drawn set, and the results so far."""
 
     options: argparse.Namespace
     place: Path
@@ -87,7 +87,7 @@ def call(*command: object) -> Done:
 
 
 def record(line: Line, script: str, *arguments: object) -> None:
-    """Run one of the scripts; its last line says seconds and images."""
+    """Run one of the scripts, whose last line holds seconds and images."""
     done = call(sys.executable, SCRIPTS / script, *arguments)
     answer = json.loads(done.output.splitlines()[-1])
     line.add(Done(answer["seconds"], done.peak_mb), answer["images"])

@@ -1,20 +1,19 @@
-"""The paper's Table 1, asked again: five earlier systems and ALLD's on the same splits.
+"""Repeat the paper's Table 1: five earlier systems and ALLD's on the same splits.
 
     python scripts/reproduce_table1.py --data ALL-IDB2     # what needs no training: minutes
     python scripts/reproduce_table1.py --data ALL-IDB2 --arch efficientnet_lite0  # ALLD's, trained
     python scripts/reproduce_table1.py --data ALL-IDB2 --crossval runs/FOLDER    # or finished
-    python scripts/reproduce_table1.py --data ALL-IDB2 --rival unsharp            # hours
+    python scripts/reproduce_table1.py --data ALL-IDB2 --baseline unsharp         # hours
     python scripts/reproduce_table1.py --quick             # drawn images, shows that it runs
 
-Stop it whenever you like: the same command goes on, and nothing finished is computed twice. Needs
-scikit-image: pip install 'alld[rivals]'.
+Stop it whenever you like: the same command goes on, and nothing finished is computed twice.
 """
 
 import argparse
 from functools import partial
 from pathlib import Path
 
-from asking_again import settings_of, status_of
+from reproducing import settings_of, status_of
 
 from alld import display
 from alld.config.schema import Config, parse_config
@@ -33,61 +32,62 @@ def main() -> int:
 
 
 def reproduce(options: argparse.Namespace) -> int:
-    if "pretrained" in options.rival and options.weights is None:
-        raise ConfigError("--rival pretrained: needs --weights FILE; alld pretrain makes one")
+    if "pretrained" in options.baseline and options.weights is None:
+        raise ConfigError("--baseline pretrained: needs --weights FILE; alld pretrain makes one")
     for arch in [*options.arch, options.backbone]:
         check_arch(arch)
     own = {"model.arch": options.backbone, "seed": options.seed}
     config = settings_of(options, own, drawn_images=40)
-    # Only now, when signals are watched for; without scikit-image it says what to install.
+    # Only now, when signals are watched for; see `alld.runtime.process`.
     from alld.baselines.bench import Bench
-    from alld.baselines.systems import BACKGROUND, PROBE, RIVALS
+    from alld.baselines.systems import BACKGROUND, BASELINES, PROBE
     from alld.data.groups.load import load_groups
     from alld.data.sources.find import load_manifest
-    from alld.paper.grid import check_cells, compute_cell, plan_cells, unlike
-    from alld.paper.networks import networks, runs_behind
-    from alld.paper.table1 import judge_rival, make_table
-    from alld.paper.table1_files import markdown, write_table1
+    from alld.paper.grid import check_experiments, compute, plan_experiments, unlike
+    from alld.paper.systems import baseline_system, network_systems, runs_behind
+    from alld.paper.table import markdown, write_table
+    from alld.paper.table1 import make_table1
     from alld.training.train import Listener
 
     manifest = load_manifest(config.data)
     for warning in manifest.warnings:
         display.warn(warning)
     bench = Bench(manifest, load_groups(manifest, config.split.groups), config)
-    chosen = [RIVALS[key] for key in options.rival if key in FITTED]
+    chosen = [BASELINES[key] for key in options.baseline if key in FITTED]
     inexact = options.allow_inexact
     recipes = [
-        (plan_cells(folder, [arch], options.trained_seeds), settings)
+        (plan_experiments(folder, [arch], options.trained_seeds), settings)
         for folder, arch, settings in trainings(options, config)
     ]
     with live(options.out):
-        for cells, settings in recipes:
-            check_cells(cells, settings, allow_inexact=inexact)
-        systems = [
-            judge_rival(rival, bench, options.out / "fitted", options.repeats, options.seeds,
-                        display.say)
-            for rival in (BACKGROUND, *chosen, PROBE)
+        for experiments, settings in recipes:
+            check_experiments(experiments, settings, allow_inexact=inexact)
+        fitted = [
+            baseline_system(baseline, bench, options.out / "fitted", options.repeats,
+                            options.seeds, display.say)
+            for baseline in (BACKGROUND, *chosen, PROBE)
         ]  # fmt: skip
-        for cells, settings in recipes:
-            for cell in cells:
-                display.say(str(cell.folder))
-                compute_cell(cell, settings, Listener(note=display.warn), allow_inexact=inexact)
-        made = [cell for cells, _ in recipes for cell in cells]
-        trained = networks(made, options.crossval, bench, config.runtime.device)
+        for experiments, settings in recipes:
+            for experiment in experiments:
+                display.say(str(experiment.folder))
+                listener = Listener(note=display.warn)
+                compute(experiment, settings, listener, allow_inexact=inexact)
+        made = [experiment for experiments, _ in recipes for experiment in experiments]
+        trained = network_systems(made, options.crossval, bench, config.runtime.device)
     own = [system.name for system in trained if system.quote is None]
     reference = own[0] if own else PROBE.name(config)
     conditions = unlike(runs_behind(made, options.crossval))
-    table = make_table([*systems, *trained], bench, reference, conditions)
-    write_table1(options.out / "table", table)
+    table = make_table1([*fitted, *trained], manifest, reference, conditions)
+    write_table(options.out / "table", table)
     print(markdown(table))
     display.say(f"written: {options.out / 'table'}")
     return 0
 
 
 def trainings(options: argparse.Namespace, config: Config) -> list[tuple[Path, str, Config]]:
-    """Folder, network and settings of each recipe that is to be trained."""
+    """Return folder, network and settings of each recipe that is to be trained."""
     found = [(options.out, arch, config) for arch in options.arch]
-    for key in options.rival:
+    for key in options.baseline:
         settings = config.model_dump(mode="json")
         if key == "unsharp":
             settings["augment"]["unsharp"] = "adaptive"
@@ -95,7 +95,7 @@ def trainings(options: argparse.Namespace, config: Config) -> list[tuple[Path, s
             settings["model"]["weights"] = str(options.weights.resolve())
         else:
             continue
-        own = parse_config(settings, f"--rival {key}")
+        own = parse_config(settings, f"--baseline {key}")
         found.append((options.out / key, options.backbone, own))
     return found
 
@@ -106,16 +106,17 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--data", type=Path, help="ALL-IDB2 (default: data/)")
     parser.add_argument("--out", type=Path, default=Path("runs/table1"))
-    parser.add_argument("--rival", action="append", choices=FITTED + TRAINED,
+    parser.add_argument("--baseline", action="append", choices=FITTED + TRAINED,
                         help=f"repeatable (default: {', '.join(FITTED)})")  # fmt: skip
+    parser.add_argument("--rival", action="append", help=argparse.SUPPRESS)
     parser.add_argument("--arch", action="append", default=[],
                         help="train ALLD's recipe with this network; repeatable")  # fmt: skip
     parser.add_argument("--crossval", action="append", default=[], type=Path, metavar="FOLDER",
                         help="a finished grouped 5-fold cross-validation; repeatable")  # fmt: skip
     parser.add_argument("--backbone", default="efficientnet_lite0",
-                        help="network of the rivals: [3] and the probe read its features, unsharp "
-                        "and pretrained train it (default: efficientnet_lite0)")  # fmt: skip
-    parser.add_argument("--weights", type=Path, help="of --rival pretrained: see alld pretrain")
+                        help="network that [3] and the probe read features of, and that unsharp "
+                        "and pretrained train (default: efficientnet_lite0)")  # fmt: skip
+    parser.add_argument("--weights", type=Path, help="of --baseline pretrained: see alld pretrain")
     parser.add_argument("--repeats", type=int, default=None, help="of the folds (default: 3)")
     parser.add_argument("--seeds", type=int, default=None, help="paper-shaped tests (default: 10)")
     parser.add_argument("--trained-seeds", type=int, default=None,
@@ -124,12 +125,14 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--device", help="auto, cpu, cuda or mps (default: auto)")
     parser.add_argument("--config", help="YAML file, or the name of a shipped one")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
-    parser.add_argument("--no-pretrained", action="store_true", help="random first weights")
+    parser.add_argument("--no-pretrained", action="store_true", help="random initial weights")
     parser.add_argument("--allow-inexact", action="store_true",
                         help="mix versions, threads or devices; the table says so")  # fmt: skip
     parser.add_argument("--quick", action="store_true", help="drawn images, small, one repeat")
     options = parser.parse_args()
-    options.rival = list(dict.fromkeys(options.rival or FITTED))
+    if options.rival:
+        parser.error("--rival is now called --baseline")
+    options.baseline = list(dict.fromkeys(options.baseline or FITTED))
     options.repeats = (1 if options.quick else 3) if options.repeats is None else options.repeats
     options.seeds = (0 if options.quick else 10) if options.seeds is None else options.seeds
     if options.trained_seeds is None:

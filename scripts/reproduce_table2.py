@@ -1,19 +1,20 @@
-"""The paper's Table 2, asked again: many tests of its shape, folds without leaks, intervals.
+"""Repeat the paper's Table 2: many tests of its shape, folds without leaks, intervals.
 
     python scripts/reproduce_table2.py --data ALL-IDB2
     python scripts/reproduce_table2.py --data ALL-IDB2 --arch efficientnet_lite0 --seeds 5
     python scripts/reproduce_table2.py --quick          # drawn images, minutes, shows that it runs
 
-Stop it whenever you like: the same command goes on, and a finished cell is never computed twice.
+Stop it whenever you like: the same command goes on, and computes no finished experiment twice.
 """
 
 import argparse
 import time
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asking_again import settings_of, status_of
+from reproducing import settings_of, status_of
 
 from alld import display
 from alld.config.schema import Config
@@ -23,7 +24,7 @@ from alld.runtime.cluster import Cluster
 from alld.runtime.locks import live
 
 if TYPE_CHECKING:
-    from alld.paper.grid import Cell
+    from alld.paper.grid import Experiment
 
 PAPERS = ("vgg16", "vgg19", "resnet34", "resnet50")
 
@@ -36,75 +37,67 @@ def main() -> int:
 def reproduce(options: argparse.Namespace) -> int:
     # Only now, when signals are watched for: see `alld.runtime.process`.
     from alld.commands.engines import Engine, cluster_for
-    from alld.paper.grid import check_cells, plan_cells
+    from alld.paper.grid import check_experiments, plan_experiments
+    from alld.paper.table import markdown, write_table
     from alld.paper.table2 import collect
-    from alld.paper.table2_files import markdown, write_table2
 
     archs = options.arch or (["efficientnet_lite0"] if options.quick else list(PAPERS))
     for arch in archs:
         check_arch(arch)
     # The paper's test is 52 of 260 images.
     config = settings_of(options, {}, drawn_images=260)
-    cells = plan_cells(options.out, archs, options.seeds)
+    experiments = plan_experiments(options.out, archs, options.seeds)
     if options.dry_run:
-        check_cells(cells, config, here=False)
-        show_plan(cells, config)
+        check_experiments(experiments, config, here=False)
+        show_plan(experiments, config)
         return 0
     engine, threads = Engine(options.engine), config.runtime.threads
     with live(options.out), cluster_for(engine, options.address, options.gpus, threads) as cluster:
         inexact = options.allow_inexact
-        check_cells(cells, config, here=cluster is None, allow_inexact=inexact)
-        compute(cells, config, cluster, allow_inexact=inexact)
-        table = collect(cells, config, display.say)
-    write_table2(options.out / "table", table)
+        check_experiments(experiments, config, here=cluster is None, allow_inexact=inexact)
+        compute_missing(experiments, config, cluster, allow_inexact=inexact)
+        table = collect(experiments, config, display.say)
+    write_table(options.out / "table", table)
     print(markdown(table))
     display.say(f"written: {options.out / 'table'}")
     return 0
 
 
-def compute(
-    cells: "list[Cell]", config: Config, cluster: Cluster | None, *, allow_inexact: bool
+def compute_missing(
+    experiments: "list[Experiment]", config: Config, cluster: Cluster | None, *, allow_inexact: bool
 ) -> None:
-    """What is missing: one cell after another here, or side by side on a cluster."""
-    from alld.paper.grid import compute_cell
-    from alld.paper.table2_spread import compute_on_cluster
+    """Compute one experiment after another here, or side by side on a cluster."""
+    from alld.paper.grid import compute, compute_on_cluster
     from alld.training.train import Listener
 
-    began, waiting = time.monotonic(), [cell for cell in cells if not cell.done]
-    number = 0
+    began, waiting = time.monotonic(), [one for one in experiments if not one.done]
+    numbers = count()
 
-    def say(cell: "Cell") -> None:
-        nonlocal number
-        say_where(cell, cells, number, len(waiting), time.monotonic() - began)
-        number += 1
+    def say(experiment: "Experiment") -> None:
+        number, seconds = next(numbers), time.monotonic() - began
+        left = f", {seconds / number * (len(waiting) - number) / 60:.0f} min left" if number else ""
+        place = len(experiments) - len(waiting) + number + 1
+        display.say(f"experiment {place} of {len(experiments)}: {experiment}{left}")
 
     if cluster is not None:
         compute_on_cluster(cluster, waiting, config, say, display.warn, allow_inexact=allow_inexact)
         return
-    for cell in waiting:
-        say(cell)
-        compute_cell(cell, config, Listener(note=display.warn), allow_inexact=allow_inexact)
+    for experiment in waiting:
+        say(experiment)
+        compute(experiment, config, Listener(note=display.warn), allow_inexact=allow_inexact)
 
 
-def say_where(cell: "Cell", cells: "list[Cell]", number: int, waiting: int, seconds: float) -> None:
-    left = f", {seconds / number * (waiting - number) / 60:.0f} min left" if number else ""
-    what = "grouped 5-fold" if cell.seed is None else f"paper-shaped, seed {cell.seed}"
-    done = len(cells) - waiting + number + 1
-    display.say(f"cell {done} of {len(cells)}: {cell.arch}, {what}{left}")
-
-
-def show_plan(cells: "list[Cell]", config: Config) -> None:
-    """What would be computed, and about how long it takes here."""
+def show_plan(experiments: "list[Experiment]", config: Config) -> None:
+    """Print what would be computed, and about how long it takes here."""
     from alld.paper.table2 import estimate_seconds
 
-    seconds = {arch: estimate_seconds(arch, config) for arch in {cell.arch for cell in cells}}
+    seconds = {arch: estimate_seconds(arch, config) for arch in {one.arch for one in experiments}}
     total = 0.0
-    for cell in cells:
-        what = "grouped 5-fold" if cell.seed is None else f"paper-shaped, seed {cell.seed}"
-        cost = 0.0 if cell.done else seconds[cell.arch] * cell.runs
+    for experiment in experiments:
+        cost = 0.0 if experiment.done else seconds[experiment.arch] * experiment.runs
         total += cost
-        state = "done" if cell.done else f"about {cost / 60:.1f} min"
-        print(f"{cell.arch:<20} {what:<24} {state}")
+        state = "done" if experiment.done else f"about {cost / 60:.1f} min"
+        print(f"{experiment!s:<46} {state}")
     print(f"in all about {total / 3600:.1f} h, from one training step of each network here")
 
 
@@ -119,11 +112,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--device", help="auto, cpu, cuda or mps (default: auto)")
     parser.add_argument("--config", help="YAML file, or the name of a shipped one")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
-    parser.add_argument("--no-pretrained", action="store_true", help="random first weights")
+    parser.add_argument("--no-pretrained", action="store_true", help="random initial weights")
     parser.add_argument("--allow-inexact", action="store_true",
                         help="mix versions, threads or devices; the table says so")  # fmt: skip
     parser.add_argument("--engine", choices=["local", "ray"], default="local",
-                        help="one cell after another, or tasks of a Ray cluster")  # fmt: skip
+                        help="one experiment after another, or tasks of a Ray cluster")  # fmt: skip
     parser.add_argument("--address", help="of the cluster's head (default: one of this machine)")
     parser.add_argument("--gpus", type=float, help="of each task (default: 1, where there is one)")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and its time")

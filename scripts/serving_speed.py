@@ -1,10 +1,10 @@
-"""How fast `alld serve` answers, beside judging the same images without a server.
+"""Measure how fast `alld serve` answers, against predicting the same images without a server.
 
     python scripts/serving_speed.py --model runs/RUN --images cells/
 
-It starts the server as a user does, on a free port of this machine, and asks it as programs do. The
+It starts the server as a user does, on a free port of this machine, and sends requests. The
 last line is JSON: seconds from the command to the first page and to the loaded model, of one answer
-(median, 95th percentile), of one where several clients ask at once, and of one image judged in a
+(median, 95th percentile), of one with several clients at once, and of one image predicted in a
 process; the memory of the server and its children, in MB.
 """
 
@@ -25,13 +25,13 @@ from pathlib import Path
 
 from trials.memory import memory_mb
 
-ASKING = {"X-ALLD": "1"}
+HEADERS = {"X-ALLD": "1"}
 BUSY = 429
 WARM = 3  # answers that no clock counts
 
 
 def main() -> None:
-    """Ask one by one, then by several clients at once, then without a server."""
+    """Send requests one by one, then by several clients at once, then predict without a server."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--images", type=Path, required=True, help="folder of images")
@@ -39,23 +39,23 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=4)
     options = parser.parse_args()
     images = [file for file in sorted(options.images.iterdir()) if file.is_file()]
-    asked = list(islice(cycle(images), options.requests))
+    chosen = list(islice(cycle(images), options.requests))
     with serving(options.model) as (host, process, found):
         idle = memory_mb(process.pid)
-        ask_all(host, asked[:WARM])
-        one_by_one = ask_all(host, asked)
+        send_all(host, chosen[:WARM])
+        one_by_one = send_all(host, chosen)
         began = time.perf_counter()
         with ThreadPoolExecutor(options.clients) as pool:
-            parts = [asked[number :: options.clients] for number in range(options.clients)]
-            list(pool.map(ask_all, [host] * options.clients, parts))
-        several = (time.perf_counter() - began) / len(asked)
+            parts = [chosen[number :: options.clients] for number in range(options.clients)]
+            list(pool.map(send_all, [host] * options.clients, parts))
+        several = (time.perf_counter() - began) / len(chosen)
         memory = {"idle_mb": idle, "peak_mb": memory_mb(process.pid)}
     answer = {
         **found,
         "median": statistics.median(one_by_one),
         "p95": statistics.quantiles(one_by_one, n=20)[-1],
-        "without_server": statistics.median(judge_all(options.model, asked)),
-        "requests": len(asked),
+        "without_server": statistics.median(predict_all(options.model, chosen)),
+        "requests": len(chosen),
         "several": several,
         **memory,
     }
@@ -88,13 +88,13 @@ def get(host: str, path: str) -> bytes:
     return connection.getresponse().read()
 
 
-def ask_all(host: str, images: list[Path]) -> list[float]:
-    """Seconds of each answer, over one connection; a server that is busy is asked again."""
+def send_all(host: str, images: list[Path]) -> list[float]:
+    """Seconds of each answer, over one connection; a server that is busy is tried again."""
     connection, seconds = HTTPConnection(host), []
     for image in images:
         body, began = image.read_bytes(), time.perf_counter()
         while True:
-            connection.request("POST", "/predict", body, ASKING)
+            connection.request("POST", "/predict", body, HEADERS)
             response = connection.getresponse()
             answer = json.loads(response.read())
             if response.status != BUSY:
@@ -106,7 +106,7 @@ def ask_all(host: str, images: list[Path]) -> list[float]:
     return seconds
 
 
-def judge_all(model: Path, images: list[Path]) -> list[float]:
+def predict_all(model: Path, images: list[Path]) -> list[float]:
     """Seconds of each image in this process, all threads to the one image."""
     from alld.inference.predictor import Predictor  # not before the server has been timed
 

@@ -1,10 +1,10 @@
-"""What a user of fastai writes by hand: the rival of `scripts/benchmark.py`.
+"""Train or predict as a user of fastai would write it: the baseline of `scripts/benchmark.py`.
 
     python scripts/stock_fastai.py train --data ALL-IDB2 --split runs/RUN/split.csv --arch resnet50
     python scripts/stock_fastai.py predict --data cells/ --arch efficientnet_lite0
 
 DataBlock with ImageBlock, aug_transforms, fastai's own number of workers, `fine_tune` with the
-paper's epochs and rate. Same files in training and validation, same network and first weights as
+paper's epochs and rate. Same files in training and validation, same network and initial weights as
 ALLD's. The last line is JSON: seconds and images.
 """
 
@@ -42,7 +42,7 @@ class Clock(fv.Callback):
 
 
 def main() -> None:
-    """Train or predict as asked, and say how long it took."""
+    """Train or predict, and print how long it took."""
     options = parse()
     torch.manual_seed(0)
     if options.task == "train":

@@ -1,13 +1,13 @@
-"""Runs on identical images: hand-made evaluations whose comparison is known by hand."""
+"""Comparisons of runs on identical images, whose results are known by hand."""
 
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from alld.cli import run_command
 from alld.config.schema import Config
 from alld.errors import AlldError, ConfigError, RunError
 from alld.evaluation.compare.compare import compare
@@ -46,27 +46,28 @@ def write_run(
         }
         for row in rows
     ]
-    columns = (*COLUMNS, "repeat") if any("repeat" in row for row in rows) else COLUMNS
+    columns = (*COLUMNS, "repeat") if "repeat" in full[0] else COLUMNS
+    table = [{column: row.get(column) for column in columns} for row in full]
+    places = {row["path"]: (groups or {}).get(str(row["name"]), row["name"]) for row in full}
+    split_rows = [{"path": Path(str(path)).name, "group": group} for path, group in places.items()]
     (folder / "evaluation").mkdir(parents=True)
-    kept = [{column: row.get(column) for column in columns} for row in full]
-    write_csv(folder / "evaluation" / "predictions.csv", columns, kept)
+    write_csv(folder / "evaluation" / "predictions.csv", columns, table)
     facts = {"synthetic": synthetic, "name": "ALL-IDB2", "split_sha256": split}
     write_json(folder / "evaluation" / "metrics.json", {"data": facts})
-    known = {Path(str(row["path"])).name: str(row["name"]) for row in full}
-    places = [
-        {"path": path, "group": (groups or {}).get(name, name)} for path, name in known.items()
-    ]
-    write_csv(folder / "split.csv", ("path", "group"), places)
+    write_csv(folder / "split.csv", ("path", "group"), split_rows)
     (folder / "run.json").write_text("{}")
     return folder
 
 
+Runs = Callable[..., Path]
+
+
 @pytest.fixture
-def run(tmp_path: Path) -> Callable[..., Path]:
+def run(tmp_path: Path) -> Runs:
     """Writes a run that errs on the images named, of the 20 or of others."""
 
     def make(
-        name: str, wrong: Sequence[str] = (), names: Sequence[str] = NAMES, **more: object
+        name: str, wrong: Sequence[str] = (), names: Sequence[str] = NAMES, **more: Any
     ) -> Path:
         rows = [
             {"name": image, "probability": probability(image, right=image not in wrong)}
@@ -77,10 +78,10 @@ def run(tmp_path: Path) -> Callable[..., Path]:
     return make
 
 
-def test_six_one_way_images_make_a_run_better(run: Callable[..., Path]) -> None:
+def test_six_one_way_images_make_a_run_better(run: Runs) -> None:
     """Right on six of twenty where the other errs, never the other way: p is 2/64."""
-    found = compare([run("good"), run("bad", NAMES[:6])], draws=DRAWS)
-    [pair] = found.pairs
+    good, bad = run("good"), run("bad", NAMES[:6])
+    [pair] = compare([good, bad], draws=DRAWS).pairs
     assert (pair.test.only_a, pair.test.only_b, pair.test.n) == (6, 0, 20)
     assert pair.test.p_value == pair.p_holm == 2 / 64
     assert pair.better == "good"
@@ -88,26 +89,21 @@ def test_six_one_way_images_make_a_run_better(run: Callable[..., Path]) -> None:
         "good is better than bad on these images: good alone is right on 6 of 20 images, bad on 0; "
         "exact McNemar p = 0.031."
     )
+    [turned] = compare([bad, good], draws=DRAWS).pairs
+    assert (turned.test.only_a, turned.test.only_b, turned.better) == (0, 6, "good")
+    assert turned.differences["accuracy"].value == pytest.approx(-0.3)
 
 
-def test_the_better_run_may_be_the_second(run: Callable[..., Path]) -> None:
-    """The order of the runs turns the counts and the sign, not the verdict."""
-    [pair] = compare([run("bad", NAMES[:6]), run("good")], draws=DRAWS).pairs
-    assert (pair.test.only_a, pair.test.only_b, pair.better) == (0, 6, "good")
-    assert pair.differences["accuracy"].value == pytest.approx(-0.3)
-
-
-def test_five_one_way_images_tell_nothing_apart(run: Callable[..., Path]) -> None:
+def test_five_one_way_images_are_too_few(run: Runs) -> None:
     """p is 2/32, and the caveats say that it takes six."""
     found = compare([run("good"), run("bad", NAMES[:5])], draws=DRAWS)
     [pair] = found.pairs
-    assert pair.test.p_value == 2 / 32
-    assert pair.better is None
+    assert (pair.test.p_value, pair.better) == (2 / 32, None)
     assert pair.verdict.startswith("good and bad cannot be told apart: good alone is right on 5")
     assert "at least 6 images" in " ".join(found.caveats)
 
 
-def test_holm_takes_all_pairs_together(run: Callable[..., Path]) -> None:
+def test_holm_takes_all_pairs_together(run: Runs) -> None:
     """Three pairs with p of 2/64, 2/32 and 1: times 3, times 2, and 1; so six no longer do."""
     runs = [run("good"), run("six", NAMES[:6]), run("five", NAMES[10:15])]
     found = compare(runs, draws=DRAWS)
@@ -119,26 +115,27 @@ def test_holm_takes_all_pairs_together(run: Callable[..., Path]) -> None:
     assert "any of 3 pairs" in " ".join(found.caveats)
 
 
-def test_the_differences_by_hand(run: Callable[..., Path], tmp_path: Path) -> None:
+def test_the_differences_by_hand(run: Runs, tmp_path: Path) -> None:
     """Accuracy 4/4 against 2/4, ROC AUC 1 against 3/4: one blast ranks below one healthy cell."""
     weak = {"cell00": 0.9, "cell02": 0.4, "cell01": 0.6, "cell03": 0.1}
     rows = [{"name": name, "probability": value} for name, value in weak.items()]
-    [pair] = compare([run("a", names=NAMES[:4]), write_run(tmp_path / "b", rows)]).pairs
+    runs = [run("a", names=NAMES[:4]), write_run(tmp_path / "b", rows)]
+    [pair] = compare(runs, draws=DRAWS).pairs
     assert pair.differences["accuracy"].value == 0.5
     assert pair.differences["roc_auc"].value == 0.25
     assert str(pair.differences["accuracy"].method).startswith("paired group bootstrap")
 
 
-def test_a_difference_in_ranking_is_said_beside_equal_verdicts(tmp_path: Path) -> None:
+def test_a_difference_in_ranking_is_reported_beside_equal_verdicts(tmp_path: Path) -> None:
     """Both call every image a blast; one ranks all blasts first, the other at random."""
     ranked = {name: probability(name, right=True) for name in NAMES}
     chance = {name: 0.9 if name in NAMES[:10] else 0.1 for name in NAMES}
     runs = [
         write_run(
             tmp_path / folder,
-            [{"name": name, "probability": p, "threshold": 0} for name, p in said.items()],
+            [{"name": name, "probability": p, "threshold": 0} for name, p in predicted.items()],
         )
-        for folder, said in (("ranked", ranked), ("chance", chance))
+        for folder, predicted in (("ranked", ranked), ("chance", chance))
     ]
     [pair] = compare(runs, draws=DRAWS).pairs
     assert (pair.test.only_a, pair.test.only_b, pair.better) == (0, 0, None)
@@ -147,38 +144,30 @@ def test_a_difference_in_ranking_is_said_beside_equal_verdicts(tmp_path: Path) -
     assert "ROC AUC -0.500 (-0." in same.verdict
 
 
-def test_only_images_that_all_runs_tested_are_compared(run: Callable[..., Path]) -> None:
+def test_only_images_that_all_runs_tested_are_compared(run: Runs) -> None:
     """Of twenty and fifteen images ten are the same: all numbers are of these ten."""
     others = [*NAMES[10:], *(f"cell{number}" for number in range(20, 25))]
     found = compare([run("a", NAMES[:6]), run("b", NAMES[10:12], others)], draws=DRAWS)
     assert (found.images, found.classes) == (10, "5 blast, 5 healthy")
-    assert [contender.tested for contender in found.contenders] == [20, 15]
-    assert [contender.metrics["accuracy"].k for contender in found.contenders] == [10, 8]
+    assert [one.tested for one in found.runs] == [20, 15]
+    assert [one.metrics["accuracy"].k for one in found.runs] == [10, 8]
     assert found.pairs[0].test.n == 10
 
 
-def test_images_are_told_by_their_content(run: Callable[..., Path], tmp_path: Path) -> None:
-    """The same pictures in another folder and under other names are the same images."""
-    moved = [{"name": name, "path": f"/moved/to/x{name}.tif", "probability": 0.9} for name in NAMES]
+def test_images_are_matched_by_their_content(run: Runs, tmp_path: Path) -> None:
+    """Other folders and names do not matter; two files of equal content are one image."""
+    moved = [
+        {"name": name, "path": f"/moved/to/{name}{copy}.tif", "probability": 0.9}
+        for name in NAMES
+        for copy in ("", "-copy")
+    ]
     found = compare([run("here"), write_run(tmp_path / "there", moved)], draws=DRAWS)
-    assert found.images == 20
+    assert (found.images, found.runs[1].tested) == (20, 20)
     assert found.pairs[0].test.only_a == 10  # the other run calls every cell a blast
+    assert any("equal content" in sentence for sentence in found.caveats)
 
 
-def test_no_common_image_is_refused(run: Callable[..., Path]) -> None:
-    """Two splits without an image in common: the line says how to train on one."""
-    with pytest.raises(RunError, match=r"no image was tested by all of a, b; .*split\.seed"):
-        compare([run("a", names=NAMES[:10]), run("b", names=NAMES[10:])])
-
-
-def test_labels_that_disagree_are_refused(run: Callable[..., Path], tmp_path: Path) -> None:
-    """One picture that is a blast here and healthy there: its file and both labels are named."""
-    rows = [{"name": "cell00", "probability": 0.2, "label": "healthy"}]
-    with pytest.raises(RunError, match=r"cell00\.tif: blast in a, healthy in b"):
-        compare([run("a"), write_run(tmp_path / "b", rows)])
-
-
-def test_groups_of_all_runs_are_joined(run: Callable[..., Path]) -> None:
+def test_groups_of_all_runs_are_joined(run: Runs) -> None:
     """One run keeps 0 and 1 together, the other 1 and 2: all three are one group, of 18."""
     first, second = {"cell00": "g", "cell01": "g"}, {"cell01": "h", "cell02": "h"}
     found = compare([run("a", groups=first), run("b", groups=second)], draws=DRAWS)
@@ -186,37 +175,15 @@ def test_groups_of_all_runs_are_joined(run: Callable[..., Path]) -> None:
     assert "20 images in 18 groups" in found.caveats[0]
 
 
-def test_images_of_one_group_do_not_make_a_run_better(run: Callable[..., Path]) -> None:
+def test_images_of_one_group_do_not_make_a_run_better(run: Runs) -> None:
     """Six one-way images that show one cell: p is 2/64, and the interval still holds 0."""
     groups = dict.fromkeys(NAMES[:6], "one cell")
     [pair] = compare([run("a", groups=groups), run("b", NAMES[:6])], draws=DRAWS).pairs
-    assert pair.p_holm == 2 / 64
-    assert pair.better is None
+    assert (pair.p_holm, pair.better) == (2 / 64, None)
     assert "with groups kept whole, the difference may be 0" in pair.verdict
 
 
-def test_copies_of_a_file_count_once(run: Callable[..., Path], tmp_path: Path) -> None:
-    """Two files of equal content are one image, and the caveats say so."""
-    rows = [
-        {"name": name, "path": f"/set/{name}{copy}.tif", "probability": 0.9}
-        for name in NAMES
-        for copy in ("", "-copy")
-    ]
-    found = compare([run("a"), write_run(tmp_path / "b", rows)], draws=DRAWS)
-    assert found.images == 20
-    assert found.contenders[1].tested == 20
-    assert any("equal content" in sentence for sentence in found.caveats)
-
-
-def test_a_copy_under_another_label_is_refused(run: Callable[..., Path], tmp_path: Path) -> None:
-    """One content with two labels in one run: nothing is chosen between them."""
-    rows = [{"name": "cell00", "probability": 0.9}]
-    rows.append({**rows[0], "path": "/set/copy.tif", "label": "healthy"})
-    with pytest.raises(RunError, match=r"line 3: the same picture as /set/cell00\.tif"):
-        compare([run("a"), write_run(tmp_path / "b", rows)])
-
-
-def test_each_run_is_judged_at_its_own_threshold(tmp_path: Path) -> None:
+def test_each_run_has_its_own_threshold(tmp_path: Path) -> None:
     """P(blast) of 0.4 is a blast from 0.3 on, and healthy below 0.5."""
     runs = [
         write_run(
@@ -225,7 +192,7 @@ def test_each_run_is_judged_at_its_own_threshold(tmp_path: Path) -> None:
         )
         for threshold in (0.3, 0.5)
     ]
-    counts = [c.metrics["sensitivity"].k for c in compare(runs, draws=DRAWS).contenders]
+    counts = [one.metrics["sensitivity"].k for one in compare(runs, draws=DRAWS).runs]
     assert counts == [10, 0]
 
 
@@ -239,17 +206,17 @@ def repeated(folder: Path, wrong: Mapping[str, Sequence[str]]) -> Path:
     return write_run(folder, rows)
 
 
-def test_repeats_do_not_multiply_the_evidence(tmp_path: Path) -> None:
-    """Three images that one model gets right in both repeats are three witnesses, not six."""
+def test_repeats_are_not_independent_observations(tmp_path: Path) -> None:
+    """Three images that one model gets right in both repeats count as three, not six."""
     good = repeated(tmp_path / "good", {"1": [], "2": []})
     bad = repeated(tmp_path / "bad", {"1": NAMES[:3], "2": NAMES[:3]})
     found = compare([good, bad], draws=DRAWS)
     assert (found.images, found.repeats, found.groups) == (10, 2, 10)
     [pair] = found.pairs
     assert (pair.test.only_a, pair.test.n, pair.test.p_value) == (3, 10, 2 / 8)
-    assert len(pair.disagreements) == 6
+    assert [image.repeat for image in pair.disagreements] == ["1"] * 3 + ["2"] * 3
     assert "good is right more often on 3 of 10 images" in pair.verdict
-    assert "Wilson" not in str(found.contenders[1].metrics["accuracy"].method)
+    assert "Wilson" not in str(found.runs[1].metrics["accuracy"].method)
 
 
 def test_an_image_is_paired_within_its_repeat(tmp_path: Path) -> None:
@@ -263,32 +230,33 @@ def test_an_image_is_paired_within_its_repeat(tmp_path: Path) -> None:
     assert {image.right for image in pair.disagreements} == {"a", "b"}
 
 
-def test_a_run_beside_a_cross_validation_is_refused(
-    run: Callable[..., Path], tmp_path: Path
-) -> None:
-    """Their rows do not pair."""
+def test_runs_that_do_not_pair_are_refused(run: Runs, tmp_path: Path) -> None:
+    """No image in common, labels that disagree, and a run beside a cross-validation."""
+    a, healthy = run("a"), {"name": "cell00", "probability": 0.2, "label": "healthy"}
+    others = run("others", names=["cell20"])
+    with pytest.raises(RunError, match=r"no image was tested by all of a, others; .*split\.seed"):
+        compare([a, others])
+    with pytest.raises(RunError, match=r"cell00\.tif: blast in a, healthy in b"):
+        compare([a, write_run(tmp_path / "b", [healthy])])
+    copies = [{"name": "cell00", "probability": 0.9}, {**healthy, "path": "/set/copy.tif"}]
+    with pytest.raises(RunError, match=r"line 3: the same picture as /set/cell00\.tif"):
+        compare([a, write_run(tmp_path / "c", copies)])
     with pytest.raises(RunError, match="like with like"):
-        compare([run("a"), repeated(tmp_path / "cv", {"1": [], "2": []})])
+        compare([a, repeated(tmp_path / "cv", {"1": [], "2": []})])
 
 
-def test_a_run_that_was_not_evaluated_says_what_is_first(
-    run: Callable[..., Path], tmp_path: Path
-) -> None:
-    """`alld evaluate RUN`; and a folder that holds no run is called so."""
-    shutil.rmtree(run("new") / "evaluation")
-    with pytest.raises(RunError, match=r"not evaluated yet; first: alld evaluate .*new"):
-        compare([run("a"), tmp_path / "new"])
-    with pytest.raises(RunError, match="no run there"):
-        compare([tmp_path / "a", tmp_path / "nothing"])
-
-
-def test_one_run_is_no_comparison(run: Callable[..., Path]) -> None:
-    """Fewer than two, or the same one by two ways, is refused."""
+def test_folders_that_cannot_be_compared_are_refused(run: Runs, tmp_path: Path) -> None:
+    """Fewer than two, the same one by two ways, one without an evaluation, and none at all."""
     a = run("a")
+    shutil.rmtree(run("new") / "evaluation")
     with pytest.raises(ConfigError, match="two runs or more"):
         compare([a])
     with pytest.raises(ConfigError, match="named twice"):
-        compare([a, run("b"), a.parent / "elsewhere" / ".." / "a"])
+        compare([a, tmp_path / "new", a.parent / "elsewhere" / ".." / "a"])
+    with pytest.raises(RunError, match=r"not evaluated yet; first: alld evaluate .*new"):
+        compare([a, tmp_path / "new"])
+    with pytest.raises(RunError, match="no run there"):
+        compare([a, tmp_path / "nothing"])
 
 
 DAMAGE = {
@@ -302,9 +270,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize(("file", "old", "new"), DAMAGE.values(), ids=DAMAGE.keys())
-def test_a_damaged_evaluation_is_one_line(
-    run: Callable[..., Path], file: str, old: str, new: str
-) -> None:
+def test_a_damaged_evaluation_is_one_line(run: Runs, file: str, old: str, new: str) -> None:
     """What no evaluation wrote is refused with the file and the command that repeats it."""
     runs = [run("a"), run("b")]
     text = (runs[1] / file).read_text()
@@ -316,45 +282,31 @@ def test_a_damaged_evaluation_is_one_line(
     assert "\n" not in str(caught.value)
 
 
-def test_different_splits_and_one_seed_are_said(run: Callable[..., Path]) -> None:
-    """Other training images are a reason for a difference; so is the one seed of a run."""
-    told = " ".join(compare([run("a"), run("b", split="other")], draws=DRAWS).caveats)
-    for words in ("different splits", "one seed", "no patient ids", "never a patient"):
-        assert words in told
+def test_caveats_and_names(run: Runs) -> None:
+    """Other training images and the one seed are named; runs/x and others/x are not both x."""
+    found = compare([run("one/x"), run("two/x", split="other")], draws=DRAWS)
+    words = " ".join(found.caveats)
+    for expected in ("different splits", "one seed", "no patient ids", "never a patient"):
+        assert expected in words
+    assert [one.name[-6:] for one in found.runs] == ["/one/x", "/two/x"]
     alike = " ".join(compare([run("c"), run("d")], draws=DRAWS).caveats)
     assert "different splits" not in alike
 
 
-def test_runs_of_one_name_are_told_by_their_paths(run: Callable[..., Path]) -> None:
-    """runs/x and others/x must not both be called x."""
-    found = compare([run("one/x"), run("two/x")], draws=DRAWS)
-    assert all(contender.name.endswith("/x") for contender in found.contenders)
-    assert len({contender.name for contender in found.contenders}) == 2
-
-
-def test_the_command_prints_a_verdict_and_the_images(
-    run: Callable[..., Path], capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Few images on which two runs differ are listed with both probabilities."""
-    assert run_command(["compare", str(run("a")), str(run("b", NAMES[:2], synthetic=True))]) == 0
-    shown = capsys.readouterr().out
+def test_the_command_prints_a_verdict_and_the_images(run: Runs, alld: Callable[..., Any]) -> None:
+    """Few images on which two runs differ are listed with both probabilities, ten with -v."""
+    status, shown, _ = alld("compare", run("a"), run("b", NAMES[:2], synthetic=True))
+    assert status == 0
     assert "SYNTHETIC: 20 images tested by all runs: 10 blast, 10 healthy" in shown
     assert "a and b cannot be told apart" in shown
     assert "blast    P(blast) 0.900 of a, 0.100 of b: a is right  /set/cell00.tif" in shown
     assert "Not a medical device" in shown
-
-
-def test_many_differing_images_wait_for_verbose(
-    run: Callable[..., Path], capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Ten are counted; -v lists them."""
-    words = ["compare", str(run("a")), str(run("b", NAMES[:10]))]
-    assert run_command(words) == 0
-    captured = capsys.readouterr()
-    assert "cell00.tif" not in captured.out + captured.err
-    assert "-v lists the 10 images" in captured.err
-    assert run_command([*words, "-v"]) == 0
-    assert capsys.readouterr().err.count("is right") == 10
+    words = ("compare", run("c"), run("d", NAMES[:10]))
+    status, shown, errors = alld(*words)
+    assert status == 0
+    assert "cell00.tif" not in shown + errors
+    assert "-v lists the 10 images" in errors
+    assert alld(*words, "-v")[2].count("is right") == 10
 
 
 def test_a_real_runs_numbers_are_those_of_its_evaluation(

@@ -273,7 +273,7 @@ def test_a_second_signal_keeps_its_status_on_the_way_out() -> None:
 def test_the_scripts_end_like_the_commands(tmp_path: Path) -> None:
     """A full disk is one line and status 2 there too, with what to do next."""
     code = (
-        "import errno, sys; from asking_again import status_of\n"
+        "import errno, sys; from reproducing import status_of\n"
         "def full(): raise OSError(errno.ENOSPC, 'No space left on device', 'a.csv')\n"
         "sys.exit(status_of(full))"
     )

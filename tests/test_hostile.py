@@ -33,7 +33,7 @@ from alld.data.splits import Split, split_text
 from alld.errors import DataError
 from alld.evaluation import holdout as evaluating
 from alld.evaluation import out_of_fold
-from alld.evaluation.compare import tested
+from alld.evaluation.compare.predictions import path_below
 from alld.runtime.files import cell, one_line, plain_path, spelt, well_formed
 
 sys.path.insert(0, str(REPOSITORY / "scripts"))
@@ -232,7 +232,7 @@ def test_a_formula_for_a_name_goes_through_the_tables_and_back(tmp_path: Path) -
     assert [row["path"] for row in rows] == paths
     whole = str(manifest.file(0))
     assert paths[0] in out_of_fold._tails(whole)
-    assert tested._below(manifest.root, whole) == paths[0]
+    assert path_below(manifest.root, whole) == paths[0]
 
 
 def changing(file: Path) -> Callable[..., None]:

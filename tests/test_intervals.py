@@ -1,6 +1,7 @@
 """Intervals of proportions against hand arithmetic, SciPy and statsmodels."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,24 +22,13 @@ def test_wilson_published_values(k: int, n: int, low: float, high: float) -> Non
     assert (round(interval.low, digits), round(interval.high, digits)) == (low, high)
 
 
-def test_wilson_by_hand() -> None:
-    """For 0 of n the upper end is z² / (n + z²), and for n of n the lower end is n / (n + z²)."""
+def test_all_and_none_by_hand() -> None:
+    """0 of n ends at z² / (n + z²), n of n begins at n / (n + z²); exactly, at 0.025^(1/n)."""
     z_squared = 1.959963984540054**2
     assert wilson(0, 20).high == pytest.approx(z_squared / (20 + z_squared), abs=1e-12)
     assert wilson(20, 20).low == pytest.approx(20 / (20 + z_squared), abs=1e-12)
-
-
-def test_clopper_pearson_by_hand() -> None:
-    """All of n begin at 0.025 to the power of 1/n; none of n end at the rest of 1."""
     assert clopper_pearson(20, 20).low == pytest.approx(0.025 ** (1 / 20), abs=1e-12)
     assert clopper_pearson(0, 20).high == pytest.approx(1 - 0.025 ** (1 / 20), abs=1e-12)
-
-
-def test_clopper_pearson_leaves_half_of_the_error_on_either_side() -> None:
-    """At the lower end 49 or more of 52 have a chance of 2.5 %, at the upper end 49 or fewer."""
-    interval = clopper_pearson(49, 52)
-    assert binom.sf(48, 52, interval.low) == pytest.approx(0.025, abs=1e-10)
-    assert binom.cdf(49, 52, interval.high) == pytest.approx(0.025, abs=1e-10)
 
 
 @pytest.mark.parametrize(
@@ -46,15 +36,15 @@ def test_clopper_pearson_leaves_half_of_the_error_on_either_side() -> None:
     [(wilson, "wilson", "wilson"), (clopper_pearson, "exact", "beta")],
 )
 def test_intervals_agree_with_scipy_and_statsmodels(
-    ours: Callable[..., Interval], scipys: str, statsmodels_name: str
+    ours: Callable[..., Interval], scipys: Any, statsmodels_name: str
 ) -> None:
     """Random counts and levels give what binomtest and proportion_confint give."""
     rng = np.random.default_rng(1)
-    for _ in range(150):
+    for _ in range(60):
         n = int(rng.integers(1, 300))
         k, level = int(rng.integers(0, n + 1)), float(rng.uniform(0.5, 0.999))
         interval = ours(k, n, level)
-        first = binomtest(k, n).proportion_ci(level, method=scipys)
+        first = binomtest(k, n).proportion_ci(level, scipys)
         second = proportion_confint(k, n, alpha=1 - level, method=statsmodels_name)
         for low, high in ((first.low, first.high), second):
             assert interval.low == pytest.approx(low, abs=1e-9), (k, n, level)

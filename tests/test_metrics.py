@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,9 @@ Y_TRUE = [1, 1, 1, 0, 0, 0]
 Y_PROB = [0.9, 0.6, 0.4, 0.7, 0.4, 0.1]
 # Different shares for the two classes, so that no two metrics of it are equal.
 COUNTS = Confusion(true_positive=22, false_negative=1, true_negative=27, false_positive=2)
+SCORES = (roc_auc, pr_auc, brier, expected_calibration_error)
+Score = Callable[[ArrayLike, ArrayLike], Any]
+close = partial(np.testing.assert_allclose, rtol=0, atol=1e-12)
 
 
 def random_scores(seed: int, decimals: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -40,27 +44,13 @@ def random_scores(seed: int, decimals: int) -> tuple[NDArray[np.int64], NDArray[
     return truth, np.round(rng.beta(1 + truth, 2 - truth), decimals)
 
 
-def test_confusion_by_hand() -> None:
-    """Blast is the positive class, in all four counts."""
-    counts = confusion([1, 1, 1, 1, 0, 0, 0, 1, 0, 0], [1, 1, 1, 0, 0, 0, 0, 1, 1, 1])
-    assert counts == Confusion(true_positive=4, false_negative=1, true_negative=3, false_positive=2)
-    assert counts.n == 10
-
-
 def test_proportions_by_hand() -> None:
-    """Accuracy is 49/52, sensitivity 22/23, specificity 27/29, each with its own k and n."""
-    found = [(m.k, m.n, m.value) for m in (accuracy(COUNTS), sensitivity(COUNTS))]
-    assert found == [(49, 52, 49 / 52), (22, 23, 22 / 23)]
-    metric = specificity(COUNTS)
-    assert (metric.k, metric.n, metric.value) == (27, 29, 27 / 29)
-
-
-def test_proportions_carry_wilson_intervals() -> None:
-    """An accuracy of 49 of 52 is 84.4 to 98.0 %."""
+    """Each has its own k and n, and Wilson's interval: 49 of 52 is 84.4 to 98.0 %."""
     metric = accuracy(COUNTS)
-    assert metric.ci_low == pytest.approx(0.844, abs=5e-4)
-    assert metric.ci_high == pytest.approx(0.980, abs=5e-4)
-    assert metric.method == "Wilson 95 %"
+    assert (metric.k, metric.n, metric.value, metric.method) == (49, 52, 49 / 52, "Wilson 95 %")
+    assert (metric.ci_low, metric.ci_high) == pytest.approx((0.844, 0.980), abs=5e-4)
+    found = [(m.k, m.n, m.value) for m in (sensitivity(COUNTS), specificity(COUNTS))]
+    assert found == [(22, 23, 22 / 23), (27, 29, 27 / 29)]
 
 
 @pytest.mark.parametrize(
@@ -74,129 +64,92 @@ def test_proportions_carry_wilson_intervals() -> None:
 def test_undefined_proportions_say_why(
     metric: Callable[[Confusion], Metric], counts: Confusion, reason: str
 ) -> None:
-    """A share of nothing is None with its reason, never 0."""
-    assert metric(counts) == Metric(None, None, 0, None, None, None, reason)
-
-
-def test_none_found_is_zero_not_undefined() -> None:
-    """Blasts of which none is found have a sensitivity of 0, not of None."""
-    metric = sensitivity(Confusion(0, 5, 3, 0))
-    assert (metric.value, metric.k, metric.n, metric.ci_low) == (0.0, 0, 5, 0.0)
+    """A share of nothing is None with its reason; none found of some is 0."""
+    assert metric(counts) == Metric(None, None, 0, reason=reason)
+    none_found = sensitivity(Confusion(0, 5, 3, 0))
+    assert (none_found.value, none_found.k, none_found.n, none_found.ci_low) == (0.0, 0, 5, 0.0)
 
 
 def test_metric_as_dict() -> None:
     """The fields go to JSON by name, the reason only where something is undefined."""
     whole = Metric(0.5, 1, 2, 0.1, 0.9, "Wilson 95 %").as_dict()
     assert list(whole) == ["value", "k", "n", "ci_low", "ci_high", "method"]
-    undefined = Metric(None, None, 0, None, None, None, "no image").as_dict()
-    assert json.loads(json.dumps(undefined))["value"] is None
-    assert undefined["reason"] == "no image"
+    undefined = json.loads(json.dumps(Metric(None, None, 0, reason="no image").as_dict()))
+    assert (undefined["value"], undefined["reason"]) == (None, "no image")
 
 
-def test_roc_auc_by_hand() -> None:
-    """Of nine pairs, 3 + 2 + 1 rank the blast higher and one is a tie: 6.5 of 9."""
-    assert roc_auc(Y_TRUE, Y_PROB) == pytest.approx(6.5 / 9)
+@pytest.mark.parametrize(
+    ("score", "value"),
+    [
+        (roc_auc, 6.5 / 9),  # of nine pairs 3 + 2 + 1 rank the blast higher, one is a tie
+        (pr_auc, (1 + 2 / 3 + 3 / 5) / 3),  # thirds of recall at 0.9, 0.6 and the tie at 0.4
+        (brier, (0.01 + 0.16 + 0.36 + 0.49 + 0.16 + 0.01) / 6),
+    ],
+)
+def test_scores_by_hand(score: Score, value: float) -> None:
+    """Three blasts and three healthy cells with a tie between them."""
+    assert score(Y_TRUE, Y_PROB) == pytest.approx(value)
 
 
-def test_roc_auc_ends_and_middle() -> None:
-    """Perfect order is 1, reversed order 0, and all probabilities equal one half."""
+def test_perfect_order_is_exactly_1() -> None:
+    """Reversed order is 0; equal probabilities are worth one half, and the share of blasts."""
     assert roc_auc([0, 0, 1], [0.1, 0.2, 0.3]) == 1.0
     assert roc_auc([1, 1, 0], [0.1, 0.2, 0.3]) == 0.0
     assert roc_auc([0, 1, 0], [0.5, 0.5, 0.5]) == 0.5
-
-
-def test_pr_auc_by_hand() -> None:
-    """Thirds of recall at 0.9, 0.6 and the tie at 0.4, with precisions 1, 2/3 and 3/5."""
-    assert pr_auc(Y_TRUE, Y_PROB) == pytest.approx((1 + 2 / 3 + 3 / 5) / 3)
-
-
-def test_pr_auc_ends_and_chance() -> None:
-    """Perfect order is exactly 1; all probabilities equal are worth the share of blasts."""
     assert pr_auc([0, 0, 1, 1, 1], [0.1, 0.2, 0.3, 0.4, 0.5]) == 1.0
     assert pr_auc([0, 1, 0, 0], [0.5] * 4) == 0.25
 
 
-def test_brier_by_hand() -> None:
-    """The mean squared distance of 0.9, 0.6, 0.4 from 1 and of 0.7, 0.4, 0.1 from 0."""
-    squares = 0.01 + 0.16 + 0.36 + 0.49 + 0.16 + 0.01
-    assert brier(Y_TRUE, Y_PROB) == pytest.approx(squares / 6)
-    assert brier([1, 1], [1.0, 0.5]) == 0.125
-
-
-def test_roc_curve_by_hand() -> None:
-    """The tie at 0.4 is one diagonal step; infinity comes first."""
+def test_curves_by_hand() -> None:
+    """The tie at 0.4 is one diagonal step; the ROC curve begins at an infinite threshold."""
     fpr, tpr, thresholds = roc_curve(Y_TRUE, Y_PROB)
-    assert fpr.tolist() == pytest.approx([0, 0, 1 / 3, 1 / 3, 2 / 3, 1])
-    assert tpr.tolist() == pytest.approx([0, 1 / 3, 1 / 3, 2 / 3, 1, 1])
+    close(fpr, [0, 0, 1 / 3, 1 / 3, 2 / 3, 1])
+    close(tpr, [0, 1 / 3, 1 / 3, 2 / 3, 1, 1])
     assert thresholds.tolist() == [np.inf, 0.9, 0.7, 0.6, 0.4, 0.1]
-
-
-def test_pr_curve_by_hand() -> None:
-    """Recall and precision at each probability; the tie at 0.4 passes together."""
     recall, precision, thresholds = pr_curve(Y_TRUE, Y_PROB)
-    assert recall.tolist() == pytest.approx([1 / 3, 1 / 3, 2 / 3, 1, 1])
-    assert precision.tolist() == pytest.approx([1, 1 / 2, 2 / 3, 3 / 5, 1 / 2])
+    close(recall, [1 / 3, 1 / 3, 2 / 3, 1, 1])
+    close(precision, [1, 1 / 2, 2 / 3, 3 / 5, 1 / 2])
     assert thresholds.tolist() == [0.9, 0.7, 0.6, 0.4, 0.1]
 
 
 @pytest.mark.parametrize("decimals", [1, 2, 15])
 def test_scores_agree_with_scikit_learn(decimals: int) -> None:
-    """Areas, Brier score and curves of random sets, with or without ties, are scikit-learn's."""
-    for seed in range(40):
+    """Areas, Brier score, counts and curves of random sets, with or without ties."""
+    for seed in range(12):
         truth, prob = random_scores(seed, decimals)
-        assert roc_auc(truth, prob) == pytest.approx(
-            sklearn.metrics.roc_auc_score(truth, prob), abs=1e-12
-        )
-        assert pr_auc(truth, prob) == pytest.approx(
-            sklearn.metrics.average_precision_score(truth, prob), abs=1e-12
-        )
-        assert brier(truth, prob) == pytest.approx(
-            sklearn.metrics.brier_score_loss(truth, prob), abs=1e-12
-        )
-        expected = sklearn.metrics.roc_curve(truth, prob, drop_intermediate=False)
-        for ours, theirs in zip(roc_curve(truth, prob), expected, strict=True):
-            np.testing.assert_allclose(ours, theirs, atol=1e-12)
+        close(roc_auc(truth, prob), sklearn.metrics.roc_auc_score(truth, prob))
+        close(pr_auc(truth, prob), sklearn.metrics.average_precision_score(truth, prob))
+        close(brier(truth, prob), sklearn.metrics.brier_score_loss(truth, prob))
+        fpr, tpr, thresholds = roc_curve(truth, prob)
+        theirs = sklearn.metrics.roc_curve(truth, prob, drop_intermediate=False)
+        for ours, their in zip((fpr, tpr, thresholds), theirs, strict=True):
+            close(ours, their)
+        close(trapezoid(tpr, fpr), roc_auc(truth, prob))
         precision, recall, thresholds = sklearn.metrics.precision_recall_curve(truth, prob)
         theirs = recall[-2::-1], precision[-2::-1], thresholds[::-1]  # its last point is (0, 1)
         for ours, their in zip(pr_curve(truth, prob), theirs, strict=True):
-            np.testing.assert_allclose(ours, their, atol=1e-12)
-
-
-def test_counts_agree_with_scikit_learn() -> None:
-    """The confusion of random predictions is scikit-learn's."""
-    for seed in range(20):
-        truth, prob = random_scores(seed, 15)
+            close(ours, their)
         predicted = (prob > 0.6).astype(int)
         c = confusion(truth, predicted)
-        ours = [[c.true_negative, c.false_positive], [c.false_negative, c.true_positive]]
-        assert ours == sklearn.metrics.confusion_matrix(truth, predicted, labels=[0, 1]).tolist()
-
-
-def test_curve_encloses_the_area() -> None:
-    """The trapezoids under the curve from (0, 0) to (1, 1) add up to the AUC."""
-    for seed in range(40):
-        truth, prob = random_scores(seed, 1)
-        fpr, tpr, _ = roc_curve(truth, prob)
-        assert (fpr[0], tpr[0], fpr[-1], tpr[-1]) == (0, 0, 1, 1)
-        assert trapezoid(tpr, fpr) == pytest.approx(roc_auc(truth, prob), abs=1e-12)
+        counts = [[c.true_negative, c.false_positive], [c.false_negative, c.true_positive]]
+        expected = sklearn.metrics.confusion_matrix(truth, predicted, labels=[0, 1])
+        assert counts == expected.tolist()
+        assert c.n == truth.size
 
 
 @pytest.mark.parametrize(("label", "kind"), [(0, "healthy cells"), (1, "blasts")])
-@pytest.mark.parametrize("score", [roc_auc, pr_auc, roc_curve])
-def test_one_class_has_no_ranking(
-    score: Callable[[ArrayLike, ArrayLike], Any], label: int, kind: str
-) -> None:
+@pytest.mark.parametrize("score", [roc_auc, pr_auc, roc_curve, pr_curve])
+def test_one_class_has_no_ranking(score: Score, label: int, kind: str) -> None:
     """With one class only, the reason names it and the number of images."""
     with pytest.raises(UndefinedMetric, match=f"one class only: all 3 images are {kind}"):
         score([label] * 3, [0.1, 0.2, 0.3])
 
 
-@pytest.mark.parametrize("score", [roc_auc, pr_auc, brier, roc_curve, expected_calibration_error])
+@pytest.mark.parametrize("score", [*SCORES, roc_curve])
 @pytest.mark.parametrize(
     ("y_true", "y_prob", "message"),
     [
         ([0, 1, 2], [0.1, 0.2, 0.3], r"y_true\[2\] is 2"),
-        ([0, -1, 1], [0.1, 0.2, 0.3], r"y_true\[1\] is -1"),
         ([0, 0.5, 1], [0.1, 0.2, 0.3], r"y_true\[1\] is 0.5"),
         ([0, float("nan"), 1], [0.1, 0.2, 0.3], r"y_true\[1\] is nan"),
         ([0, 1, "blast"], [0.1, 0.2, 0.3], r"y_true\[2\] is 'blast'"),
@@ -210,9 +163,7 @@ def test_one_class_has_no_ranking(
         ([0, 1], [[0.9, 0.1], [0.2, 0.8]], r"y_prob has shape \(2, 2\)"),
     ],
 )
-def test_scores_refuse_unfit_values(
-    score: Callable[[ArrayLike, ArrayLike], Any], y_true: Any, y_prob: Any, message: str
-) -> None:
+def test_scores_refuse_unfit_values(score: Score, y_true: Any, y_prob: Any, message: str) -> None:
     """A wrong value is named with its place; nothing is clipped, dropped or guessed."""
     with pytest.raises(ValueError, match=message):
         score(y_true, y_prob)
@@ -236,85 +187,58 @@ def test_confusion_refuses_unfit_values(y_true: Any, y_pred: Any, message: str) 
 def test_at_the_threshold_is_blast() -> None:
     """A probability equal to the threshold is a blast, one just below it is healthy."""
     below = float(np.nextafter(0.4, 0))
-    found = all_metrics([1, 1, 0, 0], [0.4, below, 0.4, below], threshold=0.4, groups=range(4))
+    probabilities, groups = [0.4, below, 0.4, below], range(4)
+    found = all_metrics([1, 1, 0, 0], probabilities, threshold=0.4, groups=groups, draws=10)
     assert (found["sensitivity"].k, found["specificity"].k, found["accuracy"].k) == (1, 1, 2)
 
 
 def test_all_metrics_holds_each_with_its_interval() -> None:
-    """Seven metrics by name, each inside its interval, the scores by the bootstrap over groups."""
+    """Seven metrics by name, each inside its interval, which copies in a group do not change."""
     truth, prob = random_scores(3, 15)
-    found = all_metrics(truth, prob, threshold=0.5, groups=np.arange(truth.size) // 2)
+    groups = np.arange(truth.size) // 2
+    found = all_metrics(truth, prob, threshold=0.5, groups=groups, draws=300)
+    copies = all_metrics(np.tile(truth, 2), np.tile(prob, 2), threshold=0.5,
+                         groups=np.tile(groups, 2), draws=300)  # fmt: skip
     assert list(found) == [
         "accuracy", "sensitivity", "specificity", "roc_auc", "pr_auc", "brier", "ece",
     ]  # fmt: skip
     for name, metric in found.items():
-        assert metric.value is not None, name
         assert metric.ci_low is not None, name
         assert metric.ci_high is not None, name
+        assert metric.value is not None, name
         assert metric.ci_low < metric.value < metric.ci_high, name
-    assert found["roc_auc"].value == roc_auc(truth, prob)
-    assert found["brier"].value == brier(truth, prob)
-    assert found["pr_auc"].value == pr_auc(truth, prob)
-    assert found["ece"].value == expected_calibration_error(truth, prob)
-    for name in ("roc_auc", "pr_auc", "brier", "ece"):
+    for (name, metric), score in zip(list(found.items())[3:], SCORES, strict=True):
+        assert metric.value == score(truth, prob)
         about = ", about the value" if name == "ece" else ""
-        assert found[name].method == f"group bootstrap, 2000 draws, 95 %{about}"
-        assert (found[name].k, found[name].n) == (None, truth.size)
+        assert metric.method == f"group bootstrap, 300 draws, 95 %{about}"
+        assert (metric.k, metric.n) == (None, truth.size)
+        close([copies[name].ci_low, copies[name].ci_high], [metric.ci_low, metric.ci_high])
 
 
-def test_all_metrics_uses_the_groups() -> None:
-    """Copies of each image in its own group leave the scores' intervals as they were."""
-    truth, prob = random_scores(3, 15)
-    groups = [f"cell {i}" for i in range(truth.size)]
-    once = all_metrics(truth, prob, threshold=0.5, groups=groups)
-    twice = all_metrics(np.tile(truth, 2), np.tile(prob, 2), threshold=0.5, groups=groups * 2)
-    for name in ("roc_auc", "pr_auc", "brier", "ece"):
-        assert twice[name].ci_low == pytest.approx(once[name].ci_low, abs=1e-12)
-        assert twice[name].ci_high == pytest.approx(once[name].ci_high, abs=1e-12)
-
-
-def test_all_metrics_of_one_class() -> None:
-    """Healthy cells alone leave sensitivity and AUC undefined and the others whole."""
-    found = all_metrics([0, 0, 0], [0.1, 0.2, 0.7], threshold=0.5, groups="abc")
+def test_all_metrics_says_what_is_undefined() -> None:
+    """One class leaves no sensitivity and area; one group leaves a value without interval."""
+    found = all_metrics([0, 0, 0], [0.1, 0.2, 0.7], threshold=0.5, groups="abc", draws=50)
     assert found["sensitivity"].value is None
     assert found["roc_auc"].value is None
     assert found["roc_auc"].reason == "one class only: all 3 images are healthy cells"
     assert found["specificity"].k == 2
     assert found["brier"].value == pytest.approx(0.18)
-    assert found["brier"].reason is None
-
-
-def test_all_metrics_without_interval_says_why() -> None:
-    """One group only keeps the value and gives the reason in the interval's place."""
-    metric = all_metrics(Y_TRUE, Y_PROB, threshold=0.5, groups=["cell"] * 6)["roc_auc"]
-    assert metric.value == pytest.approx(6.5 / 9)
-    assert (metric.ci_low, metric.ci_high, metric.method) == (None, None, None)
-    assert metric.reason is not None
-    assert "one group only" in metric.reason
-
-
-def test_all_metrics_of_a_perfect_model_keeps_a_width() -> None:
-    """Areas of 1 have the interval of their 10 groups, not 1 to 1."""
-    truth = np.arange(30) // 15
-    found = all_metrics(truth, 0.2 + 0.6 * truth, threshold=0.5, groups=np.arange(30) // 3)
-    for name in ("roc_auc", "pr_auc"):
-        assert (found[name].value, found[name].ci_high) == (1.0, 1.0)
-        assert found[name].ci_low == pytest.approx(0.025 ** (1 / 10))
-        assert found[name].method == "Clopper-Pearson 95 % on 10 groups (every draw gives 1)"
+    alone = all_metrics(Y_TRUE, Y_PROB, threshold=0.5, groups=["cell"] * 6)["roc_auc"]
+    assert alone == Metric(6.5 / 9, None, 6, reason="no interval: one group only")
 
 
 def test_proportions_over_groups_keep_values_and_counts() -> None:
-    """Only interval and method are others, and those are of the right images of each class."""
+    """Only interval and method are others, and those are of the correct images of each class."""
     truth, prob = random_scores(3, 15)
     groups = np.arange(truth.size) // 2
     by_images = all_metrics(truth, prob, threshold=0.4, groups=groups, draws=10)
     by_groups = grouped_proportions(truth, prob, threshold=0.4, groups=groups)
     assert list(by_groups) == ["accuracy", "sensitivity", "specificity"]
-    right = (prob >= 0.4) == truth
+    correct = (prob >= 0.4) == truth
     for name, among in zip(by_groups, (truth >= 0, truth == 1, truth == 0), strict=True):
         ours, wilsons = by_groups[name], by_images[name]
         assert (ours.value, ours.k, ours.n) == (wilsons.value, wilsons.k, wilsons.n)
-        interval = grouped_proportion(right[among], groups[among])
+        interval = grouped_proportion(correct[among], groups[among])
         assert (ours.ci_low, ours.ci_high) == (interval.low, interval.high)
         assert ours.method == "group bootstrap, 2000 draws, 95 %"
 
@@ -322,10 +246,9 @@ def test_proportions_over_groups_keep_values_and_counts() -> None:
 def test_proportions_over_groups_say_what_is_undefined() -> None:
     """No blast leaves no sensitivity; one group leaves an accuracy without interval."""
     found = grouped_proportions([0, 0, 0], [0.1, 0.2, 0.7], threshold=0.5, groups="aaa")
-    assert found["sensitivity"] == Metric(
-        None, None, 0, None, None, None, "none of the 3 images is a blast"
-    )
-    assert found["accuracy"] == Metric(2 / 3, 2, 3, None, None, None, "no interval: one group only")
+    no_blast = "none of the 3 images is a blast"
+    assert found["sensitivity"] == Metric(None, None, 0, reason=no_blast)
+    assert found["accuracy"] == Metric(2 / 3, 2, 3, reason="no interval: one group only")
 
 
 @pytest.mark.parametrize("metrics", [all_metrics, grouped_proportions])

@@ -1,11 +1,10 @@
-"""When no verdict is given: the unreliable band, risk over coverage, and what silence buys."""
-
-import math
+"""Abstention: the unreliable band, risk over coverage, and the gain in accuracy."""
 
 import numpy as np
 import pytest
+from scipy.special import logit
 
-from alld.stats.metrics import confusion, proportion
+from alld.stats.metrics import confusion
 from alld.stats.selective import distance, gain_in_accuracy, risk_coverage, uncertain_band
 
 # Sorted by distance from one half: 0.55 wrong, 0.6 right, 0.3 wrong, then right ones.
@@ -13,11 +12,7 @@ PROB = [0.55, 0.6, 0.3, *[0.9] * 9, *[0.1] * 10]
 TRUTH = [0, 1, 1, *[1] * 9, *[0] * 10]
 
 
-def odds(p: float) -> float:
-    return math.log(p / (1 - p))
-
-
-def test_a_calibrated_probability_admits_its_own_error() -> None:
+def test_a_calibrated_probability_estimates_its_own_error() -> None:
     """Without an error among the images the band runs from 0.2 to 0.8, and says why."""
     band = uncertain_band([0, 1] * 20, [0.1, 0.9] * 20, 0.5, error=0.2)
     assert band.ends(0.5) == pytest.approx((0.2, 0.8))
@@ -27,55 +22,46 @@ def test_a_calibrated_probability_admits_its_own_error() -> None:
 def test_the_band_lies_around_the_threshold() -> None:
     """At a threshold of 0.9 the ends are as far from it in log odds as 0.2 and 0.8 from 0.5."""
     low, high = uncertain_band([0, 1], [0.1, 0.9], 0.9, error=0.2).ends(0.9)
-    assert odds(0.9) - odds(low) == pytest.approx(odds(0.8))
-    assert odds(high) - odds(0.9) == pytest.approx(odds(0.8))
+    assert logit(0.9) - logit(low) == pytest.approx(logit(0.8))
+    assert logit(high) - logit(0.9) == pytest.approx(logit(0.8))
 
 
 def test_errors_widen_the_band() -> None:
     """By hand: 2 wrong of 22 are 20 % of the nearest ten, which reach to 0.9 and 0.1 alike."""
     narrow = uncertain_band(TRUTH[:3] * 7, PROB[:3] * 7, 0.5, error=0.2)  # 14 of 21 are wrong
-    assert narrow.width == pytest.approx(odds(0.8))  # 0.3 is nearer than 0.2
+    assert narrow.width == pytest.approx(logit(0.8))  # 0.3 is nearer than 0.2
     truth, prob = [1, *TRUTH[1:]], [0.05, *PROB[1:]]  # the farthest of all is wrong
     wide = uncertain_band(truth, prob, 0.5, error=0.08)
-    assert wide.width == pytest.approx(odds(0.95))  # 2 of 22 are 9 %: all of them
+    assert wide.width == pytest.approx(logit(0.95))  # 2 of 22 are 9 %: all of them
     assert "on 22 images were wrong" in wide.how
-    assert uncertain_band(truth, prob, 0.5, error=0.1).width == pytest.approx(odds(0.9))
+    assert uncertain_band(truth, prob, 0.5, error=0.1).width == pytest.approx(logit(0.9))
+    few = uncertain_band([1, *[0] * 18], [0.01] * 19, 0.5, error=0.05)
+    assert few.width == pytest.approx(logit(0.95))  # nineteen images do not widen it
 
 
-def test_few_images_do_not_widen_the_band() -> None:
-    """Nineteen images say nothing of a share."""
-    truth, prob = [1, *[0] * 18], [0.01] * 19
-    assert uncertain_band(truth, prob, 0.5, error=0.05).width == pytest.approx(odds(0.95))
-
-
-def test_what_lies_at_the_end_is_no_longer_uncertain() -> None:
-    """Both ends are excluded; a threshold of its own for each image is respected."""
+def test_the_ends_of_the_band_are_excluded() -> None:
+    """And a threshold for each image is respected."""
     band = uncertain_band([0, 1], [0.1, 0.9], 0.5, error=0.2)
-    assert band.holds([0.8 + 1e-9, 0.79, 0.21, 0.2 - 1e-9], 0.5).tolist() == [
-        False,
-        True,
-        True,
-        False,
-    ]
+    inside = band.holds([0.8 + 1e-9, 0.79, 0.21, 0.2 - 1e-9], 0.5)
+    assert inside.tolist() == [False, True, True, False]
     assert band.holds([0.95, 0.95], [0.5, 0.9]).tolist() == [False, True]
 
 
-def test_a_share_of_one_half_is_refused() -> None:
+@pytest.mark.parametrize("error", [0.0, 0.5, -1.0])
+def test_other_shares_are_refused(error: float) -> None:
     """A verdict that is wrong half of the time is none."""
-    for error in (0.0, 0.5, -1.0):
-        with pytest.raises(ValueError, match="error"):
-            uncertain_band([0, 1], [0.1, 0.9], 0.5, error=error)
+    with pytest.raises(ValueError, match="error"):
+        uncertain_band([0, 1], [0.1, 0.9], 0.5, error=error)
 
 
-def test_sure_probabilities_are_finite_distances() -> None:
+def test_certain_probabilities_have_finite_distances() -> None:
     """0 and 1 are far, not infinitely so."""
     assert np.isfinite(distance([0.0, 1.0], 0.0)).all()
 
 
 def test_risk_and_coverage_by_hand() -> None:
-    """All: 2 of 5 wrong; the three surest: 1 of 3; the surest two tie and are right."""
-    truth, prob = [1, 0, 0, 1, 0], [0.99, 0.01, 0.9, 0.45, 0.3]
-    points = risk_coverage(truth, prob, 0.5)
+    """All: 2 of 5 wrong; the three most certain: 1 of 3; the first two tie and are right."""
+    points = risk_coverage([1, 0, 0, 1, 0], [0.99, 0.01, 0.9, 0.45, 0.3], 0.5)
     assert [(p.kept, p.risk) for p in points] == [
         (5, 2 / 5), (4, 1 / 4), (3, 1 / 3), (2, 0.0),
     ]  # fmt: skip
@@ -92,16 +78,10 @@ def test_the_first_risk_is_the_error_of_all() -> None:
 
 
 def test_the_gain_is_the_difference_of_two_accuracies() -> None:
-    """7 of 8 kept right, 8 of 10 of all: 0.075, within its interval."""
-    right = [True] * 7 + [False] + [True, False]
-    kept = [True] * 8 + [False] * 2
-    gain = gain_in_accuracy(right, kept, range(10), draws=500)
+    """7 of 8 kept right, 8 of 10 of all: 0.075, within its interval; nothing kept has no gain."""
+    correct = [True] * 7 + [False] + [True, False]
+    gain = gain_in_accuracy(correct, [True] * 8 + [False] * 2, range(10), draws=500)
     assert gain.value == pytest.approx(7 / 8 - 8 / 10)
     assert (gain.ci_low or 0) < 0.075 < (gain.ci_high or 0)
-
-
-def test_nothing_kept_has_no_gain() -> None:
-    """Undefined with its reason, never 0."""
-    gain = gain_in_accuracy([True, False], [False, False], "ab")
-    assert (gain.value, gain.reason) == (None, "no image has a verdict")
-    assert proportion(0, 0, "none").value is None
+    nothing = gain_in_accuracy([True, False], [False, False], "ab")
+    assert (nothing.value, nothing.reason) == (None, "no image has a verdict")

@@ -1,7 +1,6 @@
-"""What the rivals share: inner folds that tear no group, a support vector machine chosen in them.
+"""Draw inner folds of whole groups, and choose a support vector machine in them.
 
-Nothing here sees a test image: scaling, selection, parameters and probabilities all come from the
-training side of one split.
+Only the training side of a split is used: for scaling, selection, parameters and probabilities.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +24,7 @@ INNER_FOLDS = 5
 
 
 def inner_folds(y: Labels, groups: Sequence[str], seed: int) -> NDArray[np.intp]:
-    """(n,) the inner fold of every training image: classes balanced, no group in two folds.
+    """Return the inner fold of every training image, (n,): classes balanced, groups whole.
 
     Raises:
         ValueError: a class with one group, which no inner fold could both train on and test.
@@ -35,27 +34,19 @@ def inner_folds(y: Labels, groups: Sequence[str], seed: int) -> NDArray[np.intp]
     folds = min(INNER_FOLDS, *per_class)
     if folds < 2:
         raise ValueError(f"{per_class} groups of the classes: inner folds need two of each")
-    totals = np.bincount(y, minlength=2)
-    capacities = np.stack([_shares(total, folds) for total in totals], axis=1)  # (folds, 2)
+    parts = [np.array_split(np.flatnonzero(y == label), folds) for label in (0, 1)]
+    capacities = np.array([list(map(len, pair)) for pair in zip(*parts, strict=True)])  # (folds, 2)
     return deal(units, y, capacities, np.random.default_rng(seed))
 
 
-def _shares(total: int, folds: int) -> NDArray[np.intp]:
-    return np.array([len(part) for part in np.array_split(np.arange(total), folds)])
-
-
 def fit_svm(
-    features: Features,
-    y: Labels,
-    groups: Sequence[str],
-    seed: int,
-    grid: Mapping[str, Any],
+    features: Features, y: Labels, groups: Sequence[str], seed: int, grid: Mapping[str, Any]
 ) -> PredictProba:
     """Scale, select by the F test where `grid` says how many, and fit a machine with an RBF kernel.
 
-    `grid` names parameters as scikit-learn's pipelines do: `svc__C`, `select__k`. Of equally good
-    ones the first counts. The probability is Platt's: a logistic curve over the inner folds'
-    decision values (Platt, Advances in Large Margin Classifiers (1999) 61-74).
+    `grid` names parameters as scikit-learn's pipelines do: `svc__C`, `select__k`; the first of the
+    best combinations is used. P(blast) is Platt's: a logistic curve over the inner folds' decision
+    values (Platt, Advances in Large Margin Classifiers (1999) 61-74).
     """
     numbers = inner_folds(y, groups, seed)
     folds = [(np.flatnonzero(numbers != i), np.flatnonzero(numbers == i)) for i in set(numbers)]
@@ -80,7 +71,7 @@ def fit_svm(
 
 
 def separation(features: Features, y: Labels) -> NDArray[np.float64]:
-    """The F statistic of each feature; 0 for one that never varies, where F is undefined."""
+    """Return the F statistic of each feature, (d,); 0 for one that never varies."""
     scores = np.zeros(features.shape[1])
     varying = features.std(axis=0) > 0
     scores[varying] = f_classif(features[:, varying], y)[0]

@@ -1,7 +1,7 @@
-"""The systems of the paper's Table 1 by name: what each is, what it is quoted with, how it learns.
+"""Define the baselines of the paper's Table 1: description, learner and quoted accuracy of each.
 
-Only abstracts and repositories of the originals were open to us: these are rebuilt from what is
-said there, not the authors' programs.
+They are rebuilt from the abstracts and repositories of the originals, the only open sources; they
+are not the authors' programs.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,66 +11,60 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alld.audit.background import FEATURES, background_features, background_model
-from alld.baselines import deep, morphology, texture
+from alld.baselines import cell_features, deep
 from alld.baselines.learning import Features, Labels, PredictProba
-from alld.baselines.probe import body_features, probe_model
 from alld.config.schema import Config
 from alld.images.rgb import RGB
 
 Describe = Callable[[Sequence[RGB], Config], Features]  # N pictures to (N, d)
-Fit = Callable[[Features, Labels, Sequence[str], int], PredictProba]
+Learn = Callable[[Features, Labels, Sequence[str], int], PredictProba]
 PredictImages = Callable[[Sequence[RGB]], NDArray[np.float64]]  # pictures to P(blast) of each
 
 
 @dataclass(frozen=True)
 class Quote:
-    """What the ALLD paper prints of a system, and how that number came about."""
+    """The accuracy that the ALLD paper prints of a system, and its protocol."""
 
     accuracy: float
     protocol: str
 
 
 @dataclass(frozen=True)
-class Rival:
+class Baseline:
     """A system that describes each image by numbers and learns from those.
 
-    `describe` learns nothing, so one description serves every split; `fit` sees the training side
-    of a split alone. `version` changes with either.
+    `describe` learns nothing, so one description serves every split; `learn` gets the training
+    side of a split alone. `version` changes with either.
     """
 
     key: str
     title: str
     quote: Quote | None
     describe: Describe
-    learn: Fit
+    learn: Learn
     version: int = 1
     network: bool = False  # describes by the configured network
 
     def fit(
-        self,
-        images: Sequence[RGB],
-        y: Labels,
-        groups: Sequence[str],
-        seed: int,
-        config: Config,
+        self, images: Sequence[RGB], y: Labels, groups: Sequence[str], seed: int, config: Config
     ) -> PredictImages:
-        """Learn from labelled images; the result gives P(blast) of other images.
+        """Learn from labelled images, and return a function from images to their P(blast).
 
         Args:
             y: (n,) 0 healthy, 1 blast.
-            groups: n names; no inner fold that chooses anything tears one.
+            groups: n names; inner folds keep each group whole.
         """
         predict = self.learn(self.describe(images, config), y, groups, seed)
         return lambda others: predict(self.describe(others, config))
 
     def name(self, config: Config) -> str:
-        """The title, with the network where one has a part in it."""
+        """Return the title, with the network where one is used."""
         if not self.network:
             return self.title
         return f"{self.title}, {config.model.arch}{_origin(config)}"
 
     def identity(self, config: Config) -> str:
-        """What the numbers of this rival depend on, beside the images and the split."""
+        """Return what the predictions depend on, beside the images and the split."""
         if not self.network:
             return f"{self.key} {self.version}"
         used = config.model.model_dump_json(), config.data.image_size, config.augment.unsharp
@@ -78,14 +72,14 @@ class Rival:
 
 
 def _origin(config: Config) -> str:
-    """Said wherever a network did not begin with ImageNet weights."""
+    """Name the initial weights of a network, unless they are ImageNet's."""
     if config.model.weights is not None:
         return f" (weights of {config.model.weights.name})"
     return "" if config.model.pretrained else " (random weights)"
 
 
 def _one_by_one(describe: Callable[[RGB], NDArray[np.float64] | None], width: int) -> Describe:
-    """Each picture alone; one without a description gets a row of NaN."""
+    """Describe each picture alone; one without a description gets a row of NaN."""
 
     def all_of_them(pictures: Sequence[RGB], _config: Config) -> Features:
         rows = (describe(picture) for picture in pictures)
@@ -95,7 +89,7 @@ def _one_by_one(describe: Callable[[RGB], NDArray[np.float64] | None], width: in
 
 
 def _deep_features(pictures: Sequence[RGB], config: Config) -> Features:
-    return body_features(pictures, config).astype(np.float64)
+    return deep.body_features(pictures, config).astype(np.float64)
 
 
 def _fit_background(
@@ -105,35 +99,35 @@ def _fit_background(
     model = background_model().fit(features[known], y[known])
 
     def predict(test: Features) -> NDArray[np.float64]:
-        told = np.full(len(test), 0.5)  # an image without background tells nothing
-        seen = np.isfinite(test).all(axis=1)
-        if seen.any():
-            told[seen] = model.predict_proba(test[seen])[:, 1]
-        return told
+        probabilities = np.full(len(test), 0.5)  # of an image without background
+        known = np.isfinite(test).all(axis=1)
+        if known.any():
+            probabilities[known] = model.predict_proba(test[known])[:, 1]
+        return probabilities
 
     return predict
 
 
 def _fit_probe(features: Features, y: Labels, _groups: Sequence[str], _seed: int) -> PredictProba:
-    model = probe_model().fit(features, y)
+    model = deep.probe_model().fit(features, y)
     return lambda test: np.asarray(model.predict_proba(test)[:, 1])
 
 
-BACKGROUND = Rival(
+BACKGROUND = Baseline(
     "background",
     "background alone",
     None,
     _one_by_one(background_features, FEATURES),
     _fit_background,
 )
-LBP = Rival(
+LBP = Baseline(
     "lbp",
     "[5] LBP + SVM",
     Quote(0.9384, "not stated in the abstract; 93.84 % is 244 of 260"),
-    _one_by_one(texture.describe, 54),
-    texture.fit,
+    _one_by_one(cell_features.patterns, 54),
+    cell_features.fit_patterns,
 )
-SWARM = Rival(
+SWARM = Baseline(
     "swarm",
     "[3] deep features, Salp Swarm, kNN",
     Quote(0.9567, "not stated in the abstract"),
@@ -141,20 +135,20 @@ SWARM = Rival(
     deep.fit,
     network=True,
 )
-MORPHOLOGY = Rival(
+MORPHOLOGY = Baseline(
     "morphology",
     "[4] shape, texture, colour + SVM",
     Quote(0.9667, "10-fold, by image"),
-    _one_by_one(morphology.describe, 80),
-    morphology.fit,
+    _one_by_one(cell_features.morphology, 80),
+    cell_features.fit_morphology,
 )
-PROBE = Rival("probe", "linear probe", None, _deep_features, _fit_probe, network=True)
-RIVALS = {rival.key: rival for rival in (LBP, SWARM, MORPHOLOGY)}
+PROBE = Baseline("probe", "linear probe", None, _deep_features, _fit_probe, network=True)
+BASELINES = {baseline.key: baseline for baseline in (LBP, SWARM, MORPHOLOGY)}
 HALF = "mean of 10 repeats, half of the images tested, by image"
 
 
 def name_of_network(config: Config) -> tuple[str, Quote | None]:
-    """What a network trained with these settings is called, and what its like is quoted with.
+    """Return the name of a network trained with these settings, and the quote of its row.
 
     Rows [7] and [6] are ALLD's recipe on sharpened images, or from weights of other cells.
     """
@@ -168,7 +162,7 @@ def name_of_network(config: Config) -> tuple[str, Quote | None]:
 
 
 def _changes(config: Config) -> list[str]:
-    """`train.epochs=3` for each setting of the recipe that is not the default."""
+    """`train.epochs=3` for each setting of the recipe that differs from the default."""
     plain = Config()
     found = []
     for section in ("augment", "train", "calibrate"):

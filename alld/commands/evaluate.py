@@ -11,7 +11,7 @@ from alld.errors import ConfigError
 from alld.runtime.files import one_line
 
 if TYPE_CHECKING:
-    from alld.evaluation.compare.result import Comparison
+    from alld.evaluation.compare.result import RunComparison
     from alld.evaluation.result import Evaluation
 
 _FEW = 8  # images on which two runs differ; more are listed under --verbose
@@ -138,7 +138,7 @@ def print_evaluation(evaluation: "Evaluation") -> None:
     display.say(f"read it in a browser: {evaluation.report}")
 
 
-def _print_comparison(comparison: "Comparison") -> None:
+def _print_comparison(comparison: "RunComparison") -> None:
     from alld.evaluation.compare import result
 
     display.write_table(result.title(comparison), result.RUN_COLUMNS, result.run_rows(comparison))

@@ -1,11 +1,13 @@
-"""The grid of a table: what is to be trained, what of it lies on disk, and whether it is alike.
+"""Plan, check and compute the experiments of a table: runs and cross-validations on disk.
 
-A cell of it is a run or a cross-validation. A finished one is never computed twice; a table asked
-for again with other settings, images or versions would mix what cannot be compared.
+A finished experiment is never computed twice. A table whose experiments had other settings, images
+or versions than asked for now is refused: it would mix what cannot be compared.
 """
 
+import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import chdir
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from alld.baselines.bench import FOLDS, grouped_config, paper_config
 from alld.config.schema import Config, parse_config
 from alld.data.manifest import Manifest
 from alld.data.sources.find import load_manifest
-from alld.errors import RunError
+from alld.errors import Interrupted, RunError
 from alld.evaluation.crossval.folds import PLAN, read_plan
 from alld.evaluation.crossval.train import (
     CrossvalListener,
@@ -26,62 +28,84 @@ from alld.runs.create import path_name, resolve_config
 from alld.runs.folder import Run
 from alld.runs.machine import conditions_of, differences, prepare_machine
 from alld.runtime.cluster import Cluster
+from alld.runtime.signals import Stopping
 from alld.training.train import Listener
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One thing to compute: a paper-shaped run with a seed, or a grouped cross-validation."""
+class Experiment:
+    """A paper-shaped run with a seed, or a grouped cross-validation."""
 
     arch: str
     seed: int | None  # None: the cross-validation
     folder: Path
 
+    def __str__(self) -> str:
+        what = "grouped 5-fold" if self.seed is None else f"paper-shaped, seed {self.seed}"
+        return f"{self.arch}, {what}"
+
     @property
     def done(self) -> bool:
+        """Whether it is trained and evaluated."""
         return (self.folder / "evaluation" / "metrics.json").is_file()
 
     @property
     def begun(self) -> bool:
+        """Whether its training was started."""
         return (self.folder / (PLAN if self.seed is None else "run.json")).is_file()
 
     @property
     def runs(self) -> int:
-        """Trainings in it."""
+        """The number of trainings in it."""
         return FOLDS if self.seed is None else 1
 
 
-def plan_cells(out: Path, archs: Sequence[str], seeds: int) -> list[Cell]:
-    """Every cell in the order in which they are computed: seed by seed, then the folds."""
-    cells = [
-        Cell(arch, seed, out / path_name(arch) / f"paper-seed-{seed}")
+def plan_experiments(out: Path, archs: Sequence[str], seeds: int) -> list[Experiment]:
+    """Return every experiment in the order of computing: seed by seed, then the folds."""
+    folders = {arch: out / path_name(arch) for arch in archs}
+    runs = [
+        Experiment(arch, seed, folders[arch] / f"paper-seed-{seed}")
         for seed in range(seeds)
         for arch in archs
     ]
-    return cells + [Cell(arch, None, out / path_name(arch) / "grouped") for arch in archs]
+    return runs + [Experiment(arch, None, folders[arch] / "grouped") for arch in archs]
 
 
-def check_cells(
-    cells: Sequence[Cell], config: Config, *, here: bool = True, allow_inexact: bool = False
+def config_of(experiment: Experiment, config: Config) -> Config:
+    """Return the settings of one experiment; `config` is the grid's, without its arch."""
+    settings = config.model_dump(mode="json")
+    settings["model"]["arch"] = experiment.arch
+    own = parse_config(settings, str(experiment.folder))
+    if experiment.seed is None:
+        return grouped_config(own)
+    return paper_config(own, experiment.seed)
+
+
+def check_experiments(
+    experiments: Sequence[Experiment],
+    config: Config,
+    *,
+    here: bool = True,
+    allow_inexact: bool = False,
 ) -> None:
-    """Hold what was begun against what is asked for now, before anything is trained.
+    """Check what was begun against what is asked for now, before anything is trained.
 
     Args:
         config: the grid's, without its arch.
         here: whether this machine trains what is missing.
-        allow_inexact: mix versions, threads and devices; `unlike` names them.
+        allow_inexact: allow a mixture of versions, threads and devices; `unlike` names them.
 
     Raises:
-        RunError: a cell has other settings, other images, or came out under other conditions than
-            those that are missing would.
+        RunError: an experiment has other settings or other images, or was computed under other
+            conditions than those that are missing would be.
     """
-    begun = [cell for cell in cells if cell.begun]
+    begun = [experiment for experiment in experiments if experiment.begun]
     if not begun:
         return
     manifest = load_manifest(config.data)
-    for cell in begun:
-        _check_recipe(cell, config_of(cell, config), manifest)
-    if here and not allow_inexact and not all(cell.done for cell in cells):
+    for experiment in begun:
+        _check_recipe(experiment, config_of(experiment, config), manifest)
+    if here and not allow_inexact and not all(experiment.done for experiment in experiments):
         now = conditions_of(prepare_machine(config.runtime))
         for run in trainings_of(begun):
             if changed := differences(conditions_of(run.info), now):
@@ -91,20 +115,43 @@ def check_cells(
                 )
 
 
-def trainings_of(cells: Iterable[Cell]) -> Iterator[Run]:
-    """The trainings of these cells that were begun."""
-    for cell in cells:
-        folders = [cell.folder]
-        if cell.seed is None:
-            begun = (cell.folder / PLAN).is_file()
-            folders = [fold.folder for fold in read_plan(cell.folder).all_folds()] if begun else []
+def _check_recipe(experiment: Experiment, wanted: Config, manifest: Manifest) -> None:
+    folder = experiment.folder
+    if experiment.seed is None:
+        plan = read_plan(folder)
+        config, fingerprint = plan.config, plan.fingerprint
+    else:
+        run = Run(folder)
+        config, fingerprint = run.config, run.info["data"]["fingerprint"]
+    if fingerprint != manifest.fingerprint:
+        raise RunError(f"{folder}: made from other images than {manifest.root}; use another --out")
+    wanted = resolve_config(wanted, manifest)
+    then, now = ({"config": one.model_dump(mode="json")} for one in (config, wanted))
+    if changed := differences(then, now):
+        raise RunError(
+            f"{folder}: made with other settings ({'; '.join(changed)}); "
+            "give those of then, or use another --out"
+        )
+
+
+def trainings_of(experiments: Iterable[Experiment]) -> Iterator[Run]:
+    """Yield the trainings of these experiments that were begun."""
+    for experiment in experiments:
+        folders = [experiment.folder]
+        if experiment.seed is None:
+            plan = read_plan(experiment.folder) if experiment.begun else None
+            folders = [fold.folder for fold in plan.all_folds()] if plan else []
         yield from (Run(folder) for folder in folders if (folder / "run.json").is_file())
 
 
 def unlike(trainings: Iterable[Run]) -> tuple[str, ...]:
-    """`threads: 1 and 2` for everything under which the trainings of a table were not alike."""
+    """Return `threads: 1 and 2` for each condition in which the trainings of a table differ."""
     infos = [run.info for run in trainings]
-    conditions = [_conditions(info) for info in infos]
+    conditions = []
+    for info in infos:
+        machine = conditions_of(info)
+        versions = machine.pop("versions") or {}
+        conditions.append({**machine, **versions})
     names = dict.fromkeys(name for found in conditions for name in found)
     values = {name: sorted({str(found.get(name)) for found in conditions}) for name in names}
     found = [f"{name}: {' and '.join(these)}" for name, these in values.items() if these[1:]]
@@ -113,64 +160,87 @@ def unlike(trainings: Iterable[Run]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _conditions(info: dict[str, Any]) -> dict[str, Any]:
-    found = conditions_of(info)
-    versions = found.pop("versions") or {}
-    return {**found, **versions}
-
-
-def _check_recipe(cell: Cell, wanted: Config, manifest: Manifest) -> None:
-    if cell.seed is None:
-        plan = read_plan(cell.folder)
-        config, fingerprint = plan.config, plan.fingerprint
-    else:
-        run = Run(cell.folder)
-        config, fingerprint = run.config, run.info["data"]["fingerprint"]
-    if fingerprint != manifest.fingerprint:
-        raise RunError(
-            f"{cell.folder}: made from other images than {manifest.root}; use another --out"
-        )
-    wanted = resolve_config(wanted, manifest)
-    then, now = ({"config": one.model_dump(mode="json")} for one in (config, wanted))
-    if changed := differences(then, now):
-        raise RunError(
-            f"{cell.folder}: made with other settings ({'; '.join(changed)}); "
-            "give those of then, or use another --out"
-        )
-
-
-def compute_cell(
-    cell: Cell,
+def compute(
+    experiment: Experiment,
     config: Config,
     listener: Listener,
     *,
     allow_inexact: bool = False,
     cluster: Cluster | None = None,
 ) -> None:
-    """Train and evaluate what is missing of one cell; `config` is the grid's, without its arch.
+    """Train and evaluate what is missing of one experiment.
 
-    A `cluster` trains the folds of a cross-validation side by side.
+    Args:
+        config: the grid's, without its arch.
+        cluster: trains the folds of a cross-validation side by side.
 
     Raises:
-        AlldError: something to mend, or Interrupted.
+        AlldError: an input is wrong, or the work was interrupted.
     """
-    if cell.done:
+    if experiment.done:
         return
-    own = config_of(cell, config)
-    if cell.seed is None:
-        heard = CrossvalListener(training=listener)
-        if (cell.folder / PLAN).exists():
-            resume_crossval(cell.folder, heard, allow_inexact=allow_inexact, cluster=cluster)
-        else:
-            shutil.rmtree(cell.folder, ignore_errors=True)
-            crossval(own, FOLDS, 1, cell.folder, heard, cluster)
-        return
-    complete_run(cell.folder, own, listener, allow_inexact=allow_inexact)
+    own, folder = config_of(experiment, config), experiment.folder
+    if experiment.seed is not None:
+        complete_run(folder, own, listener, allow_inexact=allow_inexact)
+    elif experiment.begun:
+        of_folds = CrossvalListener(training=listener)
+        resume_crossval(folder, of_folds, allow_inexact=allow_inexact, cluster=cluster)
+    else:
+        shutil.rmtree(folder, ignore_errors=True)  # killed before it began
+        crossval(own, FOLDS, 1, folder, CrossvalListener(training=listener), cluster)
 
 
-def config_of(cell: Cell, config: Config) -> Config:
-    """The settings of one cell; `config` is the grid's, without its arch."""
-    settings = config.model_dump(mode="json")
-    settings["model"]["arch"] = cell.arch
-    own = parse_config(settings, str(cell.folder))
-    return grouped_config(own) if cell.seed is None else paper_config(own, cell.seed)
+def compute_on_cluster(
+    cluster: Cluster,
+    experiments: Sequence[Experiment],
+    config: Config,
+    done: Callable[[Experiment], None],
+    note: Callable[[str], None],
+    *,
+    allow_inexact: bool = False,
+) -> None:
+    """Compute what is missing: paper-shaped runs as tasks of the cluster, then the folds.
+
+    Args:
+        done: called with each experiment when it is finished.
+        note: called with each note of a training.
+
+    Raises:
+        AlldError: an input is wrong, or the work was interrupted.
+    """
+    settings, here = config.model_dump(mode="json"), os.getcwd()
+    waiting = [experiment for experiment in experiments if not experiment.done]
+    calls = (
+        (one, (settings, one.arch, one.seed, str(one.folder), here, allow_inexact))
+        for one in waiting
+        if one.seed is not None
+    )
+    with Stopping() as stop:
+
+        def check_stop() -> None:
+            if stop.signal_number is not None:
+                raise Interrupted(f"stopped by {stop.name_of_signal}", stop.exit_status)
+
+        for experiment, notes in cluster.spread(run_task, calls, check_stop):
+            for text in notes:
+                note(text)
+            done(experiment)
+    for experiment in waiting:
+        if experiment.seed is None:
+            listener = Listener(note=note)
+            compute(experiment, config, listener, allow_inexact=allow_inexact, cluster=cluster)
+            done(experiment)
+
+
+def run_task(
+    settings: dict[str, Any], arch: str, seed: int, folder: str, here: str, allow_inexact: bool
+) -> list[str]:
+    """Compute one paper-shaped experiment and return its notes.
+
+    Arguments and result are texts and numbers, to run anywhere; `folder` is relative to `here`.
+    """
+    notes: list[str] = []
+    with chdir(here):
+        experiment, config = Experiment(arch, seed, Path(folder)), parse_config(settings, folder)
+        compute(experiment, config, Listener(note=notes.append), allow_inexact=allow_inexact)
+    return notes

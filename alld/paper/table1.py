@@ -1,140 +1,121 @@
-"""The paper's Table 1, asked again: every system on identical splits, with intervals and tests.
+"""Make the paper's Table 1: every system on identical splits, with intervals and paired tests.
 
 Two protocols, as for Table 2: paper-shaped tests of 52 images, and grouped folds over all images.
-Rivals that read fixed features are fitted here; those that are trained networks, and ALLD's own
-models, are runs and cross-validations on disk.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
-from pathlib import Path
-from statistics import fmean
+from collections.abc import Sequence
+from statistics import fmean, stdev
 
-from alld.baselines.bench import Bench
-from alld.baselines.scores import Judged, describe_set, judge
-from alld.baselines.systems import BACKGROUND, Quote, Rival
-from alld.evaluation.compare.compare import planned_pairs
-from alld.evaluation.compare.result import Pair
-from alld.evaluation.compare.tested import Outcome, Tested
-from alld.evaluation.out_of_fold import (
-    HeldOut,
-    Spread,
-    accuracy_of,
-    metrics_of_repeat,
-    pooled_metrics,
-    training_spread,
-)
-from alld.stats.metrics import Metric
+from alld.baselines.systems import BACKGROUND
+from alld.data.manifest import Manifest
+from alld.evaluation.compare.compare import compare_pairs
+from alld.paper.systems import System
+from alld.paper.table import Table, closing_notes, facts_of, interval, quoted
+from alld.report.tables import percent
 
-Note = Callable[[str], None]
+HEADINGS = ("System", "Quoted", "Paper-shaped: mean (sd)", "Grouped 5-fold (95 % interval)",
+            "ROC AUC", "Brier", "Training", "An image")  # fmt: skip
 
 
-@dataclass(frozen=True)
-class System:
-    """What one system gave: `repeats` are those of the grouped folds, by their number from 1.
-
-    Seconds are means over the folds: of a training, and of judging one image, decoding left out.
-    """
-
-    name: str
-    quote: Quote | None
-    paper_shaped: tuple[float, ...]  # accuracy of each test; empty where none was made
-    repeats: dict[int, tuple[HeldOut, ...]] = field(repr=False)
-    training_seconds: float | None
-    image_seconds: float | None
-    draws: int = 2000
-
-    @cached_property
-    def metrics(self) -> dict[str, Metric]:
-        """Means over the repeats; intervals by a bootstrap over groups."""
-        return pooled_metrics(list(self.repeats.values()), self.draws)
-
-    @cached_property
-    def spread(self) -> dict[str, Spread]:
-        """How far the metrics move between repeats."""
-        return training_spread([metrics_of_repeat(r, self.draws) for r in self.repeats.values()])
-
-    def tested(self) -> Tested:
-        """Its out-of-fold verdicts, for paired tests."""
-        rows = [row for repeat in self.repeats.values() for row in repeat]
-        outcomes = {
-            (str(row.repeat), row.sha256): Outcome(
-                row.path, row.label, row.probability, row.verdict, row.group
-            )
-            for row in rows
-        }
-        return Tested(Path(self.name.replace("/", "-")), {}, outcomes, len(rows) - len(outcomes))
-
-
-@dataclass(frozen=True)
-class Table1:
-    """All of it; `pairs` are those that were planned."""
-
-    synthetic: bool
-    data: str
-    systems: tuple[System, ...]
-    pairs: tuple[Pair, ...]
-    unlike: tuple[str, ...] = ()  # conditions under which its networks were not trained alike
-
-
-def judge_rival(
-    rival: Rival, bench: Bench, folder: Path, repeats: int, seeds: int, note: Note
-) -> System:
-    """A rival on all splits; what `folder` holds of it already is not computed again."""
-    name = rival.name(bench.config)
-    note(f"{name}: features")
-    described = describe_set(rival, bench)
-    own = folder / rival.key
-    found: list[Judged] = []
-    rows: dict[int, list[HeldOut]] = {}
-    paper_shaped = []
-    for seed in range(seeds):
-        split = bench.paper_shaped(seed)
-        judged = judge(rival, described, bench, split, own / f"paper-seed-{seed}.json")
-        paper_shaped.append(accuracy_of(bench.judged(split, judged.probabilities)))
-    for repeat in range(1, repeats + 1):
-        note(f"{name}: grouped folds, repeat {repeat} of {repeats}")
-        rows[repeat] = []
-        for fold, split in enumerate(bench.folds(repeat), start=1):
-            file = own / f"repeat-{repeat}-fold-{fold}.json"
-            found.append(judge(rival, described, bench, split, file))
-            rows[repeat] += bench.judged(split, found[-1].probabilities, repeat, fold)
-    return System(
-        name=name,
-        quote=rival.quote,
-        paper_shaped=tuple(paper_shaped),
-        repeats={repeat: tuple(judged) for repeat, judged in rows.items()},
-        training_seconds=fmean(judged.training_seconds for judged in found),
-        image_seconds=fmean(judged.image_seconds for judged in found),
-        draws=bench.config.evaluate.bootstrap_draws,
-    )
-
-
-def make_table(
-    systems: Sequence[System], bench: Bench, reference: str, unlike: tuple[str, ...] = ()
-) -> Table1:
-    """Compare every system with the reference, and with what the background alone gives.
+def make_table1(
+    systems: Sequence[System], manifest: Manifest, reference: str, unlike: tuple[str, ...] = ()
+) -> Table:
+    """Compare every system with the reference, and with the background alone.
 
     Pairs are tested on the repeats that both have; Holm's correction is over all of them.
 
     Args:
         systems: in the table's order, the background among them.
         reference: name of one of them.
-        unlike: conditions under which its networks were not trained alike.
+        unlike: conditions in which the trainings of its networks differed.
     """
-    names = {system.name: system.tested() for system in systems}
+    tested = {system.name: system.tested() for system in systems}
     planned = [
-        (names[name], names[other])
+        (tested[name], tested[other])
         for other in (reference, BACKGROUND.title)
-        for name in names
+        for name in tested
         if name != other and (other, name) != (reference, BACKGROUND.title)
     ]
-    draws = bench.config.evaluate.bootstrap_draws
-    return Table1(
-        synthetic=bench.manifest.synthetic,
-        data=bench.manifest.kind,
+    mark = "SYNTHETIC: " if manifest.synthetic else ""
+    return Table(
+        name="table1",
+        title=f"{mark}Table 1 repeated on {manifest.kind}: every system on the same splits",
+        headings=HEADINGS,
         systems=tuple(systems),
-        pairs=planned_pairs(planned, draws=draws),
-        unlike=unlike,
+        labels=tuple(tested),
+        cells=tuple(map(_cells, systems)),
+        rows=tuple(map(_row, systems)),
+        pairs=compare_pairs(planned, draws=systems[0].draws),
+        notes=(*_notes(systems), *closing_notes(manifest, unlike)),
+        legend="quoted, under its own protocol",
+        facts=facts_of(manifest, unlike),
     )
+
+
+def _cells(system: System) -> tuple[str, ...]:
+    accuracy, auc, brier = (system.metrics[name] for name in ("accuracy", "roc_auc", "brier"))
+    tests, training, image = system.paper_shaped, system.training_seconds, system.image_seconds
+    spread = f" ({stdev(tests) * 100:.1f})" if len(tests) > 1 else ""
+    return (
+        system.name,
+        quoted(system),
+        f"{percent(fmean(tests))}{spread}" if tests else "",
+        f"{percent(accuracy.value or 0)}{interval(accuracy)}",
+        "undefined" if auc.value is None else f"{auc.value:.3f}",
+        "undefined" if brier.value is None else f"{brier.value:.3f}",
+        "" if training is None else f"{training:.3g} s",
+        "" if image is None else f"{image * 1000:.3g} ms",
+    )
+
+
+def _row(system: System) -> dict[str, object]:
+    metrics, tests = system.metrics, system.paper_shaped
+    accuracy, auc = metrics["accuracy"], metrics["roc_auc"]
+    return {
+        "system": system.name,
+        "quoted": system.quote and system.quote.accuracy,
+        "quoted_protocol": system.quote and system.quote.protocol,
+        "paper_shaped_tests": len(tests),
+        "paper_shaped_mean": fmean(tests) if tests else None,
+        "paper_shaped_sd": stdev(tests) if len(tests) > 1 else None,
+        "repeats": len(system.repeats),
+        "grouped": accuracy.value,
+        "grouped_low": accuracy.ci_low,
+        "grouped_high": accuracy.ci_high,
+        "grouped_sd_repeats": system.spread["accuracy"].sd,
+        "sensitivity": metrics["sensitivity"].value,
+        "specificity": metrics["specificity"].value,
+        "roc_auc": auc.value,
+        "roc_auc_low": auc.ci_low,
+        "roc_auc_high": auc.ci_high,
+        "brier": metrics["brier"].value,
+        "training_seconds": system.training_seconds,
+        "image_seconds": system.image_seconds,
+    }
+
+
+def _notes(systems: Sequence[System]) -> list[str]:
+    repeats = sorted({len(system.repeats) for system in systems})
+    protocols = [
+        f"{system.name.split()[0]} {system.quote.protocol}" for system in systems if system.quote
+    ]
+    return [
+        "Accuracy in percent of cell images, never of patients. Paper-shaped: 52 test images, 23 "
+        "blasts and 29 healthy cells, drawn at random, same cells on both sides. Grouped: each of "
+        "all images tested once in each repeat, same cells and overlapping crops in one fold, "
+        f"{' or '.join(map(str, repeats))} repeats; interval by a bootstrap over groups.",
+        "Quoted: what the ALLD paper prints, each under a protocol of its own: "
+        + "; ".join(protocols)
+        + ".",
+        "The baselines are rebuilt from their abstracts and repositories; they are not the "
+        "authors' programs. Features, scaling, selection and parameters come from the training "
+        "side alone. Baselines and probe learn from all images that are not tested; networks from "
+        "four fifths of those, and set their temperature by the rest.",
+        "Pairs: exact McNemar, an image once, for the system that was correct more often over the "
+        "repeats that both have; Holm over all pairs of this table; differences of accuracy with "
+        "an interval that resamples groups.",
+        f"{BACKGROUND.title} sees only what lies outside the cells. A system that is not better "
+        "may have learnt the slide and not the cell; one that is better may still use the slide.",
+        "Seconds were measured on this machine, at whatever load it had: of one training with its "
+        "features, and of one image without its decoding.",
+    ]

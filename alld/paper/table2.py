@@ -1,95 +1,48 @@
-"""The paper's Table 2, asked again: the same shape of test many times, and folds that do not leak.
+"""Make the paper's Table 2: many tests of its shape, and folds that do not leak.
 
 Two protocols for each network. *Paper-shaped*: 23 blasts and 29 healthy cells drawn at random as
 the test, as the paper's one test set was, for many seeds. *Grouped*: five folds over all images
-with same cells and overlapping crops on one side. Beside each network stands a linear probe on its
-untouched features. A finished cell is a run on disk and is never computed twice.
+with same cells and overlapping crops on one side. Each network is compared with a linear probe on
+its untouched features.
 """
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Sequence
 from itertools import combinations
 from statistics import fmean, stdev
-from typing import Any
 
 import numpy as np
 import torch
 
 from alld.baselines.bench import Bench
-from alld.baselines.probe import make_probe
+from alld.baselines.deep import body_features, probe_model
+from alld.baselines.systems import PROBE, Quote
 from alld.config.schema import Config
 from alld.data.groups.load import load_groups
-from alld.data.manifest import Manifest
+from alld.data.manifest import Manifest, Pictures
 from alld.data.sources.find import load_manifest
+from alld.data.splits import Split
+from alld.evaluation.compare.compare import compare_pairs
 from alld.evaluation.crossval.folds import read_plan, read_rows
-from alld.evaluation.out_of_fold import HeldOut, accuracy_of, metrics_of_repeat, read_fold
+from alld.evaluation.out_of_fold import accuracy_of, read_fold
 from alld.model.backbones import create_model
-from alld.paper.grid import Cell, check_cells, config_of, trainings_of, unlike
+from alld.paper.grid import Experiment, check_experiments, config_of, trainings_of, unlike
+from alld.paper.systems import System
+from alld.paper.table import Table, closing_notes, facts_of, quoted
+from alld.report.tables import percent
 from alld.runtime.device import keep_freed_memory, resolve_device, set_threads
 from alld.runtime.reading import read_json
-from alld.stats.metrics import Metric
-from alld.stats.significance import McNemar, holm, mcnemar_exact
 
-# Accuracy of the paper's Table 2, of 52 test images: 49 and three times 51.
+# Accuracy of the paper's Table 2, of 52 test images.
 PAPER = {"vgg16": 49 / 52, "vgg19": 51 / 52, "resnet34": 51 / 52, "resnet50": 51 / 52}
-PROBE = "linear probe"
 STEP_IMAGES = 2  # of the step that is timed
 TRAINING_IMAGES = 180  # of ALL-IDB2: 166, and 42 of validation at a third of the cost
-
-
-@dataclass(frozen=True)
-class Row:
-    """One system of the table: what it gave on each paper-shaped test and on the folds."""
-
-    name: str
-    initial_weights: str
-    paper: float | None  # accuracy that the paper prints for it
-    accuracies: tuple[float, ...]  # one a seed
-    grouped: dict[str, Metric]
-    tested: tuple[HeldOut, ...] = field(repr=False)  # out-of-fold
-    first: float = 0.0  # seeds at which it ranked first, ties shared
-
-    @property
-    def mean(self) -> float:
-        return fmean(self.accuracies)
-
-    @property
-    def sd(self) -> float | None:
-        return stdev(self.accuracies) if len(self.accuracies) > 1 else None
-
-    @property
-    def reached(self) -> float | None:
-        """Share of seeds at or above the paper's value."""
-        if self.paper is None:
-            return None
-        return fmean(accuracy >= self.paper - 1e-9 for accuracy in self.accuracies)
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two systems on identical out-of-fold images."""
-
-    first: str
-    second: str
-    test: McNemar
-    holm: float  # p after Holm's correction over all pairs
-
-
-@dataclass(frozen=True)
-class Table2:
-    """All of it."""
-
-    synthetic: bool
-    data: str
-    seeds: int
-    rows: tuple[Row, ...]
-    pairs: tuple[Pair, ...]
-    unlike: tuple[str, ...] = ()  # conditions under which its trainings differed
+HEADINGS = ("Model", "Paper", "Paper-shaped: mean", "sd", "min to max", "at or above the paper",
+            "first", "Grouped 5-fold", "95 % interval")  # fmt: skip
 
 
 def estimate_seconds(arch: str, config: Config) -> float:
-    """About how long one training takes here: a step on noise, times the images of all epochs."""
+    """Estimate the time of one training here: a step on noise, times the images of all epochs."""
     device = resolve_device(config.runtime.device)
     keep_freed_memory()
     set_threads(config.runtime.threads)
@@ -107,91 +60,180 @@ def estimate_seconds(arch: str, config: Config) -> float:
 
 
 def collect(
-    cells: Sequence[Cell], config: Config, note: Callable[[str], None] = lambda _text: None
-) -> Table2:
-    """Read all cells back, add the probes, and compare.
+    experiments: Sequence[Experiment],
+    config: Config,
+    note: Callable[[str], None] = lambda _text: None,
+) -> Table:
+    """Read all experiments back, add the probes, and compare.
 
     Raises:
-        RunError: a cell is missing, or was made from other images or with other settings.
+        RunError: an experiment is missing, or was made from other images or with other settings.
     """
-    archs = list(dict.fromkeys(cell.arch for cell in cells))
-    check_cells(cells, config)
+    check_experiments(experiments, config)
     manifest = load_manifest(config.data)
     bench = Bench(manifest, load_groups(manifest, config.split.groups), config)
-    rows = []
-    for arch in archs:
-        own = [cell for cell in cells if cell.arch == arch]
-        rows.append(_network_row(arch, own, manifest, config))
+    systems = []
+    for arch in dict.fromkeys(experiment.arch for experiment in experiments):
+        own = [experiment for experiment in experiments if experiment.arch == arch]
+        systems.append(_network(own, config))
         note(f"features of {arch} for the linear probe")
-        rows.append(_probe_row(own, bench))
-    ranked = _rank(rows)
-    return Table2(
-        synthetic=manifest.synthetic,
-        data=manifest.kind,
-        seeds=sum(cell.seed is not None for cell in cells) // len(archs),
-        rows=tuple(ranked),
-        pairs=tuple(_pairs(ranked)),
-        unlike=unlike(trainings_of(cells)),
+        systems.append(_probe(own, bench, systems[-1].initial_weights))
+    return make_table2(systems, manifest, unlike(trainings_of(experiments)))
+
+
+def make_table2(
+    systems: Sequence[System], manifest: Manifest, unlike: tuple[str, ...] = ()
+) -> Table:
+    """Compare every two systems; Holm's correction is over all pairs.
+
+    Args:
+        systems: in the table's order, each with one repeat of the grouped folds.
+        unlike: conditions in which the trainings differed.
+    """
+    first = first_places([system.paper_shaped for system in systems])
+    tests, draws = len(systems[0].paper_shaped), systems[0].draws
+    mark = "SYNTHETIC: " if manifest.synthetic else ""
+    pairs = combinations([system.tested() for system in systems], 2)
+    return Table(
+        name="table2",
+        title=f"{mark}Table 2 repeated on {manifest.kind}: {tests} paper-shaped tests, 5 folds",
+        headings=HEADINGS,
+        systems=tuple(systems),
+        labels=tuple(map(label_of, systems)),
+        cells=tuple(map(_cells, systems, first)),
+        rows=tuple(map(_row, systems, first)),
+        pairs=compare_pairs(list(pairs), draws=draws),
+        notes=(*_notes(systems), *closing_notes(manifest, unlike)),
+        legend="the paper's one test",
+        facts=facts_of(manifest, unlike),
     )
 
 
-def _network_row(arch: str, cells: Sequence[Cell], manifest: Manifest, config: Config) -> Row:
-    accuracies = []
-    for cell in cells:
-        if cell.seed is not None:
-            accuracies.append(accuracy_of(read_fold(cell.folder, 1, 1)))
-    grouped = next(cell for cell in cells if cell.seed is None)
-    tested = read_rows(read_plan(grouped.folder))
-    return Row(
+def _network(experiments: Sequence[Experiment], config: Config) -> System:
+    arch = experiments[0].arch
+    grouped = next(one for one in experiments if one.seed is None)
+    facts = read_json(grouped.folder / "evaluation" / "metrics.json")
+    return System(
         name=arch,
-        initial_weights=_initial_weights(grouped),
-        paper=PAPER.get(arch),
-        accuracies=tuple(accuracies),
-        grouped=metrics_of_repeat(tested, config.evaluate.bootstrap_draws),
-        tested=tuple(tested),
+        quote=Quote(PAPER[arch], "one test of 52 images") if arch in PAPER else None,
+        paper_shaped=tuple(
+            accuracy_of(read_fold(one.folder, 1, 1)) for one in experiments if one.seed is not None
+        ),
+        repeats={1: tuple(read_rows(read_plan(grouped.folder)))},
+        draws=config.evaluate.bootstrap_draws,
+        initial_weights=str(facts["plan"]["initial_weights"]),
     )
 
 
-def _probe_row(cells: Sequence[Cell], bench: Bench) -> Row:
-    probe = make_probe(bench.manifest, config_of(cells[0], bench.config))
-    seeds = [cell.seed for cell in cells if cell.seed is not None]
-    tested = [
-        row
-        for fold, split in enumerate(bench.folds(repeat=1), start=1)
-        for row in bench.judged(split, probe.judge(split), 1, fold)
-    ]
-    splits = map(bench.paper_shaped, seeds)
-    return Row(
-        name=f"{PROBE}, {cells[0].arch}",
-        initial_weights=_initial_weights(cells[-1]),
-        paper=None,
-        accuracies=tuple(accuracy_of(bench.judged(split, probe.judge(split))) for split in splits),
-        grouped=metrics_of_repeat(tested, bench.config.evaluate.bootstrap_draws),
-        tested=tuple(tested),
+def _probe(experiments: Sequence[Experiment], bench: Bench, initial_weights: str) -> System:
+    """The linear probe of one network; it learns from the training images alone."""
+    features = body_features(Pictures(bench.manifest), config_of(experiments[0], bench.config))
+
+    def predict(split: Split) -> Iterable[float]:
+        training = split.indices("train")
+        model = probe_model().fit(features[training], bench.labels[training])
+        probabilities = model.predict_proba(features[split.indices("test")])  # (n, 2)
+        return map(float, probabilities[:, 1])
+
+    splits = [bench.paper_shaped(one.seed) for one in experiments if one.seed is not None]
+    folds = enumerate(bench.folds(repeat=1), start=1)
+    rows = [row for fold, s in folds for row in bench.held_out(s, predict(s), 1, fold)]
+    return System(
+        name=f"{PROBE.title}, {experiments[0].arch}",
+        quote=None,
+        paper_shaped=tuple(accuracy_of(bench.held_out(s, predict(s))) for s in splits),
+        repeats={1: tuple(rows)},
+        draws=bench.config.evaluate.bootstrap_draws,
+        initial_weights=initial_weights,
     )
 
 
-def _rank(rows: Sequence[Row]) -> list[Row]:
-    """Add to each row at how many seeds it ranked first; a shared first place counts in parts."""
-    table = np.array([row.accuracies for row in rows])  # (rows, seeds)
+def first_places(accuracies: Sequence[Sequence[float]]) -> list[float]:
+    """Return in how many tests each system ranked first; a shared first place counts in parts.
+
+    Args:
+        accuracies: of each system, one a test.
+    """
+    table = np.array(accuracies)  # (systems, tests)
     best = np.isclose(table, table.max(axis=0))
-    shares = (best / best.sum(axis=0)).sum(axis=1)
-    return [replace(row, first=float(share)) for row, share in zip(rows, shares, strict=True)]
+    return [float(share) for share in (best / best.sum(axis=0)).sum(axis=1)]
 
 
-def _pairs(rows: Sequence[Row]) -> list[Pair]:
-    """McNemar's test for every two rows on the out-of-fold verdicts, corrected together."""
-    tests = []
-    for first, second in combinations(rows, 2):
-        right = [{row.sha256 + row.path: row.verdict == row.label for row in r.tested} for r in
-                 (first, second)]  # fmt: skip
-        common = sorted(right[0].keys() & right[1].keys())
-        test = mcnemar_exact([right[0][i] for i in common], [right[1][i] for i in common])
-        tests.append((first.name, second.name, test))
-    corrected = holm([test.p_value for *_, test in tests]) if tests else []
-    return [Pair(*found, p) for found, p in zip(tests, corrected, strict=True)]
+def label_of(system: System) -> str:
+    """Return the name, with the initial weights where these are not ImageNet's."""
+    if system.initial_weights == "ImageNet":
+        return system.name
+    return f"{system.name} ({_origin(system)})"
 
 
-def _initial_weights(grouped: Cell) -> str:
-    facts: dict[str, Any] = read_json(grouped.folder / "evaluation" / "metrics.json")
-    return str(facts["plan"]["initial_weights"])
+def _origin(system: System) -> str:
+    return "random weights" if system.initial_weights == "random" else system.initial_weights
+
+
+def _share_at_paper(system: System) -> float | None:
+    """Share of tests at or above the paper's value."""
+    quote = system.quote
+    if quote is None:
+        return None
+    return fmean(accuracy >= quote.accuracy - 1e-9 for accuracy in system.paper_shaped)
+
+
+def _sd(system: System) -> float | None:
+    return stdev(system.paper_shaped) if len(system.paper_shaped) > 1 else None
+
+
+def _cells(system: System, first: float) -> tuple[str, ...]:
+    accuracy, tests = system.metrics["accuracy"], system.paper_shaped
+    low, high = accuracy.ci_low, accuracy.ci_high
+    sd, reached = _sd(system), _share_at_paper(system)
+    return (
+        label_of(system),
+        quoted(system),
+        percent(fmean(tests)),
+        "" if sd is None else f"{sd * 100:.1f}",
+        f"{percent(min(tests))} to {percent(max(tests))}",
+        "" if reached is None else f"{reached:.0%}",
+        f"{first:.1f}",
+        f"{percent(accuracy.value or 0)} ({accuracy.k}/{accuracy.n})",
+        "undefined" if low is None or high is None else f"{percent(low)} to {percent(high)}",
+    )
+
+
+def _row(system: System, first: float) -> dict[str, object]:
+    accuracy, tests = system.metrics["accuracy"], system.paper_shaped
+    return {
+        "model": system.name,
+        "initial_weights": system.initial_weights,
+        "paper": system.quote and system.quote.accuracy,
+        "mean": fmean(tests),
+        "sd": _sd(system),
+        "min": min(tests),
+        "max": max(tests),
+        "seeds": len(tests),
+        "share_at_paper": _share_at_paper(system),
+        "ranked_first": first,
+        "grouped_k": accuracy.k,
+        "grouped_n": accuracy.n,
+        "grouped": accuracy.value,
+        "grouped_low": accuracy.ci_low,
+        "grouped_high": accuracy.ci_high,
+        "grouped_roc_auc": system.metrics["roc_auc"].value,
+        "grouped_brier": system.metrics["brier"].value,
+    }
+
+
+def _notes(systems: Sequence[System]) -> list[str]:
+    found = [
+        "Accuracy in percent of cell images, never of patients. Paper-shaped: 52 test images, 23 "
+        "blasts and 29 healthy cells, drawn at random, other seeds for each test and training; "
+        "same cells lie on both sides. Grouped: each of all images tested once, same cells and "
+        "overlapping crops in one fold; interval by a bootstrap over groups.",
+        "first: tests at which the model was best; a shared first place counts in parts.",
+    ]
+    others = {_origin(system) for system in systems if system.initial_weights != "ImageNet"}
+    if others:
+        found.append(
+            f"Rows marked {', '.join(sorted(others))} did not start from ImageNet weights: they "
+            "are not the paper's transfer learning and not comparable to its values."
+        )
+    return found

@@ -60,14 +60,14 @@ def fit_temperature(y_true: ArrayLike, margins: ArrayLike, *, level: float = 0.9
     Args:
         y_true: shape (n,), 0 healthy or 1 blast.
         margins: shape (n,), logit(blast) - logit(healthy), finite.
-        level: confidence, within 0..1, both excluded.
+        level: confidence, above 0 and below 1.
 
     Returns:
         The temperature; 1 with the reason and no interval for one class only, and without an
         error, where the likelihood only falls as T rises.
 
     Raises:
-        ValueError: values out of range, different lengths, no samples, a level out of range.
+        ValueError: values out of range, different lengths, no samples.
 
     Source: Guo, Pleiss, Sun and Weinberger, ICML 2017, PMLR 70, 1321-1330.
     """

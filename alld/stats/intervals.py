@@ -42,10 +42,10 @@ def wilson(k: float, n: int, level: float = 0.95) -> Interval:
     Args:
         k: number of successes, 0..n; fractional where n counts groups.
         n: number of observations, at least 1.
-        level: confidence, within 0..1, both excluded.
+        level: confidence, above 0 and below 1.
 
     Raises:
-        ValueError: n below 1, k outside 0..n, or a level outside 0..1.
+        ValueError: a count or level out of range.
 
     Source: Wilson, J. Am. Stat. Assoc. 22 (1927) 209-212, without continuity correction.
     """
@@ -95,17 +95,15 @@ def group_bootstrap(
     score of 0; for an area of 1 it is the interval of a perfect accuracy.
 
     Args:
-        metric: called with (y_true, y_prob) of each draw, worth 0..1; it raises UndefinedMetric or
-            returns NaN where it is undefined, as with one class only.
+        metric: called with (y_true, y_prob) of each draw, worth 0..1; undefined where it raises
+            UndefinedMetric or returns NaN, as with one class only.
         y_true, y_prob: shape (n,); the metric checks their values.
         groups: n names, equal for images that belong together.
-        level: confidence, within 0..1, both excluded.
-        draws: number of resamples, at least 1.
-        seed: of the resampling; the same seed gives the same interval.
+        level: confidence, above 0 and below 1.
+        draws, seed: of the resampling.
 
     Raises:
-        UndefinedMetric: one group only, the metric undefined in more than 5 % of the draws (fewer
-            are left out), or an interval of no width within 0..1.
+        UndefinedMetric: one group only, undefined in more than 5 % of the draws, or no width.
         ValueError: different lengths, no samples, a missing group, a level or draws out of range.
 
     Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapter 13; groups as
@@ -128,11 +126,7 @@ def grouped_proportion(
 
     Args:
         correct: shape (n,), 1 or True for each correct image, else 0.
-        groups, level, draws: as in `group_bootstrap`.
-
-    Raises:
-        UndefinedMetric: one group only, or an interval of no width within 0..1.
-        ValueError: an outcome other than 0 and 1, different lengths, no samples, a missing group.
+        groups, level, draws: as in `group_bootstrap`, which also raises the errors.
     """
     outcome = as_outcomes(correct, "correct")
     members = group_rows(groups, correct=outcome)
@@ -147,11 +141,7 @@ def grouped_mean(
 
     Args:
         values: shape (n,), one finite number an image.
-        groups, level, draws: as in `group_bootstrap`.
-
-    Raises:
-        UndefinedMetric: one group only, or an interval of no width.
-        ValueError: NaN or infinity, different lengths, no samples, a missing group.
+        groups, level, draws: as in `group_bootstrap`, which also raises the errors.
     """
     numbers = np.asarray(values, dtype=np.float64)
     if not np.isfinite(numbers).all():
@@ -164,9 +154,7 @@ def grouped_mean(
 def group_rows(groups: Iterable[Hashable], **columns: NDArray[Any]) -> list[Rows]:
     """Return the row numbers of each group, in the order in which groups first appear.
 
-    Args:
-        groups: n names, equal for images that belong together.
-        columns: arrays of the same n images, by the name that an error gives them.
+    `columns` are arrays of the same n images, by the name that an error gives them.
 
     Raises:
         ValueError: a missing group, different lengths, no samples.
@@ -185,19 +173,22 @@ def group_rows(groups: Iterable[Hashable], **columns: NDArray[Any]) -> list[Rows
     return [np.array(indices, dtype=np.intp) for indices in rows.values()]
 
 
+def group_numbers(groups: Iterable[Hashable], **columns: NDArray[Any]) -> Rows:
+    """Return the number of each image's group, (n,); as `group_rows`, the other way round."""
+    members = group_rows(groups, **columns)
+    numbers = np.empty(sum(map(len, members)), dtype=np.intp)
+    for number, rows in enumerate(members):
+        numbers[rows] = number
+    return numbers
+
+
 def resample(
     score: Callable[[Rows], float], members: list[Rows], *, draws: int, seed: int = 0
 ) -> NDArray[np.float64]:
     """Return the score of each draw of whole groups that defines it, at most `draws` values.
 
-    Args:
-        score: called with the row numbers of each draw; undefined where it raises UndefinedMetric
-            or returns NaN.
-        members: the rows of each group, as `group_rows` returns them.
-
-    Raises:
-        UndefinedMetric: one group only, or undefined in more than 5 % of the draws.
-        ValueError: draws below 1.
+    `score` is called with the row numbers of each draw, `members` come from `group_rows`; errors
+    are those of `group_bootstrap`.
     """
     if draws < 1:
         raise ValueError(f"draws is {draws}: it must be at least 1")
@@ -220,12 +211,7 @@ def resample(
 
 
 def percentile_interval(values: NDArray[np.float64], level: float, draws: int) -> Interval:
-    """Return the central `level` of the values that a bootstrap of so many draws gave.
-
-    Raises:
-        UndefinedMetric: an interval of no width.
-        ValueError: a level outside 0..1.
-    """
+    """Return the central `level` of the values of a bootstrap; UndefinedMetric for no width."""
     check_level(level)
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     if low == high:
@@ -246,7 +232,7 @@ def _interval_of_rate(
 
 
 def check_level(level: float) -> None:
-    """Raise ValueError where a confidence level is not within 0..1, both excluded."""
+    """Raise ValueError where a confidence level is not above 0 and below 1."""
     if not 0 < level < 1:
         raise ValueError(f"level is {level}: it must lie between 0 and 1, as 0.95 does")
 

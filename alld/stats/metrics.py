@@ -147,11 +147,7 @@ def grouped_proportions(
 def confusion(y_true: ArrayLike, y_pred: ArrayLike) -> Confusion:
     """Count correct and wrong predictions of both classes.
 
-    Args:
-        y_true, y_pred: shape (n,), 0 healthy or 1 blast.
-
-    Raises:
-        ValueError: a value other than 0 and 1, different lengths, no samples.
+    Both have shape (n,), 0 healthy or 1 blast; ValueError for other values and lengths.
     """
     truth, predicted = as_labels(y_true, "y_true"), as_labels(y_pred, "y_pred")
     check_lengths(truth, predicted, "y_pred")
@@ -187,12 +183,7 @@ def proportion(k: int, n: int, reason: str) -> Metric:
 def brier(y_true: ArrayLike, y_prob: ArrayLike) -> float:
     """Return the Brier score, the mean of (P(blast) - y)², 0..1; 0 is best.
 
-    Args:
-        y_true: shape (n,), 0 healthy or 1 blast.
-        y_prob: shape (n,), P(blast), 0..1.
-
-    Raises:
-        ValueError: values out of range, different lengths, no samples.
+    y_true of shape (n,) is 0 healthy or 1 blast; ValueError for other values and lengths.
 
     Source: Brier, Mon. Weather Rev. 78 (1950) 1-3, in its half-size form for two classes.
     """
@@ -207,14 +198,9 @@ def bootstrapped(
     groups: Sequence[Hashable],
     draws: int = 2000,
 ) -> Metric:
-    """Return a metric of (y_true, y_prob) with the interval of `group_bootstrap`, if it has one.
+    """Return a metric of (y_true, y_prob) with the interval of `group_bootstrap`.
 
-    Args:
-        metric: raises UndefinedMetric where it is undefined.
-        y_true, y_prob, groups, draws: as in `all_metrics`.
-
-    Raises:
-        ValueError: values out of range, different lengths, no samples, a missing group.
+    `metric` raises UndefinedMetric where it is undefined; the others are as in `all_metrics`.
     """
     truth, prob = as_pair(y_true, y_prob)
     interval = partial(group_bootstrap, metric, truth, prob, groups, draws=draws)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from alld.stats.inputs import Probabilities, as_pair
-from alld.stats.intervals import Interval, group_bootstrap, group_rows, wilson
+from alld.stats.intervals import Interval, group_bootstrap, group_numbers, wilson
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def reliability_curve(
     """
     truth, prob = as_pair(y_true, y_prob)
     numbers = _bin_numbers(prob, bins)
-    names = np.arange(truth.size) if groups is None else _group_numbers(groups, prob)
+    names = np.arange(truth.size) if groups is None else group_numbers(groups, y_prob=prob)
     points = []
     for number in np.unique(numbers).tolist():
         inside = numbers == number
@@ -80,13 +80,7 @@ def expected_calibration_error(y_true: ArrayLike, y_prob: ArrayLike, *, bins: in
 
     The sum over equal-width bins of n_b/n · |mean P(blast) - share of blasts|, of the positive
     class. It cannot be negative, so chance raises it: a calibrated model has about 0.1 on 50
-    images. Compare it only on identical images.
-
-    Args:
-        y_true, y_prob, bins: as in `reliability_curve`.
-
-    Raises:
-        ValueError: values out of range, different lengths, no samples, bins below 1.
+    images. Arguments and errors are those of `reliability_curve`.
 
     Source: Naeini, Cooper and Hauskrecht, AAAI 2015, 2901-2907.
     """
@@ -113,13 +107,7 @@ def calibration_error_interval(
     a whole group, reach the value in more than (1 - level) / 2 of all cases. Over 18 simulated
     settings (52 and 260 images) this covered 83 to 98 %, plain percentiles 0 to 92 %.
 
-    Args:
-        y_true, y_prob, bins: as in `reliability_curve`.
-        groups, level, draws, seed: as in `group_bootstrap`.
-
-    Raises:
-        UndefinedMetric: as in `group_bootstrap`.
-        ValueError: values out of range, different lengths, no samples, a missing group.
+    Arguments and errors are those of `expected_calibration_error` and `group_bootstrap`.
 
     Source: the reflected percentiles of Davison and Hinkley, Bootstrap Methods and their
     Application (1997), 5.2; labels by probability of Bröcker and Smith, Weather Forecast. 22
@@ -133,7 +121,7 @@ def calibration_error_interval(
     if value in (0.0, 1.0) and value in (drawn.low, drawn.high):
         return drawn  # at an end of the scale there is nothing to reflect
     reach = max(value - drawn.low, drawn.high - value)
-    numbers = _group_numbers(names, prob)
+    numbers = group_numbers(names, y_prob=prob)
     rng = np.random.default_rng(seed)
     # One number a group: the labels of its images depend on each other as much as they can.
     uniform = (rng.random(numbers.max() + 1)[numbers] for _ in range(draws))
@@ -148,11 +136,3 @@ def _bin_numbers(prob: Probabilities, bins: int) -> NDArray[np.intp]:
     if bins < 1:
         raise ValueError(f"bins is {bins}: it must be at least 1")
     return np.minimum((prob * bins).astype(np.intp), bins - 1)
-
-
-def _group_numbers(groups: Iterable[Hashable], prob: Probabilities) -> NDArray[np.intp]:
-    """(n,) the number of each image's group, in the order in which groups first appear."""
-    numbers = np.empty(prob.size, dtype=np.intp)
-    for number, rows in enumerate(group_rows(groups, y_prob=prob)):
-        numbers[rows] = number
-    return numbers

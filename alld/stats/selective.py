@@ -101,10 +101,8 @@ def gain_in_accuracy(
 ) -> Metric:
     """Return accuracy on the kept images less accuracy on all, its interval over groups.
 
-    Args:
-        correct: shape (n,), whether the class at the threshold is the label.
-        kept: shape (n,), whether a verdict was given.
-        groups: n names, equal for images that belong together.
+    `correct` says of each of n images whether the class at the threshold is the label, `kept`
+    whether a verdict was given; groups, draws and seed are as in `group_bootstrap`.
     """
     right, answered = np.array(correct, dtype=bool), np.array(kept, dtype=bool)
     members = group_rows(groups, correct=right, kept=answered)

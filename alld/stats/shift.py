@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from alld.stats.intervals import UndefinedMetric, check_level, group_rows, wilson
+from alld.stats.intervals import UndefinedMetric, check_level, group_numbers, wilson
 from alld.stats.metrics import Confusion, Metric, sensitivity, specificity
 
 Features = NDArray[np.floating[Any]]
@@ -29,15 +29,15 @@ def predictive_values(
 
     Args:
         counts: of a test set; its own share of blasts is not used.
-        prevalence: share of blasts among the cells to be classified, within 0..1, both excluded.
-        level: confidence, within 0..1, both excluded.
+        prevalence: share of blasts among the cells to be classified, above 0 and below 1.
+        level: confidence, above 0 and below 1.
 
     Returns:
         Two metrics with n images and no k; None with the reason without blasts or without healthy
-        cells, and where no image could get the verdict (0/0).
+        cells, and where no image gets the verdict (0/0).
 
     Raises:
-        ValueError: a prevalence or level outside 0..1.
+        ValueError: a prevalence or level out of range.
 
     Source: Mercaldo, Lau and Zhou, Stat. Med. 26 (2007) 2170-2183.
     """
@@ -84,12 +84,8 @@ def independent_difference(first: Metric, second: Metric) -> Metric:
     With d = a - b: from d - sqrt((a - l_a)² + (u_b - b)²) to d + sqrt((u_a - a)² + (b - l_b)²). For
     two proportions with Wilson's intervals this is Newcombe's; it holds for any number.
 
-    Args:
-        first, second: the same metric on sets that share no image and no group.
-
-    Returns:
-        The difference, of n images in all; None with the reason where either is undefined, and no
-        interval, with the reason, where either has none.
+    `first` and `second` are one metric on sets that share no image and no group. Where either, or
+    its interval, is undefined, so is that of the difference, with the reason.
 
     Source: Newcombe, Stat. Med. 17 (1998) 873-890, method 10; for other numbers Zou and Donner,
     Stat. Med. 27 (2008) 1693-1702.
@@ -147,8 +143,7 @@ def feature_shift(
     Args:
         first, second: shapes (n, d) and (m, d).
         first_groups, second_groups: n and m names, equal for images that change sides together.
-        draws: number of random arrangements.
-        seed: of them.
+        draws, seed: of the random arrangements.
 
     Raises:
         UndefinedMetric: fewer than four groups on a side, or features that are all alike.
@@ -161,12 +156,9 @@ def feature_shift(
         raise UndefinedMetric(f"{min(sizes)} groups on one side: too few to compare")
     groups = [*((0, group) for group in first_groups), *((1, group) for group in second_groups)]
     both = np.concatenate([first, second]).astype(np.float64)
-    members = group_rows(groups, features=both)
-    unit = np.empty(len(both), dtype=np.intp)
-    for number, rows in enumerate(members):
-        unit[rows] = number
+    unit = group_numbers(groups, features=both)  # (n + m,), in the order of the images
     rng = np.random.default_rng(seed)
-    sides = np.arange(len(members)) < sizes[0]  # groups come in the order of the images
+    sides = np.arange(sum(sizes)) < sizes[0]
     drawn = [sides, *(rng.permutation(sides) for _ in range(draws))]
     values = _discrepancies(_kernel(both), np.array(drawn)[:, unit].T)
     return Shift(

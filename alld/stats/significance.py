@@ -57,14 +57,10 @@ def mcnemar_exact(correct_a: ArrayLike, correct_b: ArrayLike) -> McNemar:
 def fewest_discordant(tests: int = 1, alpha: float = 0.05) -> int:
     """Return how many images only one model must get right, and the other none, to be significant.
 
-    The least p of m such images is 2 / 2^m, and Holm multiplies the least of all by their number.
-
-    Args:
-        tests: number of tests, at least 1.
-        alpha: significance level, within 0..1, both excluded.
+    The least p of m such images is 2 / 2^m; Holm multiplies the least p by the number of tests.
 
     Raises:
-        ValueError: tests below 1, or an alpha out of range.
+        ValueError: tests below 1, or an alpha that is not above 0 and below 1.
     """
     if tests < 1 or not 0 < alpha < 1:
         raise ValueError(f"tests is {tests} and alpha {alpha}: at least 1, and between 0 and 1")
@@ -88,21 +84,14 @@ def paired_group_bootstrap(
     everywhere may still differ on other images.
 
     Args:
-        metric: called with (y_true, probabilities); it raises UndefinedMetric or returns NaN where
-            it is undefined.
         y_true: shape (n,), 0 healthy or 1 blast.
         prob_a, prob_b: shape (n,), P(blast) of either model, or its verdicts, 0 or 1, for a metric
             that takes those.
-        groups, level, draws, seed: as in `group_bootstrap`.
+        metric, groups, level, draws, seed: as in `group_bootstrap`, which also says the errors.
 
     Returns:
-        The difference, positive where a's metric is the greater; None with the reason where the
-        metric is undefined, and the reason in place of an interval that is undefined.
-
-    Raises:
-        ValueError: different lengths, no samples, a missing group, a level or draws out of range.
-
-    Source: as for `group_bootstrap`.
+        The difference, positive where a's metric is the greater; the reason where it or its
+        interval is undefined.
     """
     truth, a, b = np.asarray(y_true), np.asarray(prob_a), np.asarray(prob_b)
     members = group_rows(groups, y_true=truth, prob_a=a, prob_b=b)
@@ -127,9 +116,6 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
     The i-th smallest of m becomes the greatest of (m - j + 1)·p_j over j <= i, at most 1. This
     bounds the probability of any false rejection, however the tests depend on each other.
-
-    Args:
-        p_values: one a test, 0..1.
 
     Raises:
         ValueError: a p-value that is NaN or outside 0..1, with its index.

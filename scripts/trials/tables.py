@@ -1,4 +1,4 @@
-"""The scripts of both tables stopped at random: the same command must end in the same table."""
+"""Stop the scripts of both tables at random: the same command must end in the same table."""
 
 import csv
 import os
@@ -13,7 +13,7 @@ from trials.tally import Tally
 
 SCRIPTS = Path(__file__).resolve().parents[1]
 TABLES = {
-    "table1": ("--rival", "lbp", "--arch", "efficientnet_lite0"),
+    "table1": ("--baseline", "lbp", "--arch", "efficientnet_lite0"),
     "table2": ("--seeds", "1"),
 }
 # What a shell reports of each, where the work did not end before.
@@ -25,13 +25,13 @@ PATIENCE = 900  # s
 
 
 def run(work: Path, quick: bool) -> list[Tally]:
-    """A tally for each script."""
+    """Return a tally for each script."""
     rng = random.Random(SEED)
     return [of_script(name, work, QUICK if quick else FULL, rng) for name in TABLES]
 
 
 def of_script(name: str, work: Path, count: int, rng: random.Random) -> Tally:
-    """Every kind of stop `count` times, in any order; the table is that of a script left alone."""
+    """Stop in every way `count` times, in any order; the table is that of an undisturbed script."""
     tally = Tally(f"{name}: SIGKILL, Ctrl-C, SIGTERM")
     began = time.monotonic()
     status, fault = ended(start(name, work / name), None)
@@ -52,7 +52,7 @@ def of_script(name: str, work: Path, count: int, rng: random.Random) -> Tally:
 
 
 def start(name: str, out: Path) -> subprocess.Popen[str]:
-    """The script with drawn images; it leads a group, as a command does in a terminal."""
+    """Start the script with drawn images, as the leader of a process group, as in a terminal."""
     script = SCRIPTS / f"reproduce_{name}.py"
     command = [sys.executable, script, "--quick", "--device", "cpu", *TABLES[name], "--out", out]
     return subprocess.Popen(
@@ -67,7 +67,7 @@ def start(name: str, out: Path) -> subprocess.Popen[str]:
 def ended(
     process: subprocess.Popen[str], kind: signal.Signals | None, after: float = PATIENCE
 ) -> tuple[int, str]:
-    """Its status, and what was wrong with its end; a terminal sends Ctrl-C to the whole group."""
+    """Return its status and what was wrong; a terminal sends Ctrl-C to the whole group."""
     try:
         _, errors = process.communicate(timeout=after)
         kind = None  # it was done before
@@ -88,7 +88,7 @@ def ended(
 
 
 def table(out: Path) -> list[list[tuple[str, str]]]:
-    """The rows of the table and of its pairs, without what a clock says; nothing half written."""
+    """Return the rows of the table and of its pairs without seconds; no file is half written."""
     halves = [path.name for path in out.rglob("*.part")]
     assert not halves, halves
     found = []

@@ -1,4 +1,4 @@
-"""Evaluated runs on identical images: where they differ, and how far chance explains it."""
+"""Compare evaluated runs on identical images: paired tests, differences and a verdict."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -11,9 +11,14 @@ from numpy.typing import NDArray
 
 from alld.data.manifest import LABEL_NAMES, class_counts
 from alld.errors import ConfigError
-from alld.evaluation.compare.common import Common, common_images
-from alld.evaluation.compare.result import ALPHA, Comparison, Contender, Disagreement, Pair
-from alld.evaluation.compare.tested import Tested, read_tested
+from alld.evaluation.compare.predictions import AlignedRuns, EvaluatedRun, align_runs, read_tested
+from alld.evaluation.compare.result import (
+    ALPHA,
+    ComparedRun,
+    Disagreement,
+    PairedTest,
+    RunComparison,
+)
 from alld.stats.metrics import (
     Metric,
     accuracy,
@@ -33,13 +38,13 @@ from alld.stats.significance import (
 )
 
 
-def compare(folders: Sequence[Path], *, draws: int = 2000) -> Comparison:
+def compare(folders: Sequence[Path], *, draws: int = 2000) -> RunComparison:
     """Compare two or more evaluated runs, or cross-validations, on the images all of them tested.
 
     Each pair gets McNemar's exact test of its verdicts, adjusted by Holm over all pairs, and the
     differences of accuracy and ROC AUC with intervals that resample groups. In a cross-validation
-    with repeats an image counts once in the test, for the run that judged it right more often.
-    A run is called better where the adjusted p is at most 0.05 and the interval leaves out 0.
+    with repeats an image counts once in the test, for the run that was correct more often. A run
+    is called better where the adjusted p is at most 0.05 and the interval excludes 0.
 
     Args:
         folders: of the runs.
@@ -55,163 +60,163 @@ def compare(folders: Sequence[Path], *, draws: int = 2000) -> Comparison:
         if first.resolve() == second.resolve():
             raise ConfigError(f"{second}: named twice; a run does not differ from itself")
     runs = [read_tested(folder) for folder in folders]
-    common = common_images(runs)
-    contenders = tuple(
-        Contender(name, run.folder, len(run.outcomes), _metrics(common, number, draws))
-        for number, (name, run) in enumerate(zip(common.names, runs, strict=True))
-    )
-    pairs = _pairs(common, draws)
-    return Comparison(
-        images=len(common.labels),
-        classes=class_counts(list(common.labels.values())),
-        groups=common.group_count,
-        repeats=common.repeats,
+    aligned = align_runs(runs)
+    pairs = _test_pairs([(aligned, a, b) for a, b in combinations(range(len(runs)), 2)], draws)
+    return RunComparison(
+        images=len(aligned.labels),
+        classes=class_counts(list(aligned.labels.values())),
+        groups=aligned.group_count,
+        repeats=aligned.repeats,
         synthetic=any(run.synthetic for run in runs),
-        contenders=contenders,
+        runs=tuple(
+            ComparedRun(name, run.folder, len(run.images), _metrics(aligned, number, draws))
+            for number, (name, run) in enumerate(zip(aligned.names, runs, strict=True))
+        ),
         pairs=pairs,
-        caveats=tuple(_caveats(runs, common, pairs)),
+        caveats=tuple(_caveats(runs, aligned, pairs)),
     )
 
 
-def _metrics(common: Common, run: int, draws: int) -> dict[str, Metric]:
-    """Wilson's intervals take each row for a witness of its own: not where images are repeated."""
-    truth, verdicts, groups = common.y_true, common.verdicts[run], common.groups
-    counts = confusion(truth, verdicts)
-    proportions = {
-        "accuracy": accuracy(counts),
-        "sensitivity": sensitivity(counts),
-        "specificity": specificity(counts),
-    }
-    if common.repeats > 1:
-        proportions = grouped_proportions(
-            truth, verdicts, threshold=0.5, groups=groups, draws=draws
-        )
-    return {**proportions, "roc_auc": bootstrapped(roc_auc, truth, common.prob[run], groups, draws)}
+def compare_pairs(
+    pairs: Sequence[tuple[EvaluatedRun, EvaluatedRun]], *, draws: int = 2000
+) -> tuple[PairedTest, ...]:
+    """Compare planned pairs as `compare` does, each on all images that its two have in common.
 
-
-def planned_pairs(pairs: Sequence[tuple[Tested, Tested]], *, draws: int = 2000) -> tuple[Pair, ...]:
-    """Compare the pairs that were planned, each on all that its two have in common.
-
-    As in `compare`, with Holm's correction over these pairs.
+    Holm's correction is over these pairs.
 
     Raises:
         RunError: a pair without a common image, or whose labels disagree.
     """
-    found = [common_images(pair) for pair in pairs]
-    return _tested([(common, 0, 1) for common in found], draws)
+    return _test_pairs([(align_runs(pair), 0, 1) for pair in pairs], draws)
 
 
-def _pairs(common: Common, draws: int) -> tuple[Pair, ...]:
-    numbers = combinations(range(len(common.names)), 2)
-    return _tested([(common, a, b) for a, b in numbers], draws)
+def _metrics(aligned: AlignedRuns, run: int, draws: int) -> dict[str, Metric]:
+    truth, verdicts, groups = aligned.y_true, aligned.verdicts[run], aligned.groups
+    if aligned.repeats > 1:  # repeats of an image are not independent, as Wilson's interval needs
+        proportions = grouped_proportions(
+            truth, verdicts, threshold=0.5, groups=groups, draws=draws
+        )
+    else:
+        counts = confusion(truth, verdicts)
+        proportions = {
+            "accuracy": accuracy(counts),
+            "sensitivity": sensitivity(counts),
+            "specificity": specificity(counts),
+        }
+    area = bootstrapped(roc_auc, truth, aligned.prob[run], groups, draws)
+    return {**proportions, "roc_auc": area}
 
 
-def _tested(planned: Sequence[tuple[Common, int, int]], draws: int) -> tuple[Pair, ...]:
-    tests = [_mcnemar(common, a, b) for common, a, b in planned]
+def _test_pairs(
+    planned: Sequence[tuple[AlignedRuns, int, int]], draws: int
+) -> tuple[PairedTest, ...]:
+    tests = [_mcnemar(aligned, a, b) for aligned, a, b in planned]
     adjusted = holm([test.p_value for test in tests])
+    several = len(planned) > 1
     return tuple(
-        _pair(common, (a, b), test, p_holm if len(planned) > 1 else None, draws)
-        for (common, a, b), test, p_holm in zip(planned, tests, adjusted, strict=True)
+        _paired_test(aligned, (a, b), test, p_holm, draws, several=several)
+        for (aligned, a, b), test, p_holm in zip(planned, tests, adjusted, strict=True)
     )
 
 
-def _mcnemar(common: Common, a: int, b: int) -> McNemar:
-    """Images, not rows: one image in several repeats is one witness, for who was right oftener."""
-    _, image = np.unique([sha256 for _, sha256 in common.keys], return_inverse=True)
-    ahead = np.bincount(image, weights=common.right[a].astype(int) - common.right[b])
+def _mcnemar(aligned: AlignedRuns, a: int, b: int) -> McNemar:
+    """The test on images, not rows: repeats of an image are one observation, for the run that was
+    correct more often."""
+    _, image = np.unique([sha256 for _, sha256 in aligned.keys], return_inverse=True)
+    correct = aligned.correct.astype(int)
+    ahead = np.bincount(image, weights=correct[a] - correct[b])
     return mcnemar_exact(ahead > 0, ahead < 0)
 
 
-def _pair(
-    common: Common, runs: tuple[int, int], test: McNemar, p_holm: float | None, draws: int
-) -> Pair:
-    """`p_holm` is None where this pair is the only one."""
+def _paired_test(
+    aligned: AlignedRuns,
+    runs: tuple[int, int],
+    test: McNemar,
+    p_holm: float,
+    draws: int,
+    *,
+    several: bool,
+) -> PairedTest:
     a, b = runs
-    difference = partial(paired_group_bootstrap, groups=common.groups, draws=draws)
+    truth, verdicts, prob = aligned.y_true, aligned.verdicts, aligned.prob
+    difference = partial(paired_group_bootstrap, groups=aligned.groups, draws=draws)
     differences = {
-        "accuracy": difference(_share_right, common.y_true, common.verdicts[a], common.verdicts[b]),
-        "roc_auc": difference(roc_auc, common.y_true, common.prob[a], common.prob[b]),
+        "accuracy": difference(_share_correct, truth, verdicts[a], verdicts[b]),
+        "roc_auc": difference(roc_auc, truth, prob[a], prob[b]),
     }
-    better, verdict = _verdict(common, runs, test, p_holm, differences)
-    return Pair(
-        a=common.names[a],
-        b=common.names[b],
+    p = f"exact McNemar p = {test.p_value:.2g}"
+    p += f", after Holm {p_holm:.2g}" if several else ""
+    better, verdict = _verdict(aligned, runs, test, p_holm, p, differences)
+    return PairedTest(
+        a=aligned.names[a],
+        b=aligned.names[b],
         test=test,
-        p_holm=test.p_value if p_holm is None else p_holm,
+        p_holm=p_holm,
         differences=differences,
         better=better,
         verdict=verdict,
-        disagreements=_disagreements(common, a, b),
+        disagreements=tuple(
+            Disagreement(
+                path=aligned.paths[row],
+                repeat=str(aligned.keys[row][0] or ""),
+                label=LABEL_NAMES[truth[row]],
+                probability_a=float(prob[a, row]),
+                probability_b=float(prob[b, row]),
+                right=aligned.names[a if aligned.correct[a, row] else b],
+            )
+            for row in np.flatnonzero(aligned.correct[a] != aligned.correct[b])
+        ),
     )
 
 
-def _share_right(y_true: NDArray[Any], verdicts: NDArray[Any]) -> float:
+def _share_correct(y_true: NDArray[Any], verdicts: NDArray[Any]) -> float:
     return float(np.mean(y_true == verdicts))
 
 
 def _verdict(
-    common: Common,
-    pair: tuple[int, int],
+    aligned: AlignedRuns,
+    runs: tuple[int, int],
     test: McNemar,
-    p_holm: float | None,
+    p_holm: float,
+    p: str,
     differences: Mapping[str, Metric],
 ) -> tuple[str | None, str]:
     """Which run is better, if any, and the sentence that says it or why not."""
-    a, b = (common.names[run] for run in pair)
-    how = "alone is right on" if common.repeats == 1 else "is right more often on"
+    a, b = (aligned.names[run] for run in runs)
+    how = "alone is right on" if aligned.repeats == 1 else "is right more often on"
     counts = f"{a} {how} {test.only_a} of {test.n} images, {b} on {test.only_b}"
-    p = f"exact McNemar p = {test.p_value:.2g}"
-    if p_holm is not None:
-        p += f", after Holm {p_holm:.2g}"
     same = f"{a} and {b} cannot be told apart: {counts}; {p}"
-    ranking = _ranking(differences["roc_auc"])
-    if (test.p_value if p_holm is None else p_holm) > ALPHA:
+    area = differences["roc_auc"]
+    ranking = ""
+    if _side_of_zero(area):
+        ranking = (
+            f" By their ranking of the images they do differ: ROC AUC {area.value:+.3f} "
+            f"({area.ci_low:+.3f} to {area.ci_high:+.3f})."
+        )
+    if p_holm > ALPHA:
         return None, f"{same}.{ranking}"
     leads = 1 if test.only_a > test.only_b else -1
-    if _side(differences["accuracy"]) != leads:
+    if _side_of_zero(differences["accuracy"]) != leads:
         return None, f"{same}; but with groups kept whole, the difference may be 0.{ranking}"
     better, worse = (a, b) if leads == 1 else (b, a)
     return better, f"{better} is better than {worse} on these images: {counts}; {p}."
 
 
-def _side(difference: Metric) -> int:
+def _side_of_zero(difference: Metric) -> int:
     """1 or -1 where the whole interval lies on one side of 0, else 0."""
     if difference.ci_low is None or difference.ci_high is None:
         return 0
     return int(difference.ci_low > 0) - int(difference.ci_high < 0)
 
 
-def _ranking(difference: Metric) -> str:
-    """A further sentence where the models order the images differently, whatever they call them."""
-    if _side(difference) == 0:
-        return ""
-    return (
-        f" By their ranking of the images they do differ: ROC AUC {difference.value:+.3f} "
-        f"({difference.ci_low:+.3f} to {difference.ci_high:+.3f})."
-    )
-
-
-def _disagreements(common: Common, a: int, b: int) -> tuple[Disagreement, ...]:
-    right = common.right
-    return tuple(
-        Disagreement(
-            path=common.paths[row],
-            repeat=common.keys[row][0],
-            label=LABEL_NAMES[common.y_true[row]],
-            probability_a=float(common.prob[a, row]),
-            probability_b=float(common.prob[b, row]),
-            right=common.names[a if right[a, row] else b],
-        )
-        for row in np.flatnonzero(right[a] != right[b])
-    )
-
-
-def _caveats(runs: Sequence[Tested], common: Common, pairs: Sequence[Pair]) -> list[str]:
+def _caveats(
+    runs: Sequence[EvaluatedRun], aligned: AlignedRuns, pairs: Sequence[PairedTest]
+) -> list[str]:
     """What a reader must know before quoting a difference, a sentence each."""
     data = [run.data for run in runs]
     sentences = [
-        f"The unit is a cell image, never a patient: {len(common.labels)} images "
-        f"in {common.group_count} groups."
+        f"The unit is a cell image, never a patient: {len(aligned.labels)} images "
+        f"in {aligned.group_count} groups."
     ]
     needed = fewest_discordant(len(pairs), ALPHA)
     if any(pair.better is None and pair.test.only_a + pair.test.only_b < needed for pair in pairs):
@@ -220,16 +225,17 @@ def _caveats(runs: Sequence[Tested], common: Common, pairs: Sequence[Pair]) -> l
             f"It takes at least {needed} images that one run alone gets right, and none the other "
             f"way, to tell {which} apart (p < {ALPHA:g}, two-sided)."
         )
-    if common.group_count < len(common.labels):
+    if aligned.group_count < len(aligned.labels):
         sentences.append(
             "McNemar's test takes images of one group for independent, so its p is too small; the "
             "intervals of the differences resample whole groups."
         )
     if len(pairs) > 1:
-        sentences.append("Holm adjusts the p-values; each interval stands for its own pair alone.")
+        sentences.append("Holm adjusts the p-values; each interval is of its own pair alone.")
     if not runs[0].repeated:
         sentences.append(
-            "A run is one training with one seed: it speaks for that model, not for its network."
+            "A run is one training with one seed: the result is about this model, not about its "
+            "architecture."
         )
     if len({facts.get("split_sha256") for facts in data}) > 1:
         sentences.append("The runs have different splits, so they differ in training images too.")

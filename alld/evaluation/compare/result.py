@@ -1,6 +1,6 @@
-"""What a comparison of runs found, as other programs and people read it."""
+"""The result of a comparison of runs, as JSON and as the cells of tables."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,8 @@ ALPHA = 0.05
 
 
 @dataclass(frozen=True)
-class Contender:
-    """One run: of the images that it tested, its numbers on those that all runs tested."""
+class ComparedRun:
+    """One run: how many images it tested, and its metrics on those that all runs tested."""
 
     name: str
     folder: Path
@@ -25,7 +25,7 @@ class Contender:
 
 @dataclass(frozen=True)
 class Disagreement:
-    """An image that only one of two runs judged right, and which one that was."""
+    """An image on which only one of two runs, named `right`, is correct."""
 
     path: str
     repeat: str
@@ -36,8 +36,9 @@ class Disagreement:
 
 
 @dataclass(frozen=True)
-class Pair:
-    """Two runs. `differences` are a's metric minus b's; `better` is None where chance will do."""
+class PairedTest:
+    """Two runs on identical images. `differences` are a's metric minus b's; `better` is None where
+    chance can explain them."""
 
     a: str
     b: str
@@ -50,7 +51,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class RunComparison:
     """Runs on the `images` that all of them tested, each once in each of the `repeats`."""
 
     images: int
@@ -58,12 +59,12 @@ class Comparison:
     groups: int
     repeats: int
     synthetic: bool
-    contenders: tuple[Contender, ...]
-    pairs: tuple[Pair, ...]
+    runs: tuple[ComparedRun, ...]
+    pairs: tuple[PairedTest, ...]
     caveats: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """The answer of `alld compare --json`."""
+        """Return the answer of `alld compare --json`."""
         return {
             "notice": NOTICE,
             "synthetic": self.synthetic,
@@ -73,8 +74,28 @@ class Comparison:
             "groups": self.groups,
             "repeats": self.repeats,
             "fewest_discordant": fewest_discordant(len(self.pairs), ALPHA),
-            "runs": [_run_dict(contender) for contender in self.contenders],
-            "pairs": [_pair_dict(pair) for pair in self.pairs],
+            "runs": [
+                {
+                    "name": run.name,
+                    "folder": str(run.folder),
+                    "tested": run.tested,
+                    "metrics": _as_dicts(run.metrics),
+                }
+                for run in self.runs
+            ],
+            "pairs": [
+                {
+                    "a": pair.a,
+                    "b": pair.b,
+                    **vars(pair.test),
+                    "p_holm": pair.p_holm,
+                    "differences": _as_dicts(pair.differences),
+                    "better": pair.better,
+                    "verdict": pair.verdict,
+                    "disagreements": [vars(image) for image in pair.disagreements],
+                }
+                for pair in self.pairs
+            ],
             "caveats": list(self.caveats),
         }
 
@@ -91,26 +112,26 @@ PAIR_COLUMNS = (
 )
 
 
-def title(comparison: Comparison) -> str:
-    """How many images stand behind the numbers, and whether they were drawn."""
+def title(comparison: RunComparison) -> str:
+    """Return how many images were compared, and whether they were drawn."""
     mark = "SYNTHETIC: " if comparison.synthetic else ""
     repeats = f", {comparison.repeats} repeats" if comparison.repeats > 1 else ""
     return f"{mark}{comparison.images} images tested by all runs: {comparison.classes}{repeats}"
 
 
-def run_rows(comparison: Comparison) -> Iterator[list[str]]:
-    """The cells of `RUN_COLUMNS`, two lines each: a number and below it its interval."""
-    for contender in comparison.contenders:
+def run_rows(comparison: RunComparison) -> Iterator[list[str]]:
+    """Yield the cells of `RUN_COLUMNS`, a number and below it its interval in each."""
+    for run in comparison.runs:
         cells = []
-        for metric in contender.metrics.values():
+        for metric in run.metrics.values():
             value, counts, interval = format_metric(metric)
             shown = f"{value} ({counts})" if metric.k is not None else value
             cells.append(f"{shown}\n{interval}")
-        yield [f"{contender.name}\n(tested {contender.tested})", *cells]
+        yield [f"{run.name}\n(tested {run.tested})", *cells]
 
 
-def pair_rows(comparison: Comparison) -> Iterator[list[str]]:
-    """The cells of `PAIR_COLUMNS`, the differences with their intervals below them."""
+def pair_rows(comparison: RunComparison) -> Iterator[list[str]]:
+    """Yield the cells of `PAIR_COLUMNS`, the differences with their intervals below them."""
     for pair in comparison.pairs:
         yield [
             f"{pair.a}\n{pair.b}",
@@ -122,8 +143,8 @@ def pair_rows(comparison: Comparison) -> Iterator[list[str]]:
         ]
 
 
-def disagreement_line(pair: Pair, image: Disagreement) -> str:
-    """`blast    P(blast) 0.912 of one, 0.311 of two: one is right  cells/Im001_1.tif`."""
+def disagreement_line(pair: PairedTest, image: Disagreement) -> str:
+    """Return `blast    P(blast) 0.912 of one, 0.311 of two: one is right  cells/Im001_1.tif`."""
     repeat = f", repeat {image.repeat}" if image.repeat else ""
     return (
         f"{image.label:<8} P(blast) {image.probability_a:.3f} of {pair.a}, "
@@ -139,23 +160,5 @@ def _difference_cell(metric: Metric) -> str:
     return f"{metric.value:+.3f}\n{metric.ci_low:+.3f} to {metric.ci_high:+.3f}"
 
 
-def _run_dict(contender: Contender) -> dict[str, Any]:
-    return {
-        "name": contender.name,
-        "folder": str(contender.folder),
-        "tested": contender.tested,
-        "metrics": {name: metric.as_dict() for name, metric in contender.metrics.items()},
-    }
-
-
-def _pair_dict(pair: Pair) -> dict[str, Any]:
-    return {
-        "a": pair.a,
-        "b": pair.b,
-        **vars(pair.test),
-        "p_holm": pair.p_holm,
-        "differences": {name: metric.as_dict() for name, metric in pair.differences.items()},
-        "better": pair.better,
-        "verdict": pair.verdict,
-        "disagreements": [vars(image) for image in pair.disagreements],
-    }
+def _as_dicts(metrics: Mapping[str, Metric]) -> dict[str, Any]:
+    return {name: metric.as_dict() for name, metric in metrics.items()}

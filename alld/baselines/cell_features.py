@@ -1,7 +1,8 @@
-"""Row [4]: shape, texture and colour of nucleus and cytoplasm, read by a support vector machine.
+"""Rows [4] and [5]: features of the segmented cell, read by a support vector machine.
 
-Source: Neoh et al., Sci. Rep. 5 (2015) 14938: eighty features of both parts of the cell. Which
-eighty is chosen here, and their clustering is replaced by the threshold and watershed of `segment`.
+Sources: [4] Neoh et al., Sci. Rep. 5 (2015) 14938: eighty features of nucleus and cytoplasm; the
+choice of eighty is ours, and `segment` replaces their clustering. [5] Singhal and Singh (2016), of
+whom the abstract was read: local binary patterns of the nucleus; radii and parameters are ours.
 """
 
 from collections.abc import Sequence
@@ -11,10 +12,10 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from scipy import ndimage
 from skimage.color import rgb2lab
-from skimage.feature import graycomatrix, graycoprops
+from skimage.feature import graycomatrix, graycoprops, local_binary_pattern
 from skimage.measure import perimeter, regionprops
 
-from alld.baselines.learning import PredictProba, fit_svm
+from alld.baselines.learning import Features, Labels, PredictProba, fit_svm
 from alld.cells.segment import CellMasks, Mask, segment
 from alld.images.rgb import RGB
 
@@ -22,19 +23,22 @@ LEVELS = 16  # of grey, in the co-occurrence
 DISTANCES = (1, 3)  # px
 ANGLES = (0, np.pi / 4, np.pi / 2, 3 * np.pi / 4)  # averaged: a cell has no up
 PROPERTIES = ("contrast", "dissimilarity", "homogeneity", "energy", "correlation", "entropy")
-GRID = {
+MORPHOLOGY_GRID = {
     "select__k": [10, 20, 40, 80],
     "svc__C": [0.1, 1, 10, 100],
     "svc__gamma": ["scale", 0.003],
 }
 
+RINGS = ((8, 1), (16, 2), (24, 3))  # neighbours on a circle, and its radius in px
+LBP_GRID = {"svc__C": [0.1, 1, 10, 100], "svc__gamma": ["scale", 0.003, 0.03]}
+
 Vector = NDArray[np.float64]
 
 
-def describe(pixels: RGB) -> Vector:
-    """RGB uint8 (H, W, 3) to (80,): 20 of shape, 24 of texture, 36 of colour.
+def morphology(pixels: RGB) -> Vector:
+    """Describe RGB uint8 (H, W, 3) by (80,) numbers: 20 of shape, 24 of texture, 36 of colour.
 
-    Lengths in px, areas in px². What an empty part leaves undefined is 0.
+    Lengths are in px, areas in px². What is undefined for an empty part is 0.
     """
     cell = segment(pixels)
     grey = np.asarray(Pillow.fromarray(pixels).convert("L"))
@@ -46,7 +50,7 @@ def describe(pixels: RGB) -> Vector:
 
 
 def _shape(cell: CellMasks) -> Vector:
-    """(20,): areas and their ratio, lobes, and eight figures for the nucleus and for the cell."""
+    """(20,): areas and their ratio, lobes, and eight numbers of the nucleus and of the cell."""
     nucleus, whole = cell.nucleus, cell.whole
     lobes = ndimage.label(nucleus)[1]
     areas = [nucleus.sum(), cell.cytoplasm.sum(), nucleus.sum() / max(1, whole.sum()), lobes]
@@ -54,7 +58,7 @@ def _shape(cell: CellMasks) -> Vector:
 
 
 def _form(mask: Mask) -> list[float]:
-    """Eight figures of a region; several lobes count as one."""
+    """Eight numbers of a region; several lobes count as one."""
     if not mask.any():
         return [0.0] * 8
     region = regionprops(mask.astype(np.uint8))[0]
@@ -72,7 +76,7 @@ def _form(mask: Mask) -> list[float]:
 
 
 def _texture(grey: NDArray[np.uint8], mask: Mask) -> Vector:
-    """(12,): Haralick's figures of the grey levels in the mask, at two distances."""
+    """(12,): Haralick's features of the grey levels in the mask, at two distances."""
     if not mask.any():
         return np.zeros(len(PROPERTIES) * len(DISTANCES))
     levels = np.where(mask, 1 + grey.astype(int) * LEVELS // 256, 0).astype(np.uint8)
@@ -91,6 +95,26 @@ def _moments(colours: Vector) -> Vector:
     return np.concatenate([mean, deviation, skewness])
 
 
-def fit(features: Vector, y: NDArray[np.int_], groups: Sequence[str], seed: int) -> PredictProba:
+def patterns(pixels: RGB) -> Vector:
+    """Describe RGB uint8 (H, W, 3) by the (54,) shares of uniform patterns in the nucleus.
+
+    The shares of each of the three radii sum to 1, or are 0 where there is no nucleus.
+    """
+    grey = np.asarray(Pillow.fromarray(pixels).convert("L"))
+    nucleus = segment(pixels).nucleus
+    shares = []
+    for points, radius in RINGS:
+        codes = local_binary_pattern(grey, points, radius, method="uniform")[nucleus].astype(int)
+        counts = np.bincount(codes, minlength=points + 2)
+        shares.append(counts / max(1, counts.sum()))
+    return np.concatenate(shares)
+
+
+def fit_morphology(features: Features, y: Labels, groups: Sequence[str], seed: int) -> PredictProba:
     """Learn from (n, 80) features; how many of them, C and gamma by inner grouped folds."""
-    return fit_svm(features, y, groups, seed, GRID)
+    return fit_svm(features, y, groups, seed, MORPHOLOGY_GRID)
+
+
+def fit_patterns(features: Features, y: Labels, groups: Sequence[str], seed: int) -> PredictProba:
+    """Learn from (n, 54) features; C and gamma by inner grouped folds."""
+    return fit_svm(features, y, groups, seed, LBP_GRID)

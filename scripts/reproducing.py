@@ -1,4 +1,4 @@
-"""What the scripts of both tables share: how they end, and the settings that their options make."""
+"""Exit statuses and settings of the scripts that reproduce both tables."""
 
 import argparse
 from collections.abc import Callable, Mapping
@@ -20,11 +20,11 @@ QUICK = {
 
 
 def status_of(work: Callable[[], int]) -> int:
-    """Do the work; the exit status, as `alld` has it, and a line where it ended early."""
+    """Do the work and return the exit status of `alld`; print a line where it ended early."""
     try:
         return work()
     except (Interrupted, KeyboardInterrupt, SystemExit) as stopped:
-        # SIGTERM between two trainings is a SystemExit; Ctrl-C there says no status.
+        # SIGTERM between two trainings is a SystemExit; Ctrl-C there has no status.
         status = getattr(stopped, "exit_status", getattr(stopped, "code", 130))
         if status not in (130, TERMINATED):
             raise
@@ -43,10 +43,9 @@ def status_of(work: Callable[[], int]) -> int:
 def settings_of(
     options: argparse.Namespace, chosen: Mapping[str, object], drawn_images: int
 ) -> Config:
-    """The settings of all trainings; `--quick` without `--data` draws so many images.
+    """Return the settings of all trainings; `--quick` without `--data` draws so many images.
 
-    Args:
-        chosen: dotted keys of the script's own options; None for one that was left out.
+    `chosen` holds dotted keys of the script's own options; None for one that was left out.
     """
     named = {"data.root": options.data, "runtime.device": options.device, **chosen}
     if options.quick and options.data is None:
@@ -60,6 +59,6 @@ def settings_of(
     if options.no_pretrained:
         named["model.pretrained"] = False
     given = {key: value for key, value in named.items() if value is not None}
-    said = {assignment.partition("=")[0].strip() for assignment in options.set}
-    quick = {key: value for key, value in QUICK.items() if options.quick and key not in said}
+    overridden = {assignment.partition("=")[0].strip() for assignment in options.set}
+    quick = {key: value for key, value in QUICK.items() if options.quick and key not in overridden}
     return load_config(options.config, options.set, {**quick, **given})
