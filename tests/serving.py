@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from alld.serve.address import listen
-from alld.serve.judge import Judge
-from alld.serve.server import Server
+from alld.serve.model_thread import ModelThread
+from alld.serve.server import Server, listen
 
 POST = {"X-ALLD": "1"}
 LOADING_SECONDS = 300.0
@@ -78,13 +77,13 @@ def running(model: Path, token: str | None = None) -> Iterator[Site]:
     address = listen("127.0.0.1", 0, token)
     faults: list[Exception] = []
     server = Server(
-        Judge(model, "cpu"), address.door, lambda _predictor: ready.set(), faults.append
+        ModelThread(model, "cpu"), address.auth, lambda _predictor: ready.set(), faults.append
     )
     thread = threading.Thread(target=server.run, args=([address.listening],))
     thread.start()
     try:
         assert ready.wait(LOADING_SECONDS), server.failure
-        yield Site(address.door.port, server, faults)
+        yield Site(address.auth.port, server, faults)
     finally:
         server.should_exit = True
         thread.join()

@@ -18,8 +18,8 @@ from hostile.catalogue import small
 from alld.errors import ImageError
 from alld.images.decode import Decoded, decode
 from alld.serve import child, decoders
+from alld.serve.child import LENGTH, Header, parse_header
 from alld.serve.decoders import CHILDREN, Decoders, Picture
-from alld.serve.frames import LENGTH, Header, parse_header
 
 ON_POSIX = pytest.mark.skipif(os.name == "nt", reason="Windows has no limits for a process")
 Work = Callable[[Decoders], Coroutine[Any, Any, Any]]
@@ -192,8 +192,8 @@ def test_nothing_is_believed_of_a_child_that_lies(
     ],
 )
 def test_a_header_is_checked_before_memory_is_taken_for_it(header: Header) -> None:
-    """More than a picture can have, nothing at all, and words that are no line of text."""
-    with pytest.raises(ValueError, match=r"than a picture|a reason|no line|no number"):
+    """Too large, empty, and texts that are not one line are refused."""
+    with pytest.raises(ValueError, match=r"larger than any|a reason|one line|not a number"):
         parse_header(header.to_bytes()[LENGTH.size :])
 
 

@@ -141,7 +141,7 @@ def test_the_preview_is_the_square_that_the_model_gets(site: Site) -> None:
         ("preview=" + "9" * 5000, "16 to 512"),
         ("preview=%D9%A3%D9%A3", "16 to 512"),
         ("explain=yes", "0 or 1"),
-        ("name=" + "x" * 1001, "1001 letters"),
+        ("name=" + "x" * 1001, "1001 characters"),
     ],
 )
 def test_a_question_that_is_not_understood_is_refused(site: Site, question: str, word: str) -> None:

@@ -107,8 +107,8 @@ def test_a_model_that_cannot_be_loaded_ends_it_with_one_line(model: Path, tmp_pa
     ("words", "said"),
     [
         (["--model", "{tmp}/x"], "no model bundle there"),
-        (["--model", "{model}", "--host", "0.0.0.0"], "give a token of 16 letters"),
-        (["--model", "{model}", "--token", "short"], "--token: has 5 letters"),
+        (["--model", "{model}", "--host", "0.0.0.0"], "give a token of 16 characters"),
+        (["--model", "{model}", "--token", "short"], "--token: has 5 characters"),
         (["--model", "{model}", "--host", "no such name"], "no such address"),
         (["--model", "{model}", "--port", "70000"], "--port"),
         ([], "no finished run on real data"),

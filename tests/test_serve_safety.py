@@ -17,8 +17,8 @@ from untrained import write_untrained
 
 from alld.errors import ConfigError
 from alld.inference.predictor import Predictor
-from alld.serve import address, app, connections, uploads
-from alld.serve.guard import HEADERS, POLICY
+from alld.serve import app, server, uploads
+from alld.serve.auth import HEADERS, POLICY
 
 TOKEN = "correct horse battery staple"
 
@@ -60,23 +60,23 @@ def test_it_listens_to_this_machine_alone(site: Site) -> None:
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])
 def test_other_machines_need_a_token(host: str) -> None:
     """Without one, or with a short one, it does not start."""
-    with pytest.raises(ConfigError, match="give a token of 16 letters"):
-        address.listen(host, 0, None)
-    with pytest.raises(ConfigError, match="has 5 letters"):
-        address.listen(host, 0, "short")
+    with pytest.raises(ConfigError, match="give a token of 16 characters"):
+        server.listen(host, 0, None)
+    with pytest.raises(ConfigError, match="has 5 characters"):
+        server.listen(host, 0, "short")
 
 
 def test_a_port_that_is_taken_is_one_line(site: Site) -> None:
     """With what to do."""
     with pytest.raises(ConfigError, match=f"--port {site.port}: another program .* --port 0"):
-        address.listen("127.0.0.1", site.port, None)
+        server.listen("127.0.0.1", site.port, None)
 
 
 def test_a_host_that_is_none_is_one_line() -> None:
     """Neither an unknown name nor an address of another machine is a traceback."""
     for host in ("no such name", "192.0.2.1"):
         with pytest.raises(ConfigError, match=f"--host {host}"):
-            address.listen(host, 0, TOKEN)
+            server.listen(host, 0, TOKEN)
 
 
 # The token.
@@ -307,8 +307,8 @@ def test_a_connection_without_a_request_is_closed(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that says nothing, one that says half a head, and one that goes on slowly."""
-    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.1)
-    monkeypatch.setattr(connections, "LOOK_SECONDS", 0.02)
+    monkeypatch.setattr(server, "HEAD_SECONDS", 0.1)
+    monkeypatch.setattr(server, "CHECK_SECONDS", 0.02)
     for said in (b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: "):
         with site.connect() as connection:
             connection.sendall(said)
@@ -319,8 +319,8 @@ def test_who_does_not_read_the_answer_is_closed(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A request has its time as a whole, the way back counted in."""
-    monkeypatch.setattr(connections, "REQUEST_SECONDS", 0.1)
-    monkeypatch.setattr(connections, "LOOK_SECONDS", 0.02)
+    monkeypatch.setattr(server, "REQUEST_SECONDS", 0.1)
+    monkeypatch.setattr(server, "CHECK_SECONDS", 0.02)
     with site.connect() as connection:
         connection.sendall(post_head(site, "Content-Length: 1000") + b"x")
         assert closed(connection)
@@ -328,7 +328,7 @@ def test_who_does_not_read_the_answer_is_closed(
 
 def test_connections_are_bounded(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """One too many is closed at once; the others live."""
-    monkeypatch.setattr(connections, "MOST", 3)
+    monkeypatch.setattr(server, "MAX_CONNECTIONS", 3)
     eventually(lambda: not site.server.server_state.connections)
     first = [site.connect() for _ in range(3)]
     eventually(lambda: len(site.server.server_state.connections) == 3)

@@ -37,7 +37,7 @@ def audit(
 ) -> None:
     """Check a data set for copies, contradictory labels and backgrounds that reveal the class.
 
-    Exit status 1 says that there are problems.
+    The exit status is 1 if some images cannot be read.
 
     Example: alld audit ~/ALL-IDB2
     """

@@ -71,7 +71,7 @@ def predict(
     """Classify each image as blast, healthy, uncertain or out of domain, with P(blast).
 
     Over 1,024 images with --out are predicted in shards; the same command continues after an
-    interruption. Exit status 1 says that some images could not be read.
+    interruption. The exit status is 1 if some images cannot be read.
 
     Example: alld predict cells/ --format csv --out rows.csv
 

@@ -40,29 +40,27 @@ def serve(
     Example: alld serve --open
     """
     from alld.model.place import find_model
-    from alld.serve.address import listen
-    from alld.serve.judge import Judge
-    from alld.serve.server import run
+    from alld.serve import server
+    from alld.serve.model_thread import ModelThread
 
     began = time.monotonic()
     place = find_model(model or newest_run())
-    address = listen(host, port, token)
+    address = server.listen(host, port, token)
     display.say(NOTICE)
     display.say("the page is at this address; Ctrl-C ends it:")
     display.write(address.url)
 
-    def ready(predictor: "Predictor") -> None:
+    def say_ready(predictor: "Predictor") -> None:
         drawn = " SYNTHETIC" if predictor.info.data.synthetic else ""
         facts = f"{predictor.info.arch}, {predictor.identity[:12]}"
         seconds = time.monotonic() - began
         display.say(f"model: {predictor.path}{drawn} ({facts}), loaded after {seconds:.1f} s")
 
-    judge = Judge(place, device, tta)
     if open_page:
         webbrowser.open(address.url)
     try:
-        run(judge, address.door, address.listening, ready, display.report_bug)
+        server.serve(ModelThread(place, device, tta), address, say_ready, display.report_bug)
     except KeyboardInterrupt:
         display.say("stopped by Ctrl-C")
-        # At once: Python's own end takes seconds after torch, and would wait for it while it loads.
+        # Python's own shutdown takes seconds after torch, and waits for an import under way.
         os._exit(130)

@@ -1,105 +1,161 @@
-"""The application: the page, `/health`, `/model` and `/predict`; the way of one picture."""
+"""The web application: the page, `/health`, `/model`, `/login` and `/predict`."""
 
 import asyncio
 import json
+import re
+from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from starlette.applications import Starlette
+from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from alld import __version__
-from alld.errors import ImageError
-from alld.runtime.files import sha256_hex
-from alld.serve.answers import answer, failed, model_facts
-from alld.serve.asked import Asked, read_question
+from alld import NOTICE, __version__
+from alld.errors import ConfigError, ImageError
+from alld.inference.prediction import Prediction
+from alld.runtime.files import plain_path, sha256_hex, spelt, well_formed
+from alld.serve.auth import Auth, AuthMiddleware, Refused
+from alld.serve.child import MAX_PREVIEW_SIDE
 from alld.serve.decoders import CHILDREN, Decoders
-from alld.serve.door import Door
-from alld.serve.guard import Guard, refusal
-from alld.serve.heat import heat_or_reason
-from alld.serve.judge import Judge
-from alld.serve.parts import PARTS, part
-from alld.serve.refused import Refused
+from alld.serve.model_thread import ModelThread
 from alld.serve.uploads import MOST_BYTES, Uploads
 
 if TYPE_CHECKING:
     from alld.inference.predictor import Predictor
 
-QUEUE = 16  # files that wait for a verdict; the next one is told to come again
-IN_MEMORY = CHILDREN + 2  # pictures that are decoded and not yet judged
+QUEUE = 16  # files that wait for a prediction; another one gets status 429
+IN_MEMORY = CHILDREN + 2  # pictures that are decoded and wait for the model
 LOGIN_BYTES = 2**12
+MIN_PREVIEW_SIDE = 16  # px
+MAX_NAME = 1000  # characters
+_TYPES = {
+    ".html": "text/html",
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".svg": "image/svg+xml",
+}
+_FILES = sorted(Path(__file__).with_name("page").iterdir())
+# The files of the page by their paths.
+PAGE = {"/" if f.suffix == ".html" else f"/{f.name}": f for f in _FILES if f.suffix in _TYPES}
+# They hold nothing secret, and the page asks for the token itself.
+PUBLIC = frozenset({*PAGE, "/health", "/login"})
+
+OnLoaded = Callable[["asyncio.Future[Predictor]"], object]
+OnBug = Callable[[Exception], object]
 
 
-class Service:
-    """What lives as long as the server, and what it answers."""
+class Query(NamedTuple):
+    """The parameters of `/predict`."""
 
-    def __init__(self, judge: Judge, door: Door) -> None:
-        self.judge, self.door = judge, door
+    name: str  # as it is written in tables
+    side: int  # of the preview in px; 0: none
+    explain: bool  # whether a heat map is wanted
+
+
+def create_app(model: ModelThread, auth: Auth, on_loaded: OnLoaded, on_bug: OnBug) -> ASGIApp:
+    """Return the application; it serves the page while the model is still loading.
+
+    Args:
+        on_loaded: called when the model is loaded, or failed to load.
+        on_bug: called with each unexpected error; the client gets status 500 and a sentence.
+    """
+    service = _Service(model, auth)
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        model.start().add_done_callback(on_loaded)
+        warming = asyncio.create_task(service.decoders.start())
+        try:
+            yield
+        finally:
+            warming.cancel()
+            model.close()
+            await service.decoders.close()
+
+    async def answer_bug(_request: Request, error: Exception) -> Response:
+        on_bug(error)
+        return Refused(500, f"a bug in ALLD ({type(error).__name__}); please report it").response()
+
+    handlers: Any = {Refused: _refuse, HTTPException: _refuse_path, Exception: answer_bug}
+    routes = [
+        *(Route(path, _page_file, methods=["GET"]) for path in PAGE),
+        Route("/health", service.health, methods=["GET"]),
+        Route("/model", service.model_facts, methods=["GET"]),
+        Route("/predict", service.predict, methods=["POST"]),
+        Route("/login", service.login, methods=["POST"]),
+    ]
+    app = Starlette(routes=routes, exception_handlers=handlers, lifespan=lifespan)
+    return AuthMiddleware(app, auth, PUBLIC)
+
+
+class _Service:
+    """What lives as long as the server, and answers its requests."""
+
+    def __init__(self, model: ModelThread, auth: Auth) -> None:
+        self.model, self.auth = model, auth
         self.decoders, self.uploads = Decoders(), Uploads()
         self._waiting = 0
-        self._room = asyncio.Semaphore(IN_MEMORY)
-
-    def routes(self) -> list[Route]:
-        """All there is to ask for."""
-        return [
-            *(Route(path, _page_part, methods=["GET"]) for path in PARTS),
-            Route("/health", self.health, methods=["GET"]),
-            Route("/model", self.model, methods=["GET"]),
-            Route("/predict", self.predict, methods=["POST"]),
-            Route("/login", self.login, methods=["POST"]),
-        ]
+        self._decoded = asyncio.Semaphore(IN_MEMORY)
 
     async def health(self, request: Request) -> Response:
-        """Whether the model is there yet, and whether who asks lacks the token."""
-        status = "ready" if self.judge.ready else "loading"
-        locked = not self.door.admits(request.headers)
+        """Say whether the model is loaded, and whether the client still needs the token."""
+        status = "ready" if self.model.ready else "loading"
+        needed = not self.auth.admits(request.headers)
         facts = {"version": __version__, "most_bytes": MOST_BYTES}
-        return JSONResponse({"status": status, "token_needed": locked, **facts})
+        return JSONResponse({"status": status, "token_needed": needed, **facts})
 
-    async def model(self, _request: Request) -> Response:
-        """The facts of the model, as soon as it is there."""
-        return JSONResponse(model_facts(await self.judge.loaded()))
+    async def model_facts(self, _request: Request) -> Response:
+        """Answer with the facts in the model's bundle, as soon as it is loaded."""
+        return JSONResponse(_model_facts(await self.model.loaded()))
 
     async def predict(self, request: Request) -> Response:
-        """The row of one file, whose bytes are the body of the request."""
-        asked = read_question(request.query_params)
+        """Answer with the prediction for one file, whose bytes are the request's body."""
+        query = read_query(request.query_params)
         async with self.uploads.body(request) as data:
-            with self._place():
-                predictor = await self.judge.loaded()
-                async with self._room:
-                    return JSONResponse(await self._answer(predictor, asked, data))
+            with self._queued():
+                predictor = await self.model.loaded()
+                async with self._decoded:
+                    return JSONResponse(await self._predict(predictor, query, data))
 
     async def login(self, request: Request) -> Response:
-        """A cookie for a browser that knows the token."""
+        """Give a browser that knows the token a cookie."""
         async with self.uploads.body(request, LOGIN_BYTES) as data:
-            if self.door.token is None or not self.door.is_token(_token(data)):
+            if self.auth.token is None or not self.auth.is_token(_token(data)):
                 raise Refused(401, "this is not the token that the server was started with")
         welcome = Response(status_code=204)
-        welcome.set_cookie(self.door.cookie, self.door.session, httponly=True, samesite="strict")
+        welcome.set_cookie(self.auth.cookie, self.auth.session, httponly=True, samesite="strict")
         return welcome
 
-    async def _answer(self, predictor: "Predictor", asked: Asked, data: bytes) -> dict[str, Any]:
-        sha256 = sha256_hex(data)
+    async def _predict(self, predictor: "Predictor", query: Query, data: bytes) -> dict[str, Any]:
+        sha256, synthetic = sha256_hex(data), predictor.info.data.synthetic
         try:
-            picture = await self.decoders.decode(asked.name, data, asked.side)
+            picture = await self.decoders.decode(query.name, data, query.side)
         except ImageError as error:
-            return failed(predictor, asked.name, sha256, str(error))
+            limits = (predictor.info.threshold, predictor.identity)
+            failed = Prediction(query.name, sha256, None, None, *limits, error=str(error))
+            return _row(failed, synthetic)
 
-        def judged(model: "Predictor") -> dict[str, Any]:
-            prediction = model.predict_decoded(asked.name, sha256, picture.decoded)
-            heat = heat_or_reason(model, picture.decoded.pixels) if asked.explain else (b"", "")
-            return answer(prediction, model.info.data.synthetic, picture.preview, *heat)
+        def predict(model: "Predictor") -> dict[str, Any]:
+            prediction = model.predict_decoded(query.name, sha256, picture.decoded)
+            extras = {"preview": _as_url(picture.preview)}
+            if query.explain:
+                extras |= _heat_map(model, picture.decoded.pixels)
+            return _row(prediction, synthetic, extras)
 
-        return await self.judge.ask(judged)
+        return await self.model.run(predict)
 
     @contextmanager
-    def _place(self) -> Iterator[None]:
-        """A place in the queue, or 429."""
+    def _queued(self) -> Iterator[None]:
         if self._waiting >= QUEUE:
             raise Refused(429, f"{QUEUE} files wait already; try again", retry_after=1)
         self._waiting += 1
@@ -109,56 +165,90 @@ class Service:
             self._waiting -= 1
 
 
-Loaded = Callable[["asyncio.Future[Predictor]"], object]
+def read_query(given: QueryParams) -> Query:
+    """Read the parameters name=TEXT, preview=SIDE and explain=1.
 
-
-def create_app(
-    judge: Judge, door: Door, on_loaded: Loaded, on_fault: Callable[[Exception], object]
-) -> ASGIApp:
-    """The application around a model that is loaded while the page is there already.
-
-    Args:
-        on_loaded: hears of the model when it is there, or has failed to load.
-        on_fault: hears of a fault of ours; who asked gets status 500 and a sentence.
+    Raises:
+        Refused: an unknown parameter, or a value out of range.
     """
-    service = Service(judge, door)
-
-    @asynccontextmanager
-    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        judge.start().add_done_callback(on_loaded)
-        warming = asyncio.create_task(service.decoders.start())
-        try:
-            yield
-        finally:
-            warming.cancel()
-            judge.close()
-            await service.decoders.close()
-
-    async def fault(_request: Request, error: Exception) -> Response:
-        on_fault(error)
-        return refusal(Refused(500, f"a fault of ALLD's own ({type(error).__name__}); report it"))
-
-    handlers: Any = {Refused: _refused, HTTPException: _no_such_thing, Exception: fault}
-    routes = service.routes()
-    return Guard(Starlette(routes=routes, exception_handlers=handlers, lifespan=lifespan), door)
+    for key in given:
+        if key not in ("name", "preview", "explain"):
+            raise Refused(400, f"unknown parameter {key!r}; there are name, preview and explain")
+    name = given.get("name") or "image"
+    if len(name) > MAX_NAME:
+        raise Refused(400, f"name: has {len(name)} characters; {MAX_NAME} are the most")
+    side, explain = given.get("preview", "0"), given.get("explain", "0")
+    sides = {0, *range(MIN_PREVIEW_SIDE, MAX_PREVIEW_SIDE + 1)}
+    if not re.fullmatch("[0-9]{1,3}", side) or int(side) not in sides:
+        raise Refused(400, f"preview: a side of {MIN_PREVIEW_SIDE} to {MAX_PREVIEW_SIDE} px")
+    if explain not in ("0", "1"):
+        raise Refused(400, "explain: 0 or 1")
+    return Query(plain_path(name), int(side), explain == "1")
 
 
-async def _page_part(request: Request) -> Response:
-    content, media_type = part(request.url.path)
-    return Response(content, media_type=media_type)
+def _model_facts(predictor: "Predictor") -> dict[str, Any]:
+    bundle = predictor.path
+    folder = bundle.parent if bundle.name == "model.alld" else bundle
+    return {
+        "name": spelt(well_formed(folder.resolve().name)),
+        "identity": predictor.identity,
+        "synthetic": predictor.info.data.synthetic,
+        **predictor.info.model_dump(mode="json"),
+        "tta": predictor.tta,
+        "notice": NOTICE,
+        "alld": __version__,
+    }
 
 
-async def _refused(_request: Request, refused: Refused) -> Response:
-    return refusal(refused)
+def _row(
+    prediction: Prediction, synthetic: bool, extras: dict[str, str] | None = None
+) -> dict[str, Any]:
+    return {
+        **prediction.as_row(),
+        "notes": list(prediction.notes),
+        "synthetic": synthetic,
+        "notice": NOTICE,
+        **{name: text for name, text in (extras or {}).items() if text},
+    }
 
 
-async def _no_such_thing(_request: Request, error: HTTPException) -> Response:
-    return refusal(Refused(error.status_code, f"{error.detail}; see the README for what there is"))
+def _heat_map(predictor: "Predictor", pixels: NDArray[np.uint8]) -> dict[str, str]:
+    """Explain RGB (H, W, 3): a transparent PNG of the padded square, or why there is none."""
+    from alld.inference.heat_map import heat_map, heat_png  # imports captum
+
+    try:
+        return {"heat_map": _as_url(heat_png(heat_map(predictor, pixels)))}
+    except ConfigError as error:
+        return {"no_heat_map": str(error)}
+
+
+def _as_url(png: bytes) -> str:
+    return f"data:image/png;base64,{b64encode(png).decode()}" if png else ""
 
 
 def _token(data: bytes) -> str:
-    """The token in the body of a login, `{"token": "..."}`."""
+    """Read the body of a login, `{"token": "..."}`."""
     try:
         return str(json.loads(data)["token"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise Refused(400, 'send {"token": "..."}') from error
+
+
+async def _page_file(request: Request) -> Response:
+    content, media_type = _read_page_file(request.url.path)
+    return Response(content, media_type=media_type)
+
+
+@cache
+def _read_page_file(path: str) -> tuple[bytes, str]:
+    file = PAGE[path]
+    return file.read_bytes(), f"{_TYPES[file.suffix]}; charset=utf-8"
+
+
+async def _refuse(_request: Request, refused: Refused) -> Response:
+    return refused.response()
+
+
+async def _refuse_path(_request: Request, error: HTTPException) -> Response:
+    reason = f"{error.detail}; see the README for what there is"
+    return Refused(error.status_code, reason).response()

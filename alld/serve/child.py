@@ -1,15 +1,21 @@
-"""`python -m alld.serve.child`: decodes one file after another in a process that may die.
+"""`python -m alld.serve.child`: decode one file after another in a process that may crash.
 
-Jobs come from standard input, answers go to standard output; see `frames`. Before the first job the
-process gives up what no decoder needs: memory beyond a limit, new processes, files of its own. It
-imports numpy and Pillow, and no model.
+Jobs come from standard input, answers go to standard output. A job is three lengths, the name and
+the bytes of a file. An answer is the length of a JSON header, the header and, if the file is a
+picture, its samples and a PNG of it. Nothing is pickled, and the server checks every answer.
+
+Before the first job the process gives up what no decoder needs: memory beyond a limit, new
+processes, files of its own. It imports numpy and Pillow, and no model.
 """
 
+import json
 import os
 import signal
+import struct
 import sys
+from dataclasses import dataclass
 from io import BytesIO
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,21 +24,74 @@ from PIL import Image
 from alld.data.preprocess import to_square
 from alld.errors import ImageError
 from alld.images.decode import decode
+from alld.images.refusals import MAX_PIXELS
 from alld.runtime.files import one_line
-from alld.serve.frames import JOB, READY, Header
 
 if sys.platform != "win32":
     import resource
 
+JOB = struct.Struct(">III")  # side of the preview in px, length of the name, length of the file
+LENGTH = struct.Struct(">I")
+READY = b"ready"
+MAX_HEADER = 2**16
+MAX_PREVIEW_SIDE = 512  # px
+MAX_PREVIEW = 4 * MAX_PREVIEW_SIDE**2  # bytes; a PNG takes a little over three per pixel at most
 MEMORY = 2 * 2**30  # bytes of address space; the worst honest picture takes less than half of it
-CPU_SECONDS = 10  # of the processor, for one file
+CPU_SECONDS = 10  # of processor time, per file
+
+
+@dataclass(frozen=True)
+class Header:
+    """What precedes a picture, or the reason why there is none."""
+
+    error: str | None = None
+    height: int = 0  # px
+    width: int = 0
+    preview: int = 0  # bytes of the PNG, 0 where none was asked for
+    format: str = ""
+    conversions: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def samples(self) -> int:
+        """Number of bytes of the RGB picture."""
+        return 3 * self.height * self.width
+
+    def to_bytes(self) -> bytes:
+        """Return the length of the header, then the header."""
+        text = json.dumps(vars(self)).encode()
+        return LENGTH.pack(len(text)) + text
+
+
+def parse_header(data: bytes) -> Header:
+    """Read the header of an answer.
+
+    Raises:
+        ValueError: no child of ours would write this.
+    """
+    given: dict[str, Any] = json.loads(data)
+    numbers = [given["height"], given["width"], given["preview"]]
+    words = [given["format"], *given["conversions"], *given["warnings"]]
+    if given["error"] is not None:
+        words.append(given["error"])
+    if not all(type(number) is int and number >= 0 for number in numbers):
+        raise ValueError("a size is not a number")
+    if not all(isinstance(word, str) and word.isprintable() for word in words):
+        raise ValueError("a text is not one line")
+    lists = {name: tuple(given[name]) for name in ("conversions", "warnings")}
+    header = Header(**{**given, **lists})
+    if header.samples > 3 * MAX_PIXELS or header.preview > MAX_PREVIEW:
+        raise ValueError("larger than any picture")
+    if header.error is None and header.samples == 0:
+        raise ValueError("neither a picture nor a reason")
+    return header
 
 
 def main() -> None:
-    """Answer jobs until there are no more."""
+    """Do jobs until there are no more."""
     jobs, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a library prints must not get between the answers
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which ends us
+    os.dup2(2, 1)  # what a library prints must not get into the answers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the server, which ends us
     limit_all()
     answers.write(READY)
     answers.flush()
@@ -43,7 +102,7 @@ def main() -> None:
 
 
 def answer(name: str, data: bytes, side: int, answers: BinaryIO) -> None:
-    """Decode one file and write what came of it."""
+    """Decode one file and write the picture, or why there is none."""
     try:
         decoded = decode(data, name)
         png = preview(decoded.pixels, side) if side else b""
@@ -62,7 +121,7 @@ def answer(name: str, data: bytes, side: int, answers: BinaryIO) -> None:
 
 
 def preview(pixels: NDArray[np.uint8], side: int) -> bytes:
-    """RGB (H, W, 3) as the model gets it, padded to a square, as a PNG of at most `side` px."""
+    """Pad RGB (H, W, 3) to a square as for the model; return a PNG of at most `side` px."""
     square = to_square(pixels, min(side, max(pixels.shape[:2])), "none")
     png = BytesIO()
     Image.fromarray(square).save(png, "PNG", compress_level=3)
@@ -70,9 +129,9 @@ def preview(pixels: NDArray[np.uint8], side: int) -> bytes:
 
 
 def limit_all(memory: int = MEMORY) -> None:
-    """Give up for good: address space beyond `memory` bytes, writing files, new processes.
+    """Give up for good: more than `memory` bytes of address space, writing, new processes.
 
-    Windows has no such limits; there only the server's clock ends a child.
+    Windows has no such limits; there only the server's timeout ends a child.
     """
     if sys.platform == "win32":
         return
@@ -91,7 +150,7 @@ def limit_all(memory: int = MEMORY) -> None:
 
 
 def limit_time(seconds: int) -> None:
-    """Let the system end this process after so many more seconds of the processor."""
+    """Let the system kill this process after that much more processor time."""
     if sys.platform == "win32":
         return
     used = resource.getrusage(resource.RUSAGE_SELF)

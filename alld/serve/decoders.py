@@ -1,4 +1,4 @@
-"""The children that decode: a few that live on, each replaced when it dies or has worked long."""
+"""Decode uploads in child processes, which are replaced when they die or have worked long."""
 
 import asyncio
 import os
@@ -16,21 +16,21 @@ from alld.errors import ImageError
 from alld.images.decode import Decoded
 from alld.images.refusals import RESAVE
 from alld.runtime.files import one_line
-from alld.serve.frames import JOB, LENGTH, MAX_HEADER, READY, Header, parse_header
+from alld.serve.child import JOB, LENGTH, MAX_HEADER, READY, Header, parse_header
 
 CHILDREN = 2
-SECONDS = 15.0  # for one file, by the clock; the processor's limit is in `child`
+SECONDS = 15.0  # of wall time, per file; the limit on processor time is in `child`
 START_SECONDS = 60.0
-JOBS = 1000  # of one child: what a library leaks goes with it
-# What a child inherits: enough to find Python and its packages, and nothing secret.
+JOBS = 1000  # per child: memory that a library leaks goes with it
+# The environment of a child: enough to find Python and its packages, and nothing secret.
 INHERITED = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "SYSTEMROOT", "LANG", "TMPDIR")
-# What comes of a child that died, or that says what no child of ours would say.
+# Raised when a child died, or wrote what no child of ours would write.
 _BROKEN = (EOFError, OSError, ValueError, KeyError, TypeError, RecursionError)
 
 
 @dataclass(frozen=True)
 class Picture:
-    """What a child made of a file, and a PNG of it where one was asked for."""
+    """A decoded file, and a PNG of it if one was wanted."""
 
     decoded: Decoded
     preview: bytes
@@ -43,20 +43,20 @@ class _Child:
 
 
 class Decoders:
-    """A pool of children; `decode` waits for a free one. It belongs to one event loop."""
+    """A pool of child processes; `decode` waits for a free one. It belongs to one event loop."""
 
     def __init__(self) -> None:
-        # A place without a child gets one when it is needed.
+        # A place without a child gets one when it is first used.
         self._places: asyncio.Queue[_Child | None] = asyncio.Queue()
         for _ in range(CHILDREN):
             self._places.put_nowait(None)
         self._alive: set[Process] = set()
 
     async def decode(self, name: str, data: bytes, side: int = 0) -> Picture:
-        """Decode a file; `side` is that of its preview in px, 0 for none.
+        """Decode a file and draw a preview of `side` px, or none for 0.
 
         Raises:
-            ImageError: no picture, or one that a child died of or took too long for.
+            ImageError: not a picture, or one that crashed the child or took it too long.
         """
         async with self._child() as process:
             try:
@@ -71,22 +71,24 @@ class Decoders:
         if header.error is not None:
             raise ImageError(header.error)
         shape = (header.height, header.width, 3)
-        pixels = np.frombuffer(samples, np.uint8).reshape(shape).copy()  # its own, to be written to
+        pixels = (
+            np.frombuffer(samples, np.uint8).reshape(shape).copy()
+        )  # a copy, because these must be writable
         decoded = Decoded(pixels, header.format, header.conversions, header.warnings)
         return Picture(decoded, preview)
 
     async def start(self) -> None:
-        """Start a child for each place, before it is needed."""
+        """Start all children before they are needed."""
         await asyncio.gather(*(self._warm() for _ in range(CHILDREN)))
 
     async def close(self) -> None:
-        """End all children at once."""
+        """Kill all children."""
         for process in list(self._alive):
             await self._end(process)
 
     @asynccontextmanager
     async def _child(self) -> AsyncIterator[Process]:
-        """A free child that lives; unless its answer was read to the end, it ends with its use."""
+        """Yield a free child; it is killed unless its answer was read to the end."""
         child = await self._places.get()
         whole = False
         try:
@@ -136,7 +138,7 @@ def _kill(process: Process) -> None:
 
 
 def _environment() -> dict[str, str]:
-    """A child finds the ALLD of this process; threads of its own would only take memory."""
+    """Let a child find the ALLD of this process, and start no threads, which take memory."""
     known = {name: os.environ[name] for name in INHERITED if name in os.environ}
     paths = [str(Path(alld.__file__).parents[1]), known.get("PYTHONPATH", "")]
     known["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
@@ -144,7 +146,7 @@ def _environment() -> dict[str, str]:
 
 
 async def _ask(process: Process, name: str, data: bytes, side: int) -> tuple[Header, bytes, bytes]:
-    """The checked header of the answer, the samples and the preview."""
+    """Return the checked header of the answer, the samples and the preview."""
     assert process.stdin is not None
     assert process.stdout is not None
     encoded = name.encode()
@@ -153,7 +155,7 @@ async def _ask(process: Process, name: str, data: bytes, side: int) -> tuple[Hea
     await process.stdin.drain()
     (length,) = LENGTH.unpack(await process.stdout.readexactly(LENGTH.size))
     if length > MAX_HEADER:
-        raise ValueError("a header that is too long")
+        raise ValueError("the header is too long")
     header = parse_header(await process.stdout.readexactly(length))
     samples = await process.stdout.readexactly(header.samples)
     return header, samples, await process.stdout.readexactly(header.preview)

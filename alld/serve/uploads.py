@@ -1,4 +1,4 @@
-"""Bodies of requests, counted while they come: each one, all together, and by the clock."""
+"""Read the bodies of requests, with limits on size, sum and time."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -6,31 +6,32 @@ from contextlib import asynccontextmanager
 
 from starlette.requests import ClientDisconnect, Request
 
-from alld.serve.refused import Refused
+from alld.serve.auth import Refused
 
-MOST_BYTES = 32 * 2**20  # of one file
-MOST_TOGETHER = 256 * 2**20  # of all that lie in memory
-SECONDS = 30.0  # for one body
+MOST_BYTES = 32 * 2**20  # per file
+MOST_TOGETHER = 256 * 2**20  # of all files in memory
+SECONDS = 30.0  # per body
 
 
 class Uploads:
-    """How much lies in memory now. No byte of it goes to a disk."""
+    """Counts the bytes in memory. None of them goes to a disk."""
 
     def __init__(self) -> None:
         self._held = 0
 
     @asynccontextmanager
     async def body(self, request: Request, most: int | None = None) -> AsyncIterator[bytes]:
-        """The body of a request, counted until the block ends; by default as large as a file.
+        """Yield the body of a request, which counts until the block ends.
 
         Raises:
-            Refused: larger than `most` bytes, too slow, broken off, or too much at the same time.
+            Refused: over `most` bytes (default: `MOST_BYTES`), too slow, broken off, or too much
+                together with other uploads.
         """
         most = MOST_BYTES if most is None else most
         chunks: list[bytes] = []
         counted = 0
         try:
-            _check_promise(request, most)
+            _check_declared(request, most)
             async with asyncio.timeout(SECONDS):
                 async for chunk in request.stream():
                     counted += len(chunk)
@@ -49,8 +50,8 @@ class Uploads:
             self._held -= counted
 
 
-def _check_promise(request: Request, most: int) -> None:
-    """Refuse by the length that the head of the request declares, before a byte is read."""
+def _check_declared(request: Request, most: int) -> None:
+    """Refuse a declared length that is too large before reading a byte."""
     declared = request.headers.get("content-length", "0")
     if declared.isdecimal() and int(declared) > most:
         raise _too_large(most)

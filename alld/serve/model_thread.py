@@ -1,7 +1,8 @@
-"""The one thread that loads the model and asks it: everything of torch happens here."""
+"""The thread that loads the model and predicts: torch runs in no other."""
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
@@ -15,11 +16,8 @@ Answer = TypeVar("Answer")
 Task = tuple[asyncio.Future[Any], Callable[["Predictor"], Any]]
 
 
-class Judge:
-    """A model on its way, and then at work. All methods belong to one event loop.
-
-    The page is there before torch is: `loaded` waits for the model.
-    """
+class ModelThread:
+    """A model that loads while the page is already served. All methods belong to one event loop."""
 
     def __init__(self, model: Path, device: str = "auto", tta: bool | None = None) -> None:
         self._model, self._device, self._tta = model, device, tta
@@ -32,9 +30,9 @@ class Judge:
         return self._loaded is not None and self._loaded.done()
 
     def start(self) -> "asyncio.Future[Predictor]":
-        """Begin to load the model; what is returned is done when it is, or has its error.
+        """Start to load the model; the future ends with the model, or with the error.
 
-        The thread is a daemon: nothing waits for it when the process ends.
+        The thread is a daemon: the process does not wait for it when it ends.
         """
         loop = asyncio.get_running_loop()
         self._loaded = loop.create_future()
@@ -42,16 +40,16 @@ class Judge:
         return self._loaded
 
     def close(self) -> None:
-        """Let the thread end after what it was asked so far."""
+        """End the thread after the tasks it has."""
         self._tasks.put(None)
 
     async def loaded(self) -> "Predictor":
-        """The model, as soon as it is there."""
+        """Wait for the model."""
         assert self._loaded is not None, "start comes first"
         return await asyncio.shield(self._loaded)
 
-    async def ask(self, work: Callable[["Predictor"], Answer]) -> Answer:
-        """What `work` makes of the model, in the model's thread; one after the other."""
+    async def run(self, work: Callable[["Predictor"], Answer]) -> Answer:
+        """Return `work(predictor)`, computed in this thread; one task after the other."""
         await self.loaded()
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._tasks.put((answer, work))
@@ -59,26 +57,11 @@ class Judge:
 
     def _work(self, loop: asyncio.AbstractEventLoop) -> None:
         assert self._loaded is not None
-        predictor = self._settle(loop, self._loaded, self._load)
+        predictor = _settle(loop, self._loaded, self._load)
         while predictor is not None and (task := self._tasks.get()):
             answer, work = task
-            if not answer.cancelled():  # else who asked has gone
-                self._settle(loop, answer, partial(work, predictor))
-
-    def _settle(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        future: asyncio.Future[Answer],
-        work: Callable[[], Answer],
-    ) -> Answer | None:
-        """Do some work and tell the event loop what came of it."""
-        try:
-            found = work()
-        except BaseException as error:
-            _tell(loop, future, error=error)
-            return None
-        _tell(loop, future, found)
-        return found
+            if not answer.cancelled():  # the client is still there
+                _settle(loop, answer, partial(work, predictor))
 
     def _load(self) -> "Predictor":
         from alld.inference.predictor import Predictor
@@ -86,23 +69,24 @@ class Judge:
         return Predictor.load(self._model, self._device, tta=self._tta)
 
 
-def _tell(
-    loop: asyncio.AbstractEventLoop,
-    future: asyncio.Future[Any],
-    value: Any = None,
-    error: BaseException | None = None,
-) -> None:
-    """Settle a future of the event loop from another thread; a loop that has ended needs none."""
+def _settle(
+    loop: asyncio.AbstractEventLoop, future: asyncio.Future[Answer], work: Callable[[], Answer]
+) -> Answer | None:
+    """Do some work, and give its result or its error to a future of the event loop."""
+    found, failure = None, None
+    try:
+        found = work()
+    except BaseException as error:
+        failure = error
 
     def settle() -> None:
         if future.done():
             return
-        if error is None:
-            future.set_result(value)
+        if failure is not None:
+            future.set_exception(failure)
         else:
-            future.set_exception(error)
+            future.set_result(found)  # type: ignore[arg-type]
 
-    try:
+    with suppress(RuntimeError):  # the loop is closed
         loop.call_soon_threadsafe(settle)
-    except RuntimeError:  # the loop is closed
-        return
+    return found
