@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 # As the command itself does, before anything imports torch: see alld/process.py.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -17,9 +18,12 @@ if hasattr(os, "sched_setaffinity") and "PYTEST_XDIST_WORKER" in os.environ:
 import pytest
 
 from alld.config.files import load_config
-from alld.config.schema import Config
+from alld.config.schema import Config, DataConfig
 from alld.synthetic.dataset import draw_set
 from alld.synthetic.plan import Recipe
+
+if TYPE_CHECKING:
+    from alld.audit.examine import Audit
 
 Answer = tuple[int, str, str]  # exit status, standard output, standard error
 REPOSITORY = Path(__file__).parents[1]
@@ -56,6 +60,14 @@ def drawn_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("look-alike") / "set"
     draw_set(folder, Recipe(n=40))
     return folder
+
+
+@pytest.fixture(scope="session")
+def audited(drawn_set: Path) -> "Audit":
+    """The audit of the 40 drawn images. Read only."""
+    from alld.audit.examine import examine
+
+    return examine(DataConfig(root=drawn_set))
 
 
 @pytest.fixture(scope="session")

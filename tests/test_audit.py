@@ -12,7 +12,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from alld.audit import contact_sheet
-from alld.audit.background import background_mask, predictive_power
+from alld.audit.background import (
+    FEATURES,
+    background_features,
+    background_mask,
+    predictive_power,
+)
 from alld.audit.examine import Audit, examine
 from alld.audit.findings import Finding, findings
 from alld.audit.folder import check_place, groups_table, write_audit
@@ -35,12 +40,6 @@ def found(root: Path) -> dict[str, Finding]:
 
 def pixels_of(file: Path) -> NDArray[np.uint8]:
     return np.asarray(Image.open(file).convert("RGB"))
-
-
-@pytest.fixture(scope="module")
-def audited(drawn_set: Path) -> Audit:
-    """The audit of the 40 drawn images. Read only."""
-    return look(drawn_set)
 
 
 @pytest.fixture
@@ -66,17 +65,21 @@ def test_an_audit_groups_what_the_drawing_put_together(audited: Audit, drawn_set
     assert sorted(map(sorted, seen)) == sorted(map(sorted, groups.values()))
 
 
-@pytest.mark.parametrize("turn", range(1, 8), ids=TURNS[1:])
-def test_a_turned_copy_is_found_in_every_orientation(few: Path, turn: int) -> None:
+def test_a_turned_copy_is_found_in_every_orientation(few: Path) -> None:
     """The relation names the orientation that brings the copy back onto the first image."""
     original = pixels_of(few / "blast" / "001.tif")
-    save_tiff(few / "blast" / "copy.tif", np.ascontiguousarray(turned(original, turn)))
+    for turn in range(1, 8):
+        save_tiff(few / "blast" / f"copy{turn}.tif", np.ascontiguousarray(turned(original, turn)))
     seen = look(few)
-    (relation,) = seen.groups.relations
-    back = turned(pixels_of(few / "blast" / "copy.tif"), relation.turn)
-    assert np.array_equal(back, original)
-    assert seen.name_of(relation) == f"identical pixels, {TURNS[relation.turn]}"
-    assert (relation.dy, relation.dx) == (0, 0)
+    paths = [record.path for record in seen.manifest]
+    first = paths.index("blast/001.tif")
+    relations = [r for r in seen.groups.relations if r.first == first]
+    assert sorted(r.turn for r in relations) == list(range(1, 8))
+    for relation in relations:
+        back = turned(pixels_of(few / paths[relation.second]), relation.turn)
+        assert np.array_equal(back, original)
+        assert seen.name_of(relation) == f"identical pixels, {TURNS[relation.turn]}"
+        assert (relation.dy, relation.dx) == (0, 0)
 
 
 @pytest.mark.parametrize("turn", [1, 2, 4, 7], ids=lambda turn: TURNS[turn])
@@ -126,26 +129,17 @@ def test_unreadable_files_are_all_listed_and_the_rest_is_audited(few: Path) -> N
     (few / "healthy" / "dangling.tif").symlink_to(few / "nothing")
     seen = look(few)
     assert len(seen.manifest) == 6
-    assert {Path(problem.path).name for problem in seen.problems} == {
-        "text.tif",
-        "empty.tif",
-        "cut.tif",
-        "dangling.tif",
-    }
+    unreadable = {Path(problem.path).name for problem in seen.problems}
+    assert unreadable == {"text.tif", "empty.tif", "cut.tif", "dangling.tif"}
 
 
 def test_a_tables_bad_rows_are_listed(few: Path) -> None:
     """A missing file, an unknown label and a path listed again under the other label."""
     table = few / "set.csv"
-    rows = [
-        "blast/001.tif,1",
-        "blast/006.tif,1",
-        "healthy/021.tif,0",
-        "healthy/no.tif,0",
-        "healthy/027.tif,perhaps",
-        "blast/006.tif,0",
-    ]
-    table.write_text("path,label\n" + "\n".join(rows) + "\n")
+    table.write_text(
+        "path,label\nblast/001.tif,1\nblast/006.tif,1\nhealthy/021.tif,0\n"
+        "healthy/no.tif,0\nhealthy/027.tif,perhaps\nblast/006.tif,0\n"
+    )
     seen = look(table)
     assert len(seen.manifest) == 3
     reasons = " ".join(problem.reason for problem in seen.problems)
@@ -213,7 +207,7 @@ def test_the_central_cell_and_its_neighbours_are_no_background(
     audited: Audit, drawn_set: Path
 ) -> None:
     """No pixel within 116 px of the centre is left, and no dark nucleus anywhere."""
-    for record in audited.manifest:
+    for record in audited.manifest.records[::4]:
         pixels = pixels_of(drawn_set / record.path)
         mask = background_mask(pixels)
         height, width = mask.shape
@@ -237,9 +231,7 @@ def test_features_that_tell_the_class_reach_an_auc_of_one_and_noise_covers_a_hal
     rng = np.random.default_rng(0)
     noise = list(rng.normal(size=(200, 5)))
     metric = predictive_power(manifest, groups, noise)
-    assert metric.ci_low is not None
-    assert metric.ci_high is not None
-    assert metric.ci_low < 0.5 < metric.ci_high
+    assert (metric.ci_low or 1) < 0.5 < (metric.ci_high or 0)
     telling = [
         vector + [4.0 * label] * 5 for vector, label in zip(noise, manifest.labels, strict=True)
     ]
@@ -254,10 +246,8 @@ def test_what_a_group_alone_tells_is_not_predicted() -> None:
     features = [own[index // 4] for index in range(120)]
     together = predictive_power(manifest, groups, features).value
     leaking = predictive_power(manifest, [record.path for record in manifest], features).value
-    assert together is not None
-    assert leaking is not None
-    assert together < 0.75
-    assert leaking > 0.9
+    assert (together or 1) < 0.75
+    assert (leaking or 0) > 0.9
 
 
 def test_too_few_groups_leave_the_background_undefined() -> None:
@@ -285,11 +275,20 @@ def test_the_folder_of_an_audit_holds_all_of_it(audited: Audit, tmp_path: Path) 
 def test_many_groups_go_on_several_sheets(
     audited: Audit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No sheet grows beyond what a person can look at; the names go on counting."""
+    """No sheet grows beyond what a person can look at; the names are numbered."""
     monkeypatch.setattr(contact_sheet, "GROUPS_A_SHEET", 2)
     sheets = contact_sheet.draw_sheets(tmp_path, audited)
     assert len(sheets) == -(-len(audited.members) // 2) > 1
     assert [sheet.name for sheet in sheets[:2]] == ["groups.png", "groups-2.png"]
+
+
+def test_a_picture_that_is_not_one_cell_has_no_background(audited: Audit) -> None:
+    """Beyond the size of a crop the features would take minutes."""
+    pixels = audited.manifest.decode(0).pixels
+    features = background_features(pixels)
+    assert features is not None
+    assert features.shape == (FEATURES,)
+    assert background_features(pixels.repeat(6, axis=0)) is None  # 1542 px
 
 
 def test_the_groups_table_goes_back_in(audited: Audit, drawn_set: Path, tmp_path: Path) -> None:
@@ -305,8 +304,8 @@ def test_the_groups_table_goes_back_in(audited: Audit, drawn_set: Path, tmp_path
     assert groups_table(audited).startswith("path,group,relation\n")
 
 
-def test_a_groups_file_that_tears_what_was_found_is_a_finding(few: Path) -> None:
-    """The file wins, and the pair that it puts apart is named."""
+def test_a_groups_file_that_separates_what_was_found_is_a_finding(few: Path) -> None:
+    """The file wins, and the pair that it separates is named."""
     shutil.copy(few / "blast" / "001.tif", few / "blast" / "copy.tif")
     (few.parent / "groups.csv").write_text("path,group\nblast/001.tif,a\nblast/copy.tif,b\n")
     seen = look(few, few.parent / "groups.csv")

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from alld.config.schema import DataConfig
 from alld.data.groups.load import load_groups
+from alld.data.groups.places import overlap
 from alld.data.groups.relations import find_relations
 from alld.data.manifest import BLAST, HEALTHY
 from alld.data.sources.find import load_manifest
@@ -20,7 +22,7 @@ from alld.synthetic.dataset import draw_set
 from alld.synthetic.plan import Recipe, plan
 
 
-def pixels(file: Path) -> np.ndarray:
+def pixels(file: Path) -> NDArray[np.uint8]:
     return np.asarray(Image.open(file))
 
 
@@ -70,8 +72,8 @@ def test_planted_relations_are_found_and_no_other(drawn: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(6))
-def test_planted_groups_are_found_exactly_at_every_seed(tmp_path: Path, seed: int) -> None:
+@pytest.mark.parametrize("seed", [0, 5])
+def test_planted_groups_are_found_exactly_in_whole_sets(tmp_path: Path, seed: int) -> None:
     """Whole sets of 260; at seed 5 two strangers' red cells once passed for one field."""
     draw_set(tmp_path / "set", Recipe(seed=seed))
     rows = truth(tmp_path / "set")
@@ -92,15 +94,11 @@ def test_one_pair_is_identical_to_the_pixel(drawn: Path) -> None:
 def test_overlapping_crops_share_pixels_of_their_field(drawn: Path) -> None:
     """At the windows' offset the shared rectangle is equal bit for bit."""
     rows = [row for row in truth(drawn) if row["relation"] == "overlap"]
-    first, second = (r for r in rows if r["group"] == rows[0]["group"][:] and r in rows[:2])
-    dy = int(second["top"]) - int(first["top"])
-    dx = int(second["left"]) - int(first["left"])
-    a, b = pixels(drawn / first["path"]), pixels(drawn / second["path"])
-    height, width = 257 - abs(dy), 257 - abs(dx)
-    assert height > 0
-    assert width > 0
-    a = a[max(dy, 0) : max(dy, 0) + height, max(dx, 0) : max(dx, 0) + width]
-    b = b[max(-dy, 0) : max(-dy, 0) + height, max(-dx, 0) : max(-dx, 0) + width]
+    first, second = rows[:2]
+    assert first["group"] == second["group"]
+    dy, dx = (int(second[side]) - int(first[side]) for side in ("top", "left"))
+    a, b = overlap(*(pixels(drawn / row["path"]) for row in (first, second)), dy, dx)
+    assert a.size > 0
     assert np.array_equal(a, b)
 
 
