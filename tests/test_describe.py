@@ -19,7 +19,7 @@ from alld.data.manifest import Manifest
 from alld.data.splits import Split
 from alld.errors import RunError
 from alld.evaluation.holdout import evaluate
-from alld.evaluation.result import caveats
+from alld.evaluation.result import Evaluation, caveats
 from alld.inference.predictor import Predictor
 from alld.model.bundle import read_info
 from alld.model.bundle_info import BundleInfo
@@ -57,6 +57,12 @@ def overconfident(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("alld.training.train.describe", sharpened)
         return train(config, folder, Listener(note=notes.append)), notes
+
+
+@pytest.fixture(scope="module")
+def evaluation(overconfident: tuple[Run, list[str]]) -> Evaluation:
+    """The evaluation of that run. Read only."""
+    return evaluate(overconfident[0].folder, "cpu", heat_maps=False)
 
 
 def validation_of(run: Run) -> tuple[np.ndarray, list[Path]]:
@@ -136,23 +142,22 @@ def test_the_note_says_when_these_images_chose_nothing() -> None:
 
 
 def test_too_few_images_for_a_threshold_reach_the_user(
-    overconfident: tuple[Run, list[str]],
+    overconfident: tuple[Run, list[str]], evaluation: Evaluation
 ) -> None:
     """The warning of the rule is a note of the training, stands in the bundle and in the report."""
     run, notes = overconfident
     choice = read_info(run.bundle).threshold_choice
     assert "one image moves Youden's J" in str(choice.warning)
     assert any(str(choice.warning) in note for note in notes)
-    evaluation = evaluate(run.folder, "cpu")
     assert any(str(choice.warning) in sentence for sentence in caveats(evaluation))
 
 
+@pytest.mark.usefixtures("evaluation")
 def test_the_evaluation_applies_temperature_and_threshold(
     overconfident: tuple[Run, list[str]],
 ) -> None:
     """Every row has the bundle's threshold, its verdict by it, and the counts follow."""
     run, _ = overconfident
-    evaluate(run.folder, "cpu")
     info = read_info(run.bundle)
     with (run.folder / "evaluation" / "predictions.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))

@@ -1,11 +1,10 @@
-"""Act around the training loop: seeds, frozen batch norm, losses, checkpoints, signals."""
+"""Act around the training loop: seeds, frozen batch norm, losses, signals."""
 
 import hashlib
 import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
@@ -16,7 +15,7 @@ from torch import Tensor
 from alld.errors import RunError
 from alld.runtime.files import one_line
 from alld.runtime.signals import Stopping
-from alld.training.checkpoints import EpochRecord, save_checkpoint
+from alld.training.checkpoints import EpochRecord
 from alld.training.distributed import gather, process_count, total
 from alld.training.phases import Phase
 
@@ -195,31 +194,6 @@ class Journal(Callback):  # type: ignore[misc]
             return None
         per_epoch = (time.monotonic() - self.began) * self.batches / self.batch
         return per_epoch * (self.epochs - self._epoch + 1) - (time.monotonic() - self.began)
-
-
-class SaveEpoch(Callback):  # type: ignore[misc]
-    """Write a checkpoint at the end of every epoch."""
-
-    order = 60
-
-    def __init__(
-        self,
-        folder: Path,
-        history: list[EpochRecord],
-        origin: Mapping[str, Any],
-        *,
-        keep_best: bool,
-    ) -> None:
-        self.folder, self.history, self.origin = folder, history, origin
-        self.keep_best, self.saved = keep_best, len(history)
-
-    def after_epoch(self) -> None:
-        if len(self.history) == self.saved:
-            return
-        losses = [record.valid_loss for record in self.history]
-        best = self.keep_best and losses[-1] == min(losses)
-        save_checkpoint(self.folder, self.model, self.opt, self.history, self.origin, best=best)
-        self.saved = len(self.history)
 
 
 class StopOnSignal(Callback, Stopping):  # type: ignore[misc]

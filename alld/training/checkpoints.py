@@ -6,7 +6,7 @@ newest two are kept. With `train.select: best` the weights of the best epoch are
 
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -61,13 +61,17 @@ class Checkpoint:
 
     def restore_optimiser(self, optimiser: Optimizer) -> None:
         """Load the moments; call it after `freeze` or `unfreeze`, which clear them."""
-        for number, parameter in enumerate(_parameters(optimiser)):
-            state = optimiser.state[parameter]
-            state.update(_of_parameter(self.optimiser_scalars, number))
-            for key, saved in _of_parameter(self.optimiser_tensors, number).items():
+        parameters = [parameter for parameter, *_ in optimiser.all_params()]
+        for name, value in {**self.optimiser_scalars, **self.optimiser_tensors}.items():
+            number, key = name.split(".")
+            parameter = parameters[int(number)]
+            if isinstance(value, Tensor):
                 # Moments have the parameter's own memory format: see FusedAdam.
-                like = parameter if saved.shape == parameter.shape else saved
-                state[key] = torch.empty_like(like, device=parameter.device).copy_(saved)
+                like = parameter if value.shape == parameter.shape else value
+                moments = torch.empty_like(like, device=parameter.device).copy_(value)
+                optimiser.state[parameter][key] = moments
+            else:
+                optimiser.state[parameter][key] = value
 
 
 def save_checkpoint(
@@ -166,24 +170,14 @@ def _newest_first(folder: Path, kind: str) -> list[Path]:
     return sorted(numbered, key=lambda path: int(numbers[path]), reverse=True)
 
 
-def _parameters(optimiser: Optimizer) -> Iterator[nn.Parameter]:
-    for parameter, *_ in optimiser.all_params():
-        yield parameter
-
-
 def _optimiser_state(optimiser: Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return tensors and scalars of fastai's state of each parameter, keyed `number.key`."""
     tensors: dict[str, Tensor] = {}
     scalars: dict[str, Any] = {}
-    for number, parameter in enumerate(_parameters(optimiser)):
+    for number, (parameter, *_) in enumerate(optimiser.all_params()):
         for key, value in optimiser.state[parameter].items():
             (tensors if isinstance(value, Tensor) else scalars)[f"{number}.{key}"] = value
     return _contiguous(tensors), scalars
-
-
-def _of_parameter(state: dict[str, Any], number: int) -> dict[str, Any]:
-    prefix = f"{number}."
-    return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
 
 
 def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -22,6 +22,8 @@ from alld.training.checkpoints import Checkpoint, EpochRecord
 from alld.training.distributed import distribute
 from alld.training.phases import phases
 
+# Of a fit that begins after so many epochs.
+MakeCallbacks = Callable[[Learner, int], list[Callback]]
 EPSILON = 1e-5  # fastai's; torch's own default is 1e-8
 
 
@@ -58,13 +60,13 @@ def fit(
     history: list[EpochRecord],
     stop: StopOnSignal,
     notify: Callable[[Progress], None],
-    more: Callable[[], list[Callback]] = list,
+    tracker: MakeCallbacks = lambda _learner, _epochs: [],
     checkpoint: Checkpoint | None = None,
 ) -> bool:
     """Train the epochs of all phases that `history` lacks, and add them to it.
 
     Args:
-        more: makes the callbacks of a phase beside those of the recipe.
+        tracker: makes the callbacks of a tracker for each phase.
         checkpoint: has the optimiser's state after the last epoch of `history`.
 
     Returns:
@@ -80,7 +82,8 @@ def fit(
             checkpoint.restore_optimiser(learner.opt)
         still = [FrozenBody()] if phase.frozen and config.train.recipe == "paper" else []
         journal = Journal(phase, epochs, history, notify)
-        callbacks = [EpochSeed(config.seed, phase), journal, *still, *more(), stop]
+        tracked = tracker(learner, len(history))
+        callbacks = [EpochSeed(config.seed, phase), journal, *still, *tracked, stop]
         with learner.no_logging():
             learner.fit_one_cycle(
                 phase.epochs,

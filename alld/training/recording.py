@@ -5,7 +5,7 @@ Without `runtime.log` neither is imported.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from uuid import uuid4
@@ -21,10 +21,9 @@ from alld.runtime.files import one_line
 from alld.runtime.signals import StoppedAtOnce
 from alld.training.callbacks import DivergedError, StopOnSignal
 from alld.training.distributed import leads, lost, process_count
+from alld.training.learner import MakeCallbacks
 
 PROJECT = "alld"  # of Weights & Biases
-# Of one fit, which begins after so many epochs.
-MakeCallbacks = Callable[[Learner, int], list[Callback]]
 
 
 @contextmanager

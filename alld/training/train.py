@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from fastai.callback.core import Callback
 from fastai.data.core import DataLoaders
 from fastai.learner import Learner
 from torch import nn
@@ -27,8 +26,13 @@ from alld.runs.folder import Run, open_run, read_manifest, read_split
 from alld.runs.machine import differences, inexact, origin, prepare_machine
 from alld.runtime.files import sha256_hex
 from alld.runtime.locks import live
-from alld.training.callbacks import Progress, SaveEpoch, StopOnSignal
-from alld.training.checkpoints import Checkpoint, load_best_weights, load_newest
+from alld.training.callbacks import Progress, StopOnSignal
+from alld.training.checkpoints import (
+    Checkpoint,
+    load_best_weights,
+    load_newest,
+    save_checkpoint,
+)
 from alld.training.describe import calibration_warnings, describe, learn_limits
 from alld.training.distributed import agree, distributed, gather, leads, shares, together
 from alld.training.learner import fit, make_learner
@@ -236,17 +240,12 @@ def _fit(
     def notify(progress: Progress) -> None:
         if progress.epoch_done and leads():
             run.write_history(map(asdict, history))
+            losses = [record.valid_loss for record in history]
+            best = config.train.select == "best" and losses[-1] == min(losses)
+            state = (learner.model, learner.opt, history, origin(config, run.info))
+            save_checkpoint(run.checkpoints, *state, best=best)
         listener.progress(progress)
 
-    with tracking(run, config) as make_tracker:
-
-        def more() -> list[Callback]:
-            callbacks = make_tracker(learner, len(history))
-            if leads():
-                keep_best, made_from = config.train.select == "best", origin(config, run.info)
-                save = SaveEpoch(run.checkpoints, history, made_from, keep_best=keep_best)
-                callbacks.append(save)
-            return callbacks
-
-        if not fit(learner, config, history, stop, notify, more, checkpoint):
+    with tracking(run, config) as tracker:
+        if not fit(learner, config, history, stop, notify, tracker, checkpoint):
             raise interrupted(run, len(history), stop)
