@@ -13,7 +13,6 @@ from alld.evaluation.external import _internal as own_test
 from alld.evaluation.out_of_fold import read_fold
 from alld.runs.folder import Run, open_run, read_manifest, read_split
 from alld.runtime.files import sha256_hex
-from alld.training.checkpoints import load_newest
 
 
 @pytest.fixture
@@ -96,12 +95,6 @@ def test_settings_of_millions_of_values_are_refused(sent: Path) -> None:
     with pytest.raises(RunError, match="over 10000 values") as caught:
         open_run(sent)
     assert isinstance(caught.value.__cause__, ConfigError)
-
-
-def test_a_foreign_folder_among_checkpoints_is_none(tmp_path: Path) -> None:
-    """A copy that somebody made and called `epoch-001-old` stops no resume."""
-    (tmp_path / "epoch-001-old").mkdir()
-    assert load_newest(tmp_path) == (None, [])
 
 
 @pytest.mark.parametrize("keep", [0, 1, -1], ids=["none", "one", "all but one"])

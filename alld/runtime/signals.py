@@ -23,13 +23,13 @@ class Stopping:
     """
 
     def __init__(self) -> None:
-        self._own: int | None = None
+        self._received: int | None = None
         self._handlers: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
         for number in (signal.SIGINT, signal.SIGTERM):
             try:
-                self._handlers[number] = signal.signal(number, self._note)
+                self._handlers[number] = signal.signal(number, self._receive)
             except ValueError:  # not the main thread: its owner handles signals
                 break
         return self
@@ -43,7 +43,7 @@ class Stopping:
     @property
     def signal_number(self) -> int | None:
         """The first signal that arrived, or None."""
-        return self._own
+        return self._received
 
     @property
     def name_of_signal(self) -> str:
@@ -54,7 +54,7 @@ class Stopping:
         """The status that a shell reports for a command ended by this signal."""
         return 128 + (self.signal_number or 0)
 
-    def _note(self, number: int, _frame: FrameType | None) -> None:
-        if self._own is not None:
+    def _receive(self, number: int, _frame: FrameType | None) -> None:
+        if self._received is not None:
             raise StoppedAtOnce(number)
-        self._own = number
+        self._received = number

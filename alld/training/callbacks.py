@@ -211,18 +211,18 @@ class StopOnSignal(Callback, Stopping):  # type: ignore[misc]
 
     @property
     def signal_number(self) -> int | None:
-        return self._own if self._own is not None else self._any
+        return self._received if self._received is not None else self._any
 
-    def heard(self) -> bool:
+    def should_stop(self) -> bool:
         """Return whether to stop; all processes must ask at the same place."""
         self._any = max(number or 0 for number in gather(self.signal_number)) or None
         return self._any is not None
 
     def before_batch(self) -> None:
         # Processes may have unequally many batches of validation: none waits for others there.
-        if (self.training or process_count() == 1) and self.heard():
+        if (self.training or process_count() == 1) and self.should_stop():
             raise CancelFitException
 
     def after_epoch(self) -> None:
-        if self.heard():
+        if self.should_stop():
             raise CancelFitException

@@ -94,7 +94,7 @@ def fit(
                 start_epoch=max(done, 0),
                 cbs=callbacks,
             )
-        if stop.heard():
+        if stop.should_stop():
             return False
     return True
 

@@ -44,12 +44,7 @@ def ending(run: Run, config: Config) -> Iterator[None]:
 
     try:
         yield
-    except KeyboardInterrupt as error:
-        status = error.exit_status if isinstance(error, StoppedAtOnce) else 130
-        with suppress(OSError, RunError):
-            record("interrupted", status)
-        raise Interrupted(f"stopped at once; {_go_on(run)}", status) from error
-    except Exception as error:
+    except (Exception, KeyboardInterrupt) as error:
         explained = _explain(error, run, config)
         stopped = isinstance(explained, Interrupted) or lost(error)
         facts = getattr(error, "facts", None)
@@ -90,8 +85,11 @@ def _go_on(run: Run) -> str:
     return f"go on with: alld train --resume {run.folder}"
 
 
-def _explain(error: Exception, run: Run, config: Config) -> Exception:
+def _explain(error: BaseException, run: Run, config: Config) -> BaseException:
     """Return an error that says what to change and how to go on."""
+    if isinstance(error, KeyboardInterrupt):
+        status = error.exit_status if isinstance(error, StoppedAtOnce) else 130
+        return Interrupted(f"stopped at once; {_go_on(run)}", status)
     if lost(error):
         return RunError(f"another process of this training is gone; {_go_on(run)}").from_all()
     if out_of_memory(error):
