@@ -33,6 +33,7 @@ SMALL = {
     "train.select": "best",
     "evaluate.bootstrap_draws": 100,
     "evaluate.background": False,
+    "evaluate.heat_maps": False,
     "runtime.device": "cpu",
     "runtime.threads": 1,
 }
