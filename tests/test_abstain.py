@@ -1,4 +1,4 @@
-"""What a model cannot judge: limits, their storage, and the words of a refusal."""
+"""Pictures that a model cannot predict: limits, their storage, and the explanation."""
 
 import shutil
 from dataclasses import replace
@@ -32,17 +32,17 @@ Picture = NDArray[np.uint8]
 
 
 @pytest.fixture(scope="module")
-def judging(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Run]:
+def trained_set(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Run]:
     """A drawn set with 21 validation images, and a run of one epoch on it, so with limits."""
-    folder = tmp_path_factory.mktemp("judging")
+    folder = tmp_path_factory.mktemp("trained_set")
     draw_set(folder / "set", Recipe(n=130, seed=3))
     options = {**SMALL, "data.root": folder / "set", "train.epochs": 0, "data.image_size": 64}
     return folder / "set", train(load_config(options=options), folder / "run")
 
 
 @pytest.fixture(scope="module")
-def predictor(judging: tuple[Path, Run]) -> Predictor:
-    return Predictor.load(judging[1].folder, "cpu")
+def predictor(trained_set: tuple[Path, Run]) -> Predictor:
+    return Predictor.load(trained_set[1].folder, "cpu")
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def facts_of(picture: Picture) -> NDArray[np.float64]:
     return picture_facts(to_square(picture, 224, "none"), max(picture.shape[:2]))
 
 
-def said(predictor: Predictor, picture: Picture, folder: Path) -> tuple[str | None, str]:
+def predicted(predictor: Predictor, picture: Picture, folder: Path) -> tuple[str | None, str]:
     Image.fromarray(picture).save(folder / "picture.png")
     row = predictor.predict([folder / "picture.png"])[0]
     return row.verdict, row.reason or ""
@@ -77,14 +77,13 @@ def test_blur_lowers_the_sharpness_and_nothing_else_much(cell: Picture) -> None:
 
 
 def test_the_width_of_the_nucleus_is_counted_in_pixels_of_the_picture() -> None:
-    """A purple disc of 40 px radius: square root of its area, at any resolution of the square."""
+    """A purple disc of 40 px radius has the root of its area, at any resolution of the square."""
     rows, columns = np.ogrid[:257, :257]
     picture = np.full((257, 257, 3), (220, 200, 210), np.uint8)
     picture[np.hypot(rows - 128, columns - 128) < 40] = (90, 40, 140)
-    assert nucleus_width(facts_of(picture), 257) == pytest.approx(40 * np.pi**0.5, rel=0.08)
-    assert nucleus_width(picture_facts(to_square(picture, 64, "none"), 257), 257) == pytest.approx(
-        40 * np.pi**0.5, rel=0.08
-    )
+    for size in (224, 64):
+        facts = picture_facts(to_square(picture, size, "none"), 257)
+        assert nucleus_width(facts, 257) == pytest.approx(40 * np.pi**0.5, rel=0.08)
 
 
 def test_a_picture_without_a_nucleus_has_none(cell: Picture) -> None:
@@ -96,24 +95,20 @@ def test_a_picture_without_a_nucleus_has_none(cell: Picture) -> None:
 
 
 def test_the_limit_lies_above_the_validation_images() -> None:
-    """Median 0 by construction; at 2.5 deviations few of the same kind are beyond it."""
+    """The median is 0 by construction; at 2.5 deviations few of the same kind are beyond it."""
     limits = fit_limits(normal(300), normal(200, seed=1), 2.5)
-    validation = limits.scores(*normal(200, seed=1))
-    assert np.median(validation) == pytest.approx(0, abs=0.3)
-    fresh = limits.scores(*normal(1000, seed=2))
-    assert np.mean(fresh > limits.limit) < 0.05
-
-
-def test_either_distance_alone_refuses() -> None:
-    """Other features with usual facts are out, and so are usual features with odd facts."""
-    limits = fit_limits(normal(300), normal(100, seed=1), 2.5)
-    features, facts = normal(50, seed=2)
+    assert np.median(limits.scores(*normal(200, seed=1))) == pytest.approx(0, abs=0.3)
+    features, facts = normal(1000, seed=2)
+    assert np.mean(limits.scores(features, facts) > limits.limit) < 0.05
+    # Either distance alone refuses: other features with usual facts, and the reverse.
     assert (limits.scores(-features, facts) > limits.limit).all()
     assert (limits.scores(features, facts + 6) > limits.limit).all()
+    again = Limits.from_arrays(limits.arrays(), limits.limit)
+    np.testing.assert_array_equal(again.scores(features, facts), limits.scores(features, facts))
 
 
 def test_a_strange_validation_image_does_not_move_the_limit() -> None:
-    """Medians: one picture of something else among forty leaves the limit nearly where it was."""
+    """One picture of something else among forty leaves the limit nearly where it was."""
     features, facts = normal(40, seed=1)
     odd = facts.copy()
     odd[0] += 50
@@ -121,36 +116,23 @@ def test_a_strange_validation_image_does_not_move_the_limit() -> None:
     assert fit_limits(normal(300), (features, odd), 2.5).limit == pytest.approx(clean, rel=0.25)
 
 
-def test_too_few_validation_images_are_no_limit() -> None:
-    """The median of nineteen is not trusted."""
+def test_few_validation_images_give_no_limit_and_many_training_images_are_thinned() -> None:
+    """The median of nineteen is not trusted; a thousand of ten thousand are evenly spaced."""
     with pytest.raises(ValueError, match=f"{FEWEST} at least"):
         fit_limits(normal(100), normal(FEWEST - 1), 2.5)
-
-
-def test_many_training_images_are_thinned_evenly() -> None:
-    """A thousand of ten thousand, the first and the last among them; few stay as they are."""
     chosen = spread_out(range(10_000))
     assert (len(chosen), chosen[0], chosen[-1]) == (1000, 0, 9999)
     assert max(np.diff(chosen)) <= 11
     assert spread_out([5, 7, 9]) == [5, 7, 9]
 
 
-def test_limits_survive_their_storage() -> None:
-    """The arrays and the limit give the same scores."""
-    limits = fit_limits(normal(60), normal(30, seed=1), 2.5)
-    again = Limits.from_arrays(limits.arrays(), limits.limit)
-    np.testing.assert_array_equal(
-        again.scores(*normal(9, seed=3)), limits.scores(*normal(9, seed=3))
-    )
-
-
 def test_limits_that_lie_are_refused() -> None:
-    """A missing name, another shape, a NaN, a spread of 0."""
+    """A missing name, another shape, a NaN and a spread of 0 are named."""
     arrays = fit_limits(normal(60), normal(30, seed=1), 2.5).arrays()
     lies = {
         "missing": {k: v for k, v in arrays.items() if k != "reference"},
         "shape": {**arrays, "fact_mean": np.zeros(3)},
-        "finite": {**arrays, "fact_spread": np.full(COUNT, np.nan)},
+        "NaN": {**arrays, "fact_spread": np.full(COUNT, np.nan)},
         "above 0": {**arrays, "score_spread": np.zeros(2)},
     }
     for words, lie in lies.items():
@@ -170,49 +152,48 @@ def test_limits_that_lie_are_refused() -> None:
     ids=["blurred", "stain", "blank", "field", "noise"],
 )
 def test_what_is_no_such_cell_is_refused_in_words(
-    predictor: Predictor, judging: tuple[Path, Run], tmp_path: Path, change: object, words: str
+    predictor: Predictor, trained_set: tuple[Path, Run], tmp_path: Path, change: object, words: str
 ) -> None:
     """Out of domain, a reason that says what is odd, and still a probability."""
-    picture = decode((judging[0] / "Im001_1.tif").read_bytes(), "cell").pixels
-    verdict, reason = said(predictor, change(picture), tmp_path)
+    picture = decode((trained_set[0] / "Im001_1.tif").read_bytes(), "cell").pixels
+    verdict, reason = predicted(predictor, change(picture), tmp_path)
     assert verdict == OUT_OF_DOMAIN
     assert words in reason
 
 
 def test_most_cells_of_the_set_are_not_refused(
-    predictor: Predictor, judging: tuple[Path, Run]
+    predictor: Predictor, trained_set: tuple[Path, Run]
 ) -> None:
     """Of 40 drawn cells at most four are out of domain."""
-    rows = predictor.predict(sorted(judging[0].glob("*.tif"))[:40])
+    rows = predictor.predict(sorted(trained_set[0].glob("*.tif"))[:40])
     assert sum(row.verdict == OUT_OF_DOMAIN for row in rows) <= 4
     assert all(row.probability is not None for row in rows)
 
 
 def test_a_probability_near_the_threshold_is_uncertain(
-    judging: tuple[Path, Run], tmp_path: Path
+    trained_set: tuple[Path, Run], tmp_path: Path
 ) -> None:
     """Inside the bundle's band there is no verdict but the reason; outside it there is one."""
-    model = load_model(judging[1].bundle, "cpu")
+    model = load_model(trained_set[1].bundle, "cpu")
     band = model.info.uncertain
     assert band is not None
     everything = model.info.model_copy(
         update={"uncertain": band.model_copy(update={"low": 0.0, "high": 1.0})}
     )
     nothing = model.info.model_copy(update={"uncertain": None})
-    files = sorted(judging[0].glob("*.tif"))[:6]
+    files = sorted(trained_set[0].glob("*.tif"))[:6]
     quiet = Predictor(replace(model, info=everything, limits=None)).predict(files)
     assert {row.verdict for row in quiet} == {UNCERTAIN}
     assert all("P(blast) between 0 and 1" in str(row.reason) for row in quiet)
-    told = Predictor(replace(model, info=nothing, limits=None)).predict(files)
-    assert [row.verdict for row in told] == [row.call for row in told]
-    assert all(row.reason is None for row in told)
+    others = Predictor(replace(model, info=nothing, limits=None)).predict(files)
+    assert [row.verdict for row in others] == [row.call for row in others]
+    assert all(row.reason is None for row in others)
 
 
-def test_the_words_fall_back_to_unlike(predictor: Predictor) -> None:
-    """Facts as those of training, and yet refused by the network's features."""
+def test_the_explanation_falls_back_to_unlike() -> None:
+    """Facts may be those of training while the network's features are not."""
     limits = fit_limits(normal(60), normal(30, seed=1), 2.5)
-    facts = limits.fact_mean.copy()
-    assert refusal(limits, facts, side=1) == "unlike the training images"
+    assert refusal(limits, limits.fact_mean.copy(), side=1) == "unlike the training images"
 
 
 def test_a_run_with_few_validation_images_says_why_it_refuses_nothing(run_folder: Path) -> None:
@@ -223,9 +204,9 @@ def test_a_run_with_few_validation_images_says_why_it_refuses_nothing(run_folder
     assert not (run_folder / "model.alld" / LIMITS).exists()
 
 
-def test_a_limit_without_its_file_is_refused(judging: tuple[Path, Run], tmp_path: Path) -> None:
+def test_a_limit_without_its_file_is_refused(trained_set: tuple[Path, Run], tmp_path: Path) -> None:
     """And a file without a limit; also with right hashes."""
-    bundle = shutil.copytree(judging[1].bundle, tmp_path / "model.alld")
+    bundle = shutil.copytree(trained_set[1].bundle, tmp_path / "model.alld")
     shutil.copy(bundle / LIMITS, write_untrained(tmp_path / "other") / LIMITS)
     (bundle / LIMITS).unlink()
     for folder in (bundle, tmp_path / "other"):
@@ -233,9 +214,9 @@ def test_a_limit_without_its_file_is_refused(judging: tuple[Path, Run], tmp_path
             read_bundle(folder)
 
 
-def test_abstaining_can_be_turned_off(judging: tuple[Path, Run], tmp_path: Path) -> None:
+def test_abstaining_can_be_turned_off(trained_set: tuple[Path, Run], tmp_path: Path) -> None:
     """`abstain.out_of_domain=false` and `abstain.uncertain=null`: always a verdict."""
-    options = {**SMALL, "data.root": judging[0], "train.epochs": 0}
+    options = {**SMALL, "data.root": trained_set[0], "train.epochs": 0}
     off = {"abstain.out_of_domain": False, "abstain.uncertain": None}
     run = train(load_config(options={**options, **off}), tmp_path / "run")
     info = read_info(run.bundle)

@@ -22,9 +22,8 @@ from alld.commands.archive import Pace
 from alld.errors import AlldError, ConfigError, DataError, Interrupted, RunError
 from alld.inference.archives import archive, engines
 from alld.inference.archives.archive import Engine, Progress, plan_of
-from alld.inference.archives.engines import predict_here, predict_in_processes
+from alld.inference.archives.engines import Job, predict_here, predict_in_processes
 from alld.inference.archives.parts import Parts, parts_of
-from alld.inference.archives.shard import Job
 from alld.inference.inputs import SHARD, Cut, Inputs, Shard, read_inputs
 from alld.inference.prediction import Tally
 from alld.inference.predictor import CPU_BATCH, GPU_BATCH, Predictor
@@ -35,7 +34,7 @@ SMALL = 16  # images of a shard here
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_untrained(tmp_path_factory.mktemp("model") / "model.alld")
+    return write_untrained(tmp_path_factory.mktemp("model") / "model.alld", arch="timm:test_resnet")
 
 
 @pytest.fixture(scope="module")
@@ -89,28 +88,25 @@ def interrupt(inputs: Inputs, out: Path, job: Job, rows: int = 20) -> list[Path]
     return sorted(out.with_name(f"{out.name}.parts").glob("part-*"))
 
 
-@pytest.mark.parametrize("table", ["csv", "jsonl", "parquet"])
 def test_an_archive_is_the_table_that_one_go_writes(
-    table: str, inputs: Inputs, job: Job, tmp_path: Path
+    inputs: Inputs, job: Job, tmp_path: Path
 ) -> None:
-    """It has the same bytes, and nothing is left beside it."""
-    predictor = Predictor.load(job.model, "cpu", threads=1)
-    size = SHARD if table == "parquet" else SMALL  # its row groups are shards
-    write_rows(predictor.iterate(inputs), table, tmp_path / "once")
-    tally = predict_archive(inputs, tmp_path / "rows", replace(job, table=table), size=size)
-    assert (tmp_path / "rows").read_bytes() == (tmp_path / "once").read_bytes()
-    assert (tally.verdicts.total(), tally.verdicts["failed"]) == (90, 1)
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["once", "rows"]
-
-
-def test_shards_of_parquet_hold_the_same_rows(inputs: Inputs, job: Job, tmp_path: Path) -> None:
-    """They are those of the JSON lines, a row group for each shard, with the notice."""
+    """It has the same bytes in every format; Parquet has the rows of JSON lines and the notice."""
     from pyarrow.parquet import ParquetFile
 
-    for table in ("parquet", "jsonl"):
-        predict_archive(inputs, tmp_path / table, replace(job, table=table))
-    lines = (tmp_path / "jsonl").read_text().splitlines()
-    with ParquetFile(tmp_path / "parquet") as file:
+    predictions = Predictor.load(job.model, "cpu", threads=1).predict(inputs)
+    for table in ("csv", "jsonl", "parquet"):
+        (tmp_path / table).mkdir()
+        once, out = tmp_path / f"once.{table}", tmp_path / table / "rows"
+        write_rows(predictions, table, once)
+        size = SHARD if table == "parquet" else SMALL  # its row groups are shards
+        tally = predict_archive(inputs, out, replace(job, table=table), size=size)
+        assert out.read_bytes() == once.read_bytes()
+        assert (tally.verdicts.total(), tally.verdicts["failed"]) == (90, 1)
+        assert list(out.parent.iterdir()) == [out]
+    predict_archive(inputs, tmp_path / "small", replace(job, table="parquet"))
+    lines = (tmp_path / "once.jsonl").read_text().splitlines()
+    with ParquetFile(tmp_path / "small") as file:
         assert file.num_row_groups == 6
         assert b"Not a medical device" in file.schema_arrow.metadata[b"notice"]
         assert file.read().to_pylist() == [json.loads(line) for line in lines]
@@ -190,8 +186,8 @@ def test_a_damaged_part_never_reaches_the_table(
     assert out.read_bytes() == whole
 
 
-def test_a_part_of_another_plan_does_not_count(tmp_path: Path) -> None:
-    """Nor does one of another shard, or an empty file."""
+def test_parts_belong_to_one_plan_and_one_command(tmp_path: Path) -> None:
+    """Parts of another plan or shard and empty files do not count; a second command is refused."""
     ours, theirs = Parts(tmp_path, "1" * 64), Parts(tmp_path, "2" * 64)
     ours.write(0, b"row\n", Tally.empty())
     assert ours.done(0)
@@ -200,23 +196,20 @@ def test_a_part_of_another_plan_does_not_count(tmp_path: Path) -> None:
     (tmp_path / "part-0000000").rename(tmp_path / "part-0000001")
     (tmp_path / "part-0000002").touch()
     assert not any(ours.done(number) for number in range(4))
-
-
-def test_two_commands_do_not_share_a_table(tmp_path: Path) -> None:
-    """The second one says that another process is at work."""
-    table, plan = tmp_path / "rows.csv", {"model": "a"}
-    with (
-        parts_of(table, plan),
-        pytest.raises(RunError, match="another process is at work"),
-        parts_of(table, plan),
-    ):
+    table = tmp_path / "rows.csv"
+    busy = pytest.raises(RunError, match="another process is at work")
+    with parts_of(table, {}), busy, parts_of(table, {}):
         pass
 
 
-def test_another_model_in_its_place_is_noticed(inputs: Inputs, job: Job, tmp_path: Path) -> None:
+def test_another_model_or_a_folder_as_output_is_noticed(
+    inputs: Inputs, job: Job, tmp_path: Path
+) -> None:
     """A process that loads the model later uses the one that was named, or none."""
     with pytest.raises(RunError, match="another model"):
         predict_archive(inputs, tmp_path / "rows.csv", replace(job, identity="0" * 64))
+    with pytest.raises(ConfigError, match="is a folder"):
+        predict_archive(inputs, tmp_path, job)
 
 
 def test_two_processes_are_one_and_a_killed_one_is_replaced(
@@ -271,12 +264,11 @@ from functools import partial
 from multiprocessing import active_children
 from pathlib import Path
 from alld.inference.archives.archive import predict_archive
-from alld.inference.archives.engines import predict_in_processes
-from alld.inference.archives.shard import Job
+from alld.inference.archives.engines import Job, predict_in_processes
 from alld.inference.inputs import Inputs
 inputs = Inputs(tuple(map(Path, {files!r})) * 100)
-told = lambda *_: print(len(active_children()), flush=True)
-predict_archive(inputs, Path("rows.csv"), {job!r}, partial(predict_in_processes, 2), told, {SMALL})
+show = lambda *_: print(len(active_children()), flush=True)
+predict_archive(inputs, Path("rows.csv"), {job!r}, partial(predict_in_processes, 2), show, {SMALL})
 """
     words = [sys.executable, "-c", script]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as owner:
@@ -286,13 +278,9 @@ predict_archive(inputs, Path("rows.csv"), {job!r}, partial(predict_in_processes,
         owner.communicate(timeout=60)  # it returns when no process holds the pipe any more
 
 
-def test_a_shard_is_whole_batches() -> None:
-    """Else rows of an archive would be computed in other batches than without shards."""
-    assert SHARD % CPU_BATCH == SHARD % GPU_BATCH == 0
-
-
 def test_a_list_that_changes_meanwhile_is_noticed(tmp_path: Path) -> None:
     """Before a shard is handed out, its names are compared with those that were counted."""
+    assert SHARD % CPU_BATCH == SHARD % GPU_BATCH == 0  # rows depend on their batch
     table = tmp_path / "list.csv"
     table.write_text("path\na.tif\nb.tif\nc.tif\n")
     cut = Cut.of(read_inputs([str(table)]), 2)
@@ -305,14 +293,6 @@ def test_a_list_that_changes_meanwhile_is_noticed(tmp_path: Path) -> None:
     table.write_text("path\na.tif\n")
     with pytest.raises(DataError, match="changed"):
         list(cut.shards([1]))
-
-
-def test_a_folder_as_output_is_refused_before_any_work(
-    inputs: Inputs, job: Job, tmp_path: Path
-) -> None:
-    """The user need not wait for hours to learn it."""
-    with pytest.raises(ConfigError, match="is a folder"):
-        predict_archive(inputs, tmp_path, job)
 
 
 def test_the_command_stops_at_sigterm_and_goes_on(

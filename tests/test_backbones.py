@@ -1,4 +1,4 @@
-"""What --arch may say, the models it makes, and where their weights come from."""
+"""The architectures of --arch, the models they make, and where their weights come from."""
 
 import pickle
 import subprocess
@@ -7,6 +7,7 @@ import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 
 import huggingface_hub
@@ -20,7 +21,6 @@ from torch import Tensor, nn
 from alld.errors import ConfigError
 from alld.model.architectures import (
     NAMES,
-    check_arch,
     list_architectures,
     normalisation,
     packaged_lite0,
@@ -96,34 +96,22 @@ def test_model_gives_two_logits_and_trains_every_parameter(arch: str, model: nn.
     assert idle == []
 
 
-def test_layer_groups_partition_the_parameters(model: nn.Sequential) -> None:
-    """Each parameter stands in exactly one of three groups, the last of which is the head."""
-    groups = layer_groups(model)
-    grouped = sorted(id(parameter) for group in groups for parameter in group)
-    assert len(groups) == 3
-    assert all(groups)
-    assert grouped == sorted(id(parameter) for parameter in model.parameters())
-    assert [id(p) for p in groups[2]] == [id(p) for p in model[1].parameters()]
-
-
-def test_layer_groups_cut_where_promised(arch: str, model: nn.Sequential) -> None:
-    """The first group ends, and the second begins, at the parameters that CUTS names."""
+def test_layer_groups_partition_the_parameters(arch: str, model: nn.Sequential) -> None:
+    """Early body, late body and head hold each parameter once, cut where CUTS says."""
     names = {id(parameter): name for name, parameter in _body(model).named_parameters()}
-    early, late, _ = layer_groups(model)
-    assert (names[id(early[-1])], names[id(late[0])]) == CUTS[arch]
+    groups = [[id(parameter) for parameter in group] for group in layer_groups(model)]
+    assert sorted(chain(*groups)) == sorted(map(id, model.parameters()))
+    assert groups[2] == list(map(id, model[1].parameters()))
+    assert (names[groups[0][-1]], names[groups[1][0]]) == CUTS[arch]
 
 
-def test_state_dict_has_no_shared_tensors(model: nn.Sequential) -> None:
-    """safetensors refuses tensors that share memory, so no two may."""
-    places = [t.data_ptr() for t in model.state_dict().values() if t.numel()]
+def test_a_model_can_be_stored_and_listed(arch: str, model: nn.Sequential) -> None:
+    """safetensors refuses tensors that share memory; `alld models` has the count of parameters."""
+    places = [tensor.data_ptr() for tensor in model.state_dict().values() if tensor.numel()]
     assert len(places) == len(set(places))
-
-
-def test_listed_parameters_are_the_models_own(arch: str, model: nn.Sequential) -> None:
-    """`alld models` prints the number of parameters that the model has."""
+    parameters = sum(parameter.numel() for parameter in model.parameters())
     listed = {info.name: info.parameters for info in list_architectures()}
-    if arch in listed:
-        assert listed[arch] == sum(parameter.numel() for parameter in model.parameters())
+    assert listed.get(arch, parameters) == parameters
 
 
 def test_listed_files_are_torchvisions() -> None:
@@ -194,29 +182,24 @@ def test_packaged_weights_of_lite0_are_loaded() -> None:
     assert not torch.equal(random.state_dict()["conv_stem.weight"], stem)
 
 
-@pytest.mark.parametrize("name", ["resnet43", "efficientnet_lite", "vgg16bn"])
-def test_unknown_name_is_answered_with_the_nearest(name: str) -> None:
-    """The error of a misspelt architecture names the nearest ones and lists all."""
-    nearest = {"resnet43": "resnet34", "efficientnet_lite": "efficientnet_lite0"}
-    with pytest.raises(
-        ConfigError, match=f"did you mean.*{nearest.get(name, 'vgg16_bn')}"
-    ) as error:
-        check_arch(name)
-    assert all(known in str(error.value) for known in NAMES)
-
-
-def test_unknown_timm_name_is_answered_with_the_nearest() -> None:
-    """The error of a misspelt timm name names the nearest ones that timm lists."""
-    with pytest.raises(ConfigError, match=r"did you mean.*timm:resnet10t"):
-        check_arch("timm:resnet10")
-    check_arch("timm:resnet10t")
-
-
-@pytest.mark.parametrize("name", ["", "hf-hub:timm/resnet18", "local-dir:/tmp", "torch.nn.Linear"])
-def test_timm_takes_listed_names_only(name: str) -> None:
-    """A hub id, a folder and an import path are no architectures, nor is nothing."""
-    with pytest.raises(ConfigError, match="timm lists no model"):
-        create_model(f"timm:{name}", pretrained=False)
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("resnet43", "did you mean.*resnet34"),
+        ("efficientnet_lite", "did you mean.*efficientnet_lite0"),
+        ("vgg16bn", f"did you mean.*vgg16_bn.*{', '.join(NAMES)}"),
+        ("timm:resnet10", "did you mean.*timm:resnet10t"),
+        ("timm:", "timm lists no model"),
+        ("timm:hf-hub:timm/resnet18", "timm lists no model"),
+        ("timm:local-dir:/tmp", "timm lists no model"),
+        ("timm:torch.nn.Linear", "timm lists no model"),
+        ("timm:levit_128s", "features of timm:levit_128s are no grid"),
+    ],
+)
+def test_what_is_no_architecture_is_refused(name: str, reason: str) -> None:
+    """The nearest names are offered; hub ids, folders and import paths are not accepted."""
+    with pytest.raises(ConfigError, match=reason):
+        create_model(name, pretrained=False)
 
 
 def test_names_are_checked_without_torch() -> None:
@@ -262,12 +245,6 @@ def test_tokens_keep_their_places() -> None:
     assert torch.equal(body(images)[0, :, 2, 3], tokens[0, 1 + 2 * 10 + 3])
 
 
-def test_timm_model_without_a_grid_is_refused() -> None:
-    """A model whose tokens have no known places is refused by name."""
-    with pytest.raises(ConfigError, match="features of timm:levit_128s are no grid"):
-        create_model("timm:levit_128s", pretrained=False)
-
-
 @pytest.fixture
 def no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Empty caches, and a network where no name resolves; the torch.hub folder."""
@@ -301,29 +278,18 @@ def test_failed_download_says_how_to_do_without(
         create_model(arch, pretrained=True)
     message = str(error.value)
     assert "\n" not in message
-    for part in (
-        arch,
-        address,
-        Path(address).name,
-        "--weights FILE",
-        "--no-pretrained",
-        "not known",
-    ):
-        assert part in message
+    advice = ("--weights FILE", "--no-pretrained", "not known")
+    assert all(part in message for part in (arch, address, Path(address).name, *advice))
     assert capsys.readouterr() == ("", "")
 
 
-def test_offline_hub_is_obeyed(no_network: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """HF_HUB_OFFLINE=1 is the reason given, and no address is tried."""
+def test_no_weights_are_got_elsewhere(no_network: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """HF_HUB_OFFLINE=1 is obeyed, and a network without published weights is named."""
+    with pytest.raises(ConfigError, match="publishes no weights for darknet17"):
+        create_model("timm:darknet17", pretrained=True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(ConfigError, match="HF_HUB_OFFLINE is set"):
         create_model("timm:test_vit", pretrained=True)
-
-
-def test_timm_model_without_weights_says_so(no_network: Path) -> None:
-    """An architecture that timm publishes no weights for is not trained from random ones."""
-    with pytest.raises(ConfigError, match="publishes no weights for darknet17"):
-        create_model("timm:darknet17", pretrained=True)
 
 
 def test_cached_torchvision_weights_need_no_network(no_network: Path, resnet18: nn.Module) -> None:
@@ -430,38 +396,27 @@ def test_a_packed_weights_file_is_refused_unpacked(tmp_path: Path, resnet18: nn.
     assert str(caught.value.__cause__) == "packed"
 
 
-def _write_text(file: Path) -> None:
-    file.write_text("these are no weights\n" * 9)
+NO_WEIGHTS: dict[str, Callable[[Path], object]] = {
+    "text": lambda file: file.write_text("these are no weights\n" * 9),
+    "model": lambda file: torch.save(nn.Linear(2, 2), file),
+    "list": lambda file: torch.save([torch.zeros(2)], file),
+    "empty": lambda file: file.write_bytes(b""),
+    "absent": lambda file: None,
+}
 
 
-def _write_model(file: Path) -> None:
-    torch.save(nn.Linear(2, 2), file)
-
-
-def _write_list(file: Path) -> None:
-    torch.save([torch.zeros(2)], file)
-
-
-def _write_nothing(file: Path) -> None:
-    file.write_bytes(b"")
-
-
-@pytest.mark.parametrize("name", ["x.pth", "x.pt", "x.safetensors", "x.txt"])
-@pytest.mark.parametrize("write", [_write_text, _write_model, _write_list, _write_nothing])
+@pytest.mark.parametrize("suffix", [".pth", ".pt", ".safetensors", ".txt"])
+@pytest.mark.parametrize("kind", NO_WEIGHTS)
 def test_what_is_no_weights_file_is_refused_in_a_line(
-    name: str, write: Callable[[Path], None], tmp_path: Path
+    kind: str, suffix: str, tmp_path: Path
 ) -> None:
-    """Text, whole models, lists and empty files give one line that names the file."""
-    write(tmp_path / name)
-    with pytest.raises(ConfigError, match=rf"weights file .*{name}: ") as error:
-        create_model("resnet18", pretrained=False, weights=tmp_path / name)
+    """One line names the file."""
+    file = tmp_path / f"x{suffix}"
+    NO_WEIGHTS[kind](file)
+    reason = "no such file" if kind == "absent" else ""
+    with pytest.raises(ConfigError, match=rf"weights file .*x{suffix}: {reason}") as error:
+        create_model("resnet18", pretrained=False, weights=file)
     assert "\n" not in str(error.value)
-
-
-def test_absent_weights_file_is_named(tmp_path: Path) -> None:
-    """A file that is not there is an error of its own."""
-    with pytest.raises(ConfigError, match="no such file"):
-        create_model("resnet18", pretrained=False, weights=tmp_path / "gone.pth")
 
 
 class _Canary:

@@ -1,4 +1,4 @@
-"""Ray: the same output, byte for byte, as without it, also where a process dies. All are slow."""
+"""Ray: the same output, byte for byte, as without it, also when a process dies. All are slow."""
 
 import os
 import signal
@@ -17,8 +17,7 @@ from alld.config.files import load_config
 from alld.errors import ConfigError, Interrupted
 from alld.evaluation.crossval.train import crossval
 from alld.inference.archives.archive import predict_archive
-from alld.inference.archives.engines import predict_here, predict_on_ray
-from alld.inference.archives.shard import Job
+from alld.inference.archives.engines import Job, predict_here, predict_on_ray
 from alld.inference.inputs import Inputs
 from alld.runtime.cluster import connected
 from alld.runtime.files import sha256_hex

@@ -69,13 +69,13 @@ class Stub:
         self.asked += len(squares)
         return np.stack(found)
 
-    def judge(self, pictures: Iterable[Pixels]) -> NDArray[np.float64]:
+    def predict_pictures(self, pictures: Iterable[Pixels]) -> NDArray[np.float64]:
         steps = [np.abs(np.diff(picture.astype(float), axis=1)).mean() for picture in pictures]
         return np.array([1 - math.exp(-step / 5) for step in steps])
 
 
 def judged(stub: Stub, pictures: Sequence[Pixels], threshold: float = 0.5) -> list[Prediction]:
-    found = stub.judge(pictures).tolist()
+    found = stub.predict_pictures(pictures).tolist()
     return [
         Prediction(f"{n}.tif", f"{n:064d}", None, p, threshold, "0" * 64)
         for n, p in enumerate(found)
@@ -165,7 +165,7 @@ class Slides(Stub):
 
     middle: bool = False
 
-    def judge(self, pictures: Iterable[Pixels]) -> NDArray[np.float64]:
+    def predict_pictures(self, pictures: Iterable[Pixels]) -> NDArray[np.float64]:
         def brightness(picture: Pixels) -> float:
             centre = picture[SIDE // 2 - 4 : SIDE // 2 + 4, SIDE // 2 - 4 : SIDE // 2 + 4]
             corners = picture[[0, 0, -1, -1], [0, -1, 0, -1]]

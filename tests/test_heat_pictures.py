@@ -1,4 +1,4 @@
-"""`predict --explain`: a picture an image, under a safe name, saying what it is and is not."""
+"""`predict --explain`: a picture for each image, under a safe name, with captions."""
 
 import csv
 import json
@@ -53,46 +53,33 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_images_of_one_name_have_a_picture_each(
     alld: Callable[..., Answer], model: Path, cells: Path, tmp_path: Path
 ) -> None:
-    """And an overview; the rows of the JSON name them, and nothing half written stays."""
+    """The image is on the left, its map on the right; the rows name them; no other file is left."""
     maps = tmp_path / "maps"
     status, out, err = alld("predict", cells, "--model", model, "--explain", maps, "--json")
     assert status == 0
-    named = [row["heat_map"] for row in json.loads(out)["predictions"]]
-    assert len(set(named)) == 2
-    assert {Path(name) for name in named} | {maps / "overview.png"} == set(maps.iterdir())
+    rows = json.loads(out)["predictions"]
+    named = [Path(row["heat_map"]) for row in rows]
+    assert {*named, maps / "overview.png"} == set(maps.iterdir())
+    assert len(list(maps.iterdir())) == 3
     assert f"heat maps: {maps}" in err
-    for name in named:
-        with Image.open(name) as picture:
-            assert picture.width > 2 * PANEL
-
-
-def test_the_picture_stands_beside_its_map(
-    alld: Callable[..., Answer], model: Path, drawn_set: Path, tmp_path: Path
-) -> None:
-    """Left the image itself, right the same in grey under colours."""
-    file = drawn_set / "Im001_1.tif"
-    status, out, _ = alld("predict", file, "--model", model, "--explain", tmp_path, "--json")
-    assert status == 0
-    with Image.open(json.loads(out)["predictions"][0]["heat_map"]) as picture:
+    with Image.open(named[0]) as picture, Image.open(rows[0]["path"]) as image:
         pixels = np.asarray(picture).astype(int)
-    left = pixels[heat_pictures.HEAD : heat_pictures.HEAD + PANEL, 16 : 16 + PANEL]
-    with Image.open(file) as image:
         shown = image.convert("RGB").resize((PANEL, PANEL), Image.Resampling.BILINEAR)
+    high = slice(heat_pictures.HEAD, heat_pictures.HEAD + PANEL)
+    left, right = pixels[high, 16 : 16 + PANEL], pixels[high, 32 + PANEL : 32 + 2 * PANEL]
     assert np.array_equal(left, np.asarray(shown))
-    at = heat_pictures.HEAD, 32 + PANEL
-    right = pixels[at[0] : at[0] + PANEL, at[1] : at[1] + PANEL]
     assert np.ptp(right, axis=2).max() > 50
     assert not np.array_equal(left, right)
 
 
-def test_a_picture_says_what_was_judged_by_whom(
+def test_a_picture_names_the_prediction_and_the_model(
     alld: Callable[..., Answer], model: Path, drawn_set: Path, tmp_path: Path, written: list[str]
 ) -> None:
     """Verdict, probability, threshold, model, orientations, SYNTHETIC and the notice."""
     words = ("--model", model, "--explain", tmp_path / "maps", "--tta", "--json")
     _, out, _ = alld("predict", drawn_set / "Im001_1.tif", *words)
     [row] = json.loads(out)["predictions"]
-    said = "\n".join(written)
+    text = "\n".join(written)
     for part in (
         f"SYNTHETIC   {row['verdict']}   P(blast) {row['probability']:.3f}, threshold 0.5",
         f"efficientnet_lite0, model {row['model'][:12]}",
@@ -102,8 +89,8 @@ def test_a_picture_says_what_was_judged_by_whom(
         "for healthy",
         NOTICE,
     ):
-        assert part in said
-    assert str(drawn_set) not in said
+        assert part in text
+    assert str(drawn_set) not in text
 
 
 def test_a_long_reason_is_broken_not_cut() -> None:
@@ -113,7 +100,6 @@ def test_a_long_reason_is_broken_not_cut() -> None:
     assert " ".join(lines) == reason
     assert len(lines) > 2
     assert all(font(14).getlength(line) <= 200 for line in lines)
-    assert wrapped("", 200, 14) == []
 
 
 def test_a_photograph_is_not_called_synthetic(
@@ -136,7 +122,7 @@ HOSTILE = "=<b>\n..\x1b[31m\u202e$\\frac{,'\" " + "ü" * 90
 def test_no_name_leaves_the_folder_or_steers_a_terminal(
     alld: Callable[..., Answer], model: Path, drawn_set: Path, tmp_path: Path, written: list[str]
 ) -> None:
-    """Markup, line breaks, formulas, long names: letters and digits are what is left."""
+    """Of markup, line breaks, formulas and long names only letters and digits are left."""
     (tmp_path / "cells").mkdir()
     name = f"{HOSTILE}.tif"
     try:
@@ -169,40 +155,32 @@ def test_no_name_leaves_the_folder_or_steers_a_terminal(
         ("x" * 300, "x" * 48),
     ],
 )
-def test_names_are_tamed(name: str, safe: str) -> None:
-    """Nothing that a path, a terminal or a spreadsheet takes for more than a name."""
+def test_names_become_safe(name: str, safe: str) -> None:
+    """A path, a terminal and a spreadsheet take the result for nothing but a name."""
     assert safe_name(name) == safe
 
 
-def test_copies_of_one_file_do_not_meet(
+def test_copies_of_one_file_have_a_picture_each(
     alld: Callable[..., Answer], model: Path, cells: Path, tmp_path: Path
 ) -> None:
-    """Equal names and equal contents: still a picture for each row; again, the same names."""
+    """Again they have the same names; an unreadable file has none, and its row says why."""
     shutil.copy(cells / "one" / "cell.tif", cells / "two" / "cell.tif")
+    (cells / "two" / "text.tif").write_text("no picture")
     found = []
     for _ in range(2):
         words = ("--model", model, "--explain", tmp_path / "maps", "--json")
-        rows = json.loads(alld("predict", cells, *words)[1])["predictions"]
+        status, out, _ = alld("predict", cells, *words)
+        rows = json.loads(out)["predictions"]
+        assert status == 1
+        assert [row["error"] is None for row in rows] == [True, True, False]
         found.append([row["heat_map"] for row in rows])
-    assert len(set(found[0])) == 2
+    assert len(set(found[0])) == 3
+    assert found[0][2] is None
     assert found[0] == found[1]
 
 
-def test_a_file_that_cannot_be_read_has_no_picture(
-    alld: Callable[..., Answer], model: Path, drawn_set: Path, tmp_path: Path
-) -> None:
-    """Its row says why, and its heat map is null; the others have theirs."""
-    (tmp_path / "bad.tif").write_text("no picture")
-    words = ("--model", model, "--explain", tmp_path / "maps", "--json")
-    status, out, _ = alld("predict", tmp_path / "bad.tif", drawn_set / "Im001_1.tif", *words)
-    rows = {row["error"] is None: row["heat_map"] for row in json.loads(out)["predictions"]}
-    assert status == 1
-    assert rows[False] is None
-    assert Path(rows[True]).is_file()
-
-
 def test_a_file_that_changed_is_not_drawn(model: Path, drawn_set: Path, tmp_path: Path) -> None:
-    """A map of another picture than the judged one would be a lie: a note says so."""
+    """A map of another picture than the predicted one would be wrong: a note says so."""
     file = tmp_path / "cell.tif"
     shutil.copy(drawn_set / "Im001_1.tif", file)
     predictor = Predictor.load(model, "cpu")
@@ -260,7 +238,7 @@ def test_a_model_without_maps_is_one_line(
 def test_a_plain_prediction_imports_neither_captum_nor_matplotlib(
     model: Path, drawn_set: Path
 ) -> None:
-    """Explanations cost those nothing who do not ask for them."""
+    """Who does not ask for explanations does not wait for their libraries."""
     words = ["predict", str(drawn_set / "Im001_1.tif"), "--model", str(model)]
     code = (
         f"import sys; from alld.cli import run_command; run_command({words!r});"

@@ -1,4 +1,4 @@
-"""Judging in eight orientations: the mean of what each of them would have been given."""
+"""Predictions in eight orientations: the mean of the logits of each."""
 
 import json
 import shutil
@@ -40,20 +40,20 @@ def logit(p: NDArray[np.float64]) -> NDArray[np.float64]:
 def test_the_logits_of_eight_orientations_are_averaged(
     tta: Predictor, run_folder: Path, picture: NDArray[np.uint8]
 ) -> None:
-    """Against eight pictures turned by hand, each judged in one orientation."""
+    """Against eight pictures turned by hand, each predicted in one orientation."""
     views = orientations(picture)
     assert len({view.tobytes() for view in views}) == 8
-    alone = Predictor.load(run_folder, "cpu", tta=False).judge(views)
+    alone = Predictor.load(run_folder, "cpu", tta=False).predict_pictures(views)
     assert np.ptp(alone) > 1e-3
-    [together] = tta.judge([picture])
+    [together] = tta.predict_pictures([picture])
     assert logit(together) == pytest.approx(logit(alone).mean(), abs=1e-5)
 
 
-def test_a_turned_picture_is_judged_as_the_picture(
+def test_a_turned_picture_has_the_probability_of_the_picture(
     tta: Predictor, picture: NDArray[np.uint8]
 ) -> None:
     """All eight orientations have one probability."""
-    assert np.ptp(tta.judge(orientations(picture))) < 1e-5
+    assert np.ptp(tta.predict_pictures(orientations(picture))) < 1e-5
 
 
 def test_a_model_calibrated_with_tta_is_used_with_it(
@@ -65,14 +65,14 @@ def test_a_model_calibrated_with_tta_is_used_with_it(
     run = train(small_config.model_copy(update={"model": model, "train": fast}), tmp_path / "run")
     assert read_info(run.bundle).tta
 
-    def said(*words: str) -> tuple[bool, float]:
+    def predicted(*words: str) -> tuple[bool, float]:
         given = ["predict", str(drawn_set / "Im001_1.tif"), "--model", str(run.folder), "--json"]
         assert run_command([*given, "--device", "cpu", *words]) == 0
         answer = json.loads(capsys.readouterr().out)
         return answer["model"]["tta"], answer["predictions"][0]["probability"]
 
-    averaged, single = said(), said("--no-tta")
-    assert averaged == said("--tta")
+    averaged, single = predicted(), predicted("--no-tta")
+    assert averaged == predicted("--tta")
     assert (averaged[0], single[0]) == (True, False)
     assert averaged[1] != single[1]
 
@@ -80,7 +80,7 @@ def test_a_model_calibrated_with_tta_is_used_with_it(
 def test_an_evaluation_says_that_it_was_calibrated_otherwise(
     run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """--tta on a model whose temperature was fixed without it is said in words."""
+    """--tta on a model whose temperature was fitted without it is reported."""
     copy = shutil.copytree(run_folder, tmp_path / "run")
     assert run_command(["evaluate", str(copy), "--tta"]) == 0
     assert "judged in eight orientations" in " ".join(capsys.readouterr().out.split())

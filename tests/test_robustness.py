@@ -90,8 +90,8 @@ def test_decoded_pictures_are_judged_as_their_files(
 ) -> None:
     """`judge` is `predict` without the decoder; none gives none."""
     expected = [prediction.probability for prediction in predictor.predict(files)]
-    assert predictor.judge(pictures) == pytest.approx(expected, abs=1e-5)
-    assert predictor.judge([]).shape == (0,)
+    assert predictor.predict_pictures(pictures) == pytest.approx(expected, abs=1e-5)
+    assert predictor.predict_pictures([]).shape == (0,)
 
 
 def test_every_change_is_judged_and_compared_with_none(
@@ -107,9 +107,9 @@ def test_every_change_is_judged_and_compared_with_none(
     assert done[-1] == (len(CHANGES), len(CHANGES))
     assert rows[0].flipped == 0
     threshold = predictor.info.threshold
-    plain = predictor.judge(pictures) >= threshold
+    plain = predictor.predict_pictures(pictures) >= threshold
     for row, (_, _, change) in zip(rows, CHANGES, strict=True):
-        blasts = predictor.judge([change(picture) for picture in pictures]) >= threshold
+        blasts = predictor.predict_pictures([change(picture) for picture in pictures]) >= threshold
         assert row.flipped == int((blasts != plain).sum())
         assert row.accuracy.k == int((blasts == np.array(y_true)).sum())
         assert row.sensitivity.k == int(blasts[:5].sum())

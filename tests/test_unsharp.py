@@ -101,8 +101,8 @@ def test_prediction_sharpens_what_training_sharpened(sharpened_run: Path, drawn_
     pixels = manifest.decode(0).pixels
     assert (sharpen(pixels) != pixels).any()
     found = predictor.predict([manifest.file(0)])[0].probability
-    assert found == pytest.approx(predictor.judge([pixels])[0], abs=1e-6)
+    assert found == pytest.approx(predictor.predict_pictures([pixels])[0], abs=1e-6)
     plain = predictor.info.model_copy(update={"unsharp": "none"})
     predictor.info = plain
-    assert predictor.judge([sharpen(pixels)])[0] == pytest.approx(found, abs=1e-6)
-    assert predictor.judge([pixels])[0] != pytest.approx(found, abs=1e-6)
+    assert predictor.predict_pictures([sharpen(pixels)])[0] == pytest.approx(found, abs=1e-6)
+    assert predictor.predict_pictures([pixels])[0] != pytest.approx(found, abs=1e-6)

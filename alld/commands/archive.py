@@ -17,7 +17,7 @@ from alld.runtime.signals import Stopping
 from alld.runtime.threads import usable_cores
 
 if TYPE_CHECKING:
-    from alld.inference.archives.shard import Job
+    from alld.inference.archives.engines import Job
     from alld.inference.inputs import Inputs
     from alld.inference.prediction import Tally
     from alld.inference.predictor import Predictor
@@ -99,7 +99,7 @@ class Workforce:
 
 def job_of(predictor: "Predictor", model: Path, table: str) -> "Job":
     """Return what every shard has to know."""
-    from alld.inference.archives.shard import Job
+    from alld.inference.archives.engines import Job
 
     return Job(
         model=str(model),

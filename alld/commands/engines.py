@@ -1,4 +1,4 @@
-"""Who does the parts of a large job: this machine, or tasks of a Ray cluster."""
+"""Choose who does the parts of a large job: this computer, or tasks of a Ray cluster."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Engine(StrEnum):
-    """What `--engine` may say."""
+    """The values of `--engine`."""
 
     local = "local"
     ray = "ray"
@@ -42,7 +42,7 @@ GpusOption = Annotated[
 
 
 def check_engine(engine: Engine, address: str | None, gpus: float | None) -> None:
-    """Raises ConfigError for options of a cluster without one."""
+    """Raise ConfigError for options of a cluster without a cluster."""
     if engine is Engine.local and (address is not None or gpus is not None):
         raise ConfigError("--address and --gpus are a cluster's; add --engine ray")
 
@@ -51,12 +51,12 @@ def check_engine(engine: Engine, address: str | None, gpus: float | None) -> Non
 def cluster_for(
     engine: Engine, address: str | None, gpus: float | None, threads: int | None
 ) -> Iterator["Cluster | None"]:
-    """A connection to the cluster that was asked for; None, where this machine does the work.
+    """Connect to the cluster, or yield None where this computer does the work.
 
-    Signals are to be handled inside: Ray sets handlers of its own when it connects.
+    Handle signals inside the block: Ray sets handlers of its own when it connects.
 
     Args:
-        threads: of each task; None: as many as this machine has cores, as without a cluster.
+        threads: of each task; None: as many as this computer has cores, as without a cluster.
 
     Raises:
         ConfigError: options that do not fit, no such cluster, or it has too little.

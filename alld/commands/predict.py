@@ -188,7 +188,7 @@ def _check_format(table: str, out: Path | None, *, as_json: bool) -> str:
                 f"--out {out}: end it in .csv, .jsonl or .parquet, or add --format csv"
             )
     if table == "parquet":
-        from alld.inference.parquet import pyarrow
+        from alld.inference.rows import pyarrow
 
         pyarrow()  # raises before any work if it is missing
     return table

@@ -196,7 +196,7 @@ def _check(
         for theirs in (subjects[other].square for other in others):
             shared = background & background_mask(theirs)
             changed.append((name, exchange(square, theirs, shared)))
-    left = one.predictor.judge(picture for _, picture in changed).tolist()
+    left = one.predictor.predict_pictures(picture for _, picture in changed).tolist()
     falls: dict[str, list[float]] = {}
     for (name, _), after in zip(changed, left, strict=True):
         fall = (one.prediction.probability or 0) - after

@@ -109,7 +109,7 @@ def robustness(
     found: list[Shaken] = []
     original: NDArray[np.bool_] | None = None
     for name, level, change in CHANGES:
-        probabilities = predictor.judge(change(picture) for picture in pictures)  # (n,)
+        probabilities = predictor.predict_pictures(change(picture) for picture in pictures)  # (n,)
         blasts = probabilities >= predictor.info.threshold
         original = blasts if original is None else original
         flipped = int(np.sum(blasts != original))

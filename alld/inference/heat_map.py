@@ -1,7 +1,7 @@
-"""The heat map of one image: evidence at each pixel of the square that the network saw, in colour.
+"""Compute and colour the heat map of one image.
 
 heat = heat_map(predictor, decoded.pixels)  # (S, S), positive for blast, negative for healthy
-png = heat_png(heat)  # transparent where there is none, to be laid over the picture
+png = heat_png(heat)  # transparent where there is no evidence, to lay over the picture
 """
 
 from io import BytesIO
@@ -11,26 +11,22 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-if TYPE_CHECKING:  # colours need no torch
+if TYPE_CHECKING:  # colouring needs no model
     from alld.inference.predictor import Predictor
 
 Heat = NDArray[np.float32]  # (S, S) or (h, w)
 Pixels = NDArray[np.uint8]
 
-# Okabe and Ito's orange and blue, told apart by colour-blind readers.
+# Okabe and Ito's orange and blue, which colour-blind readers can distinguish.
 FOR_BLAST, FOR_HEALTHY = (213, 94, 0), (0, 114, 178)
-OPACITY = 0.85  # where the evidence is greatest; the picture is still to be seen below
+OPACITY = 0.85  # where the evidence is greatest; the picture stays visible below
 
 
 def heat_map(predictor: "Predictor", pixels: Pixels) -> Heat:
-    """Evidence for blast (positive) and for healthy (negative) over one decoded picture.
+    """Return the evidence for blast (positive) or healthy (negative) at each pixel, in logits.
 
-    Args:
-        pixels: RGB uint8 (H, W, 3) of any shape.
-
-    Returns:
-        (S, S) float32 in logits, over the padded square that the network saw. Only some 7 x 7
-        numbers are behind it: see `alld.model.explain`.
+    The map is float32 (S, S), of the padded square that the network sees of `pixels`, RGB uint8
+    (H, W, 3). It is enlarged from some 7 x 7 values: see `alld.model.explain`.
 
     Raises:
         ConfigError: this model's features do not tell where in the image they come from.
@@ -40,16 +36,16 @@ def heat_map(predictor: "Predictor", pixels: Pixels) -> Heat:
 
 
 def enlarged(evidence: Heat, size: int) -> Heat:
-    """(h, w) places to (size, size) px, bilinear between the middles of places."""
+    """Enlarge (h, w) places to (size, size) px, bilinear between their centres."""
     image = Image.fromarray(evidence.astype(np.float32, copy=False))
     return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
 
 
 def coloured(heat: Heat, limit: float | None = None) -> Pixels:
-    """(S, S) to RGBA uint8 (S, S, 4): orange for blast, blue for healthy, the stronger the denser.
+    """Colour (S, S) as RGBA uint8 (S, S, 4): orange for blast, blue for healthy.
 
-    Opacity grows in proportion up to `limit`, by default the greatest evidence of this map: two
-    maps can be compared by eye only under one limit.
+    Opacity grows in proportion up to `limit`, by default the greatest evidence of this map. Only
+    maps with the same limit can be compared by eye.
     """
     limit = greatest(heat) if limit is None else limit
     strength = np.clip(np.abs(heat) / limit, 0, 1) if limit > 0 else np.zeros_like(heat)
@@ -59,20 +55,20 @@ def coloured(heat: Heat, limit: float | None = None) -> Pixels:
 
 
 def greatest(heat: Heat) -> float:
-    """The greatest evidence, for either class; the end of the colour scale."""
+    """Return the greatest evidence for either class, the end of the colour scale."""
     return float(np.abs(heat).max())
 
 
 def heat_png(heat: Heat) -> bytes:
-    """The colours as the bytes of a PNG, to be laid over the square picture."""
+    """Return the colours as the bytes of a PNG, to lay over the square picture."""
     file = BytesIO()
     Image.fromarray(coloured(heat)).save(file, "PNG", optimize=True)
     return file.getvalue()
 
 
 def overlaid(square: Pixels, evidence: Heat) -> Pixels:
-    """The square picture RGB (L, L, 3) in grey, with the evidence (h, w) in colour over it."""
-    # Darker than that, a nucleus would hide the colours.
+    """Return the square picture RGB (L, L, 3) in grey under the coloured evidence (h, w)."""
+    # Lightened, as a dark nucleus would hide the colours.
     grey = Image.fromarray(square).convert("L").point([80 + v * 175 // 255 for v in range(256)])
     colours = Image.fromarray(coloured(enlarged(evidence, len(square))))
     return np.asarray(Image.alpha_composite(grey.convert("RGBA"), colours).convert("RGB"))

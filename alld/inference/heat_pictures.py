@@ -1,4 +1,4 @@
-"""Pictures of heat maps in a folder: one for each image, and overviews of many."""
+"""Draw heat maps into a folder: a picture for each image, and overviews of many."""
 
 import os
 import re
@@ -25,7 +25,7 @@ MARGIN, HEAD, FOOT = 16, 70, 64
 SCALE = (18, 96)  # px, the width of the colour scale, and of the words beside it
 THUMB = 150  # px
 COLUMNS, ROWS = 3, 7  # of an overview
-MAX_OVERVIEWS = 50  # 1,050 images; nobody looks at more
+MAX_OVERVIEWS = 50  # 1,050 images; nobody looks at more than that
 LONGEST_NAME = 48  # letters of a file's name that its picture keeps, of up to 4 bytes each
 
 Pixels = NDArray[np.uint8]
@@ -34,7 +34,7 @@ Pixels = NDArray[np.uint8]
 def draw_all(
     predictions: Iterable[Prediction], folder: Path, predictor: Predictor
 ) -> Iterator[Prediction]:
-    """Pass predictions on, each with the picture of its heat map, and end with the overviews.
+    """Draw the heat map of each prediction on its way, and overviews at the end.
 
     Raises:
         ConfigError: this model has no heat maps.
@@ -46,10 +46,10 @@ def draw_all(
 
 
 class HeatPictures:
-    """Draws the heat map of each image into one folder; several overviews for more than one.
+    """Draws heat maps into one folder, and overviews of more than one.
 
-    Names of pictures are those of the images, tamed, with the first digits of their hash: images
-    of one name do not meet, and the same image has the same picture again.
+    A picture is named by its image, with the first digits of the image's hash: images of the same
+    name have different pictures, and the same image always has the same one.
     """
 
     def __init__(self, folder: Path, predictor: Predictor) -> None:
@@ -61,12 +61,9 @@ class HeatPictures:
         self._synthetic = predictor.info.data.synthetic
 
     def draw(self, prediction: Prediction) -> Prediction:
-        """Draw what the model saw in an image that it has judged; the prediction names the picture.
+        """Draw the heat map of one image, and return the prediction with the name of the picture.
 
-        Where the file is gone by now, or another one, there is none, and a note says why.
-
-        Raises:
-            ConfigError: this model has no heat maps.
+        For a file that is gone or has changed, a note says why there is no picture.
         """
         file = Path(prediction.path)
         try:
@@ -82,7 +79,9 @@ class HeatPictures:
         picture = _draw(prediction, self._predictor, panel, evidence, pixels.shape[:2], synthetic)
         _save(place, picture)
         self._synthetic |= synthetic
-        self._tiles.append((prediction, _pair(to_square(pixels, THUMB, "none"), evidence)))
+        thumb = to_square(pixels, THUMB, "none")
+        pair = np.concatenate([thumb, overlaid(thumb, evidence)], axis=1)
+        self._tiles.append((prediction, Image.fromarray(pair)))
         if len(self._tiles) == COLUMNS * ROWS:
             self._write_overview()
         return replace(prediction, heat_map=well_formed(plain_path(str(place))))
@@ -110,14 +109,11 @@ class HeatPictures:
 
 
 def check_place(folder: Path, arguments: Iterable[str], files: Iterable[Path]) -> None:
-    """Refuse a folder whose pictures the next prediction would take for cells, and a file.
+    """Raise ConfigError for a file, and for a folder whose pictures would be predicted next time.
 
     Args:
         arguments: what the user named, of which folders are read recursively.
-        files: what these are, one by one.
-
-    Raises:
-        ConfigError: with the reason.
+        files: the images in it.
     """
     place = Path(os.path.abspath(folder))
     if os.path.lexists(place) and not place.is_dir():
@@ -132,7 +128,7 @@ def check_place(folder: Path, arguments: Iterable[str], files: Iterable[Path]) -
 
 
 def safe_name(name: str) -> str:
-    """Letters and digits of any script, points and dashes; whatever else becomes one `_`."""
+    """Keep letters and digits of any script, points and dashes; anything else becomes one `_`."""
     return re.sub(r"[^\w.-]+", "_", name)[:LONGEST_NAME].strip("._-") or "image"
 
 
@@ -149,7 +145,7 @@ def _draw(
     shape: Sequence[int],
     synthetic: bool,
 ) -> Image.Image:
-    """The picture, its map and the colour scale side by side, with what was judged and by whom."""
+    """Draw picture, map and colour scale side by side, with the prediction and the model."""
     left, right, scale = MARGIN, 2 * MARGIN + PANEL, 3 * MARGIN + 2 * PANEL
     width = scale + sum(SCALE) + MARGIN
     reason = wrapped(prediction.reason or "", width - 2 * MARGIN, 14)
@@ -160,11 +156,11 @@ def _draw(
         sheet.paste(Image.fromarray(pixels), (place, top))
         _frame(draw, (place, top), shape)
     _draw_scale(sheet, draw, (scale, top), greatest(evidence))
-    said = f"{prediction.verdict}   P(blast) {prediction.probability or 0:.3f}"
-    title = f"{'SYNTHETIC   ' if synthetic else ''}{said}, threshold {prediction.threshold:.3g}"
+    found = f"{prediction.verdict}   P(blast) {prediction.probability or 0:.3f}"
+    title = f"{'SYNTHETIC   ' if synthetic else ''}{found}, threshold {prediction.threshold:.3g}"
     draw.text((left, 12), title, MARK if synthetic else INK, font(22))
     _draw_lines(draw, (left, 42), reason, INK)
-    # Pictures are passed on: no one's whole path.
+    # A picture may be passed on, so it does not show the whole path.
     file = shortened("/".join(Path(prediction.path).parts[-2:]), width - 2 * MARGIN, 14)
     _draw_lines(draw, (left, top - 26), [file])
     _draw_lines(draw, (left, top + PANEL + 12), _about(predictor, evidence))
@@ -172,7 +168,7 @@ def _draw(
 
 
 def _about(predictor: Predictor, evidence: Heat) -> list[str]:
-    """What kind of map it is, of which model, and that it is no diagnosis."""
+    """Return the lines on the kind of map, the model, and that it is no diagnosis."""
     info = predictor.info
     ways = "mean of eight orientations" if predictor.tta else "upright"
     height, across = evidence.shape
@@ -191,7 +187,7 @@ def _draw_lines(
 
 
 def _frame(draw: ImageDraw.ImageDraw, at: tuple[int, int], shape: Sequence[int]) -> None:
-    """A thin line where the picture ends and reflection begins, if it was padded."""
+    """Draw a thin line where a padded picture ends and its reflection begins."""
     height, width = (PANEL * side / max(shape) for side in shape)
     if height != width:
         top, left = at[1] + (PANEL - height) / 2, at[0] + (PANEL - width) / 2
@@ -215,11 +211,6 @@ def _draw_scale(
         draw.text(place, text, GREY, font(13), anchor="lm")
 
 
-def _pair(panel: Pixels, evidence: Heat) -> Image.Image:
-    """Picture and map as one small picture."""
-    return Image.fromarray(np.concatenate([panel, overlaid(panel, evidence)], axis=1))
-
-
 def _draw_overview(
     tiles: Sequence[tuple[Prediction, Image.Image]], predictor: Predictor, synthetic: bool
 ) -> Image.Image:
@@ -235,8 +226,8 @@ def _draw_overview(
         x, y = MARGIN + number % COLUMNS * wide, HEAD + number // COLUMNS * high
         sheet.paste(pair, (x, y))
         draw.rectangle((x, y, x + pair.width - 1, y + pair.height - 1), outline=RULE)
-        said = f"{prediction.verdict}, P(blast) {prediction.probability or 0:.3f}"
-        draw.text((x, y + THUMB + 4), said, INK, font(13))
+        found = f"{prediction.verdict}, P(blast) {prediction.probability or 0:.3f}"
+        draw.text((x, y + THUMB + 4), found, INK, font(13))
         name = shortened(Path(prediction.path).name, 2 * THUMB)
         draw.text((x, y + THUMB + 22), name, GREY, font(12))
     return sheet

@@ -1,4 +1,4 @@
-"""What the user names on the command line, as a list of images to predict, and its shards."""
+"""List the images that the user names on the command line, and cut long lists into shards."""
 
 import hashlib
 import os
@@ -15,12 +15,12 @@ from alld.errors import DataError
 from alld.inference.path_table import is_path_table, paths_in
 from alld.runtime.files import sha256_hex
 
-# Images of a shard: some seconds of work, and whole batches, so that rows are those of no shards.
+# Images of a shard: some seconds of work, and whole batches, as rows depend on their batch.
 SHARD = 1024
 
 
 class Shard(NamedTuple):
-    """Some images that follow each other in the list; shards are counted from 0."""
+    """Consecutive images of the list; shards are counted from 0."""
 
     number: int
     paths: list[str]
@@ -30,7 +30,7 @@ class Shard(NamedTuple):
 class Inputs:
     """All images to predict, in a fixed order: files sorted, each once, then the rows of tables.
 
-    Tables are read again each time, row by row: they may be longer than the memory holds.
+    Tables are read anew each time, row by row, as they may not fit into memory.
     """
 
     files: tuple[Path, ...]
@@ -43,13 +43,13 @@ class Inputs:
 
     @cached_property
     def images(self) -> int:
-        """How many there are. Raises DataError for a table that cannot be read to its end."""
+        """How many there are; raises DataError for a table that cannot be read to its end."""
         return len(self.files) + sum(1 for table in self.tables for _ in paths_in(table))
 
 
 @dataclass(frozen=True)
 class Cut:
-    """How a list falls into shards: rows of each but the last, and the hash of each one's names."""
+    """A list in shards of `size` images, with the hash of the names in each."""
 
     inputs: Inputs
     size: int
@@ -58,7 +58,7 @@ class Cut:
 
     @classmethod
     def of(cls, inputs: Inputs, size: int) -> "Cut":
-        """Read the list once."""
+        """Read the list once to cut it."""
         digests, images = [], 0
         for names in _slices(inputs, size):
             digests.append(_digest(names))
@@ -67,19 +67,15 @@ class Cut:
 
     @property
     def fingerprint(self) -> str:
-        """64 hexadecimal digits that change with every name and with their order."""
+        """64 hexadecimal digits that depend on every name and on their order."""
         return sha256_hex(b"".join(self.digests))
 
     def rows(self, number: int) -> int:
-        """Images of one shard."""
+        """Return the number of images in one shard."""
         return min(self.size, self.images - number * self.size)
 
     def shards(self, wanted: Sequence[int]) -> Iterator[Shard]:
-        """These shards, in rising order, read again.
-
-        Raises:
-            DataError: the list is another one than it was.
-        """
+        """Yield these shards, in rising order; raise DataError if the list has changed."""
         left = set(wanted)
         for number, names in enumerate(_slices(self.inputs, self.size)):
             if not left:
@@ -94,7 +90,7 @@ class Cut:
 
 
 def read_inputs(arguments: Iterable[str]) -> Inputs:
-    """Files, folders and globs as `expand` has them; what ends in .csv or .parquet is a table."""
+    """Return the images of files, folders, globs and tables (.csv or .parquet)."""
     given = list(arguments)
     tables = tuple(Path(argument) for argument in given if is_path_table(argument))
     others = expand(argument for argument in given if not is_path_table(argument))
@@ -102,23 +98,20 @@ def read_inputs(arguments: Iterable[str]) -> Inputs:
 
 
 def expand(arguments: Iterable[str]) -> list[Path]:
-    """Files, folders and globs to sorted files, each once.
+    """Return the sorted files of files, folders and globs, each once.
 
-    A folder is read recursively, image suffixes only. What names nothing, and a folder without
-    images, stays in the list as it is: predicting it gives the row that says why.
+    Folders are searched recursively for image suffixes. An argument without any images stays in
+    the list, so that its row says why.
     """
-    files: set[Path] = set()
-    for argument in arguments:
-        files.update(_expand_one(argument))
-    return sorted(files)
+    return sorted({file for argument in arguments for file in _expand_one(argument)})
 
 
 def _expand_one(argument: str) -> list[Path]:
     path = Path(argument)
-    # Not Path.is_dir and Path.exists, which raise for a name that is too long.
+    # Path.is_dir and Path.exists would raise for a name that is too long.
     if os.path.isdir(path):
         return list_images(path) or [path]
-    # A file whose own name holds brackets or stars is that file.
+    # An existing file may have brackets or stars in its name.
     if not os.path.exists(path) and has_magic(argument):
         found = [Path(name) for name in glob(argument, recursive=True)]
         return [file for file in found if not os.path.isdir(file)] or [path]

@@ -1,4 +1,4 @@
-"""Images to predict out of the column `path` of a CSV or Parquet table, in bounded memory."""
+"""Read images to predict from the column `path` of a CSV or Parquet table, in bounded memory."""
 
 import csv
 import os
@@ -19,17 +19,15 @@ _GROUP_BYTES = 2**29  # of the column in a row group, unpacked: some millions of
 
 
 def is_path_table(argument: str) -> bool:
-    """Whether an argument is read as a table and not as an image; a folder never is."""
+    """Return whether an argument names a table, by its suffix; a folder never does."""
     return argument.lower().endswith(SUFFIXES) and not os.path.isdir(argument)
 
 
 def paths_in(table: Path) -> Iterator[Path]:
-    """The image of each row, in their order and as often as it stands there.
-
-    Paths are relative to the table's folder. A long one, which no system takes, is refused.
+    """Yield the image of each row; paths are relative to the table's folder.
 
     Raises:
-        DataError: no such file or column, a row without a path, or no rows at all.
+        DataError: no such file or column, no rows, or a row without a path or with one too long.
     """
     read = _parquet if table.suffix.lower() == ".parquet" else _csv
     number = 0
@@ -65,7 +63,7 @@ def _lines(file: TextIO, table: Path) -> Iterator[str]:
 
 
 def _parquet(table: Path) -> Iterator[str | None]:
-    from alld.inference.parquet import pyarrow
+    from alld.inference.rows import pyarrow
 
     arrow = pyarrow()
     from pyarrow.parquet import ParquetFile
@@ -74,7 +72,7 @@ def _parquet(table: Path) -> Iterator[str | None]:
         check_regular(table)
         with ParquetFile(table) as file:
             _check_column(table, file)
-        # A text that many rows share is kept once, as in the file.
+        # A path that many rows share is kept once, as in the file.
         with ParquetFile(table, read_dictionary=[COLUMN]) as file:
             for rows in file.iter_batches(_ROWS, columns=[COLUMN]):
                 yield from (text.as_py() for text in rows.column(0))
@@ -84,7 +82,7 @@ def _parquet(table: Path) -> Iterator[str | None]:
 
 
 def _check_column(table: Path, file: Any) -> None:
-    """Refuse paths that are no text, or would fill the memory, before they are unpacked."""
+    """Reject paths that are not text or would fill the memory, before they are unpacked."""
     kind = str(file.schema_arrow.field(_place(table, file.schema_arrow.names)).type)
     if kind not in _TEXTS and not kind.startswith("dictionary<values=string,"):
         raise DataError(f"{table}: its column {COLUMN} holds {kind}, not text")

@@ -1,9 +1,10 @@
-"""Load a model once, predict many images: the one path of evaluate, predict and serve."""
+"""Load a model once and predict many images: the one path of evaluate, predict and serve."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,13 +16,15 @@ from alld.images.decode import Decoded, decode, read_image_bytes
 from alld.inference.load import load_model
 from alld.inference.prediction import OUT_OF_DOMAIN, UNCERTAIN, Prediction, called
 from alld.model.abstain import refusal
-from alld.model.bundle_info import BundleInfo
 from alld.model.network import Features, Model, blast_probability
 from alld.runtime.files import plain_path, sha256_hex
 from alld.runtime.threads import map_ahead
 
 # Images a batch. On a CPU each thread has its own; larger ones cost memory and are no faster.
 CPU_BATCH, GPU_BATCH = 16, 128
+
+Item = TypeVar("Item")
+Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -30,14 +33,14 @@ class _Picture:
 
     path: str
     sha256: str
-    square: NDArray[np.uint8]  # (S, S, 3)
+    square: Pixels  # (S, S, 3)
     side: int  # the longer one of the picture, px
-    facts: NDArray[np.float64]  # of the picture; empty where the model has no limits
+    facts: NDArray[np.float64]  # empty where the model has no limits
     notes: tuple[str, ...]
 
 
 class Predictor:
-    """A loaded model: it holds the network in memory; `predict` may be called again and again.
+    """A model in memory, for any number of predictions.
 
     Many images go in batches of a fixed size, so that a row does not depend on the number of
     threads. On a CPU each thread decodes a batch and runs it through the network alone: threads
@@ -45,12 +48,13 @@ class Predictor:
     """
 
     def __init__(self, model: Model, tta: bool | None = None) -> None:
-        self.info: BundleInfo = model.info
+        self.info = model.info
         self.identity = model.identity
         self.exported_from = model.exported_from
         self.path = model.path
         self.device = model.network.device
         self.threads = model.network.threads
+        self.batch = CPU_BATCH if self.device == "cpu" else GPU_BATCH
         self.tta = model.info.tta if tta is None else tta
         self._limits = model.limits
         self._network = model.network
@@ -65,13 +69,12 @@ class Predictor:
         required: str | None = None,
         threads: int | None = None,
     ) -> "Predictor":
-        """Load a run folder, a bundle folder or an exported `.onnx`.
+        """Load a run folder, a bundle folder or an exported file.
 
         Args:
-            tta: judge each image in its eight orientations, or in one; by default as the model was
-                calibrated.
+            tta: average over eight orientations; by default as the model was calibrated.
             required: the identity that the model must have, 64 hexadecimal digits.
-            threads: to compute with on a CPU; by default one for each core.
+            threads: used on a CPU; by default one for each core.
 
         Raises:
             BundleError: no finished model there, another one, or one that fails its hashes.
@@ -79,84 +82,69 @@ class Predictor:
         """
         return cls(load_model(Path(path), device, threads, required), tta)
 
-    @property
-    def batch(self) -> int:
-        """Images that go through the network together."""
-        return CPU_BATCH if self.device == "cpu" else GPU_BATCH
-
     def predict(self, paths: Iterable[str | Path]) -> list[Prediction]:
-        """One prediction for each path, in the order given; a bad file is a row with its error."""
+        """Return a prediction for each path, in order; a bad file is a row with its error."""
         return list(self.iterate(paths))
 
     def iterate(self, paths: Iterable[str | Path]) -> Iterator[Prediction]:
-        """Like `predict`, in bounded memory for any number of paths, rows as they are ready."""
-        batches = _batches(paths, self.batch)
+        """Yield the rows of `predict` as they are ready, in bounded memory for any number."""
+        batches = _batches(map(Path, paths), self.batch)
         first = list(islice(batches, 2))
-        if len(first) < 2:  # nothing to do side by side: all threads to the one batch
+        if len(first) < 2:  # nothing runs side by side, so the one batch has all threads
             for batch in first:
-                yield from self._predict_batch(batch)
+                yield from self._run(self._prepare(batch))
             return
         for rows in self._side_by_side(chain(first, batches)):
             yield from rows
 
     def predict_decoded(self, name: str, sha256: str, decoded: Decoded) -> Prediction:
-        """The prediction for one picture that another process has read and decoded."""
+        """Return the prediction for one picture that another process has read and decoded."""
         return self._run([self._picture(name, sha256, decoded)])[0]
 
-    def judge(self, pictures: Iterable[NDArray[np.uint8]]) -> NDArray[np.float64]:
-        """Decoded pictures, RGB uint8 (H, W, 3) of any shapes, to (n,) P(blast).
+    def predict_pictures(self, pictures: Iterable[Pixels]) -> NDArray[np.float64]:
+        """Return P(blast), (n,), of decoded pictures, RGB uint8 (H, W, 3) of any shapes."""
+        batches = _batches(map(self.square, pictures), self.batch)
+        return np.concatenate([np.zeros(0), *(self._look(batch)[1] for batch in batches)])
 
-        What `iterate` does behind the decoder: the same square, the same normalising.
+    def features(self, pictures: Iterable[Pixels]) -> Features:
+        """Return the pooled features, (n, F), of decoded pictures as of `predict_pictures`.
+
+        The head keeps little of them but the verdict; stains and microscopes still show here.
         """
-        squares = (self.square(pixels) for pixels in pictures)
-        found: list[NDArray[np.float64]] = [np.zeros(0)]
-        while batch := list(islice(squares, self.batch)):
-            found.append(self._look(batch)[1])
-        return np.concatenate(found)
-
-    def features(self, pictures: Iterable[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Decoded pictures, as for `judge`, to (n, F): what the body sees, pooled.
-
-        The head keeps little but the verdict of it; here other stains and microscopes still show.
-        """
-        squares = (self.square(pixels) for pixels in pictures)
-        found: list[NDArray[np.float32]] = []
-        while batch := list(islice(squares, self.batch)):
-            found.append(self._look(batch)[0])
+        batches = _batches(map(self.square, pictures), self.batch)
+        found = [self._look(batch)[0] for batch in batches]
         return np.concatenate(found) if found else np.zeros((0, 0), np.float32)
 
-    def evidence(self, squares: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Squares, RGB uint8 (S, S, 3), to (B, h, w): see `alld.model.explain.evidence`."""
+    def evidence(self, squares: Sequence[Pixels]) -> NDArray[np.float32]:
+        """Return (B, h, w) for squares (S, S, 3); see `alld.model.explain.evidence`."""
         images = normalise(np.stack(squares), self.info.mean, self.info.std)
         return self._network.evidence(images, tta=self.tta)
+
+    def square(self, pixels: Pixels) -> Pixels:
+        """Return what the network sees of a picture: RGB uint8 (H, W, 3) to (S, S, 3)."""
+        return to_square(pixels, self.info.image_size, self.info.unsharp)
 
     def _side_by_side(self, batches: Iterable[list[Path]]) -> Iterator[list[Prediction]]:
         ahead = self.threads + 2
         with self._network.workers() as pool:
             if self.device == "cpu":
-                yield from map_ahead(pool, self._predict_batch, batches, ahead)
+                yield from map_ahead(pool, lambda b: self._run(self._prepare(b)), batches, ahead)
             else:
                 yield from map(self._run, map_ahead(pool, self._prepare, batches, 2 * ahead))
-
-    def _predict_batch(self, batch: Sequence[Path]) -> list[Prediction]:
-        return self._run(self._prepare(batch))
 
     def _prepare(self, batch: Sequence[Path]) -> list[_Picture | Prediction]:
         return [self._read(path) for path in batch]
 
     def _read(self, path: Path) -> _Picture | Prediction:
-        """The picture in a file, or the row that says why there is none."""
+        """Return the picture in a file, or the row that says why there is none."""
         name = plain_path(str(path))
-        failed = Prediction(name, None, None, None, self.info.threshold, self.identity)
+        sha256, model = None, (self.info.threshold, self.identity)
         try:
             data = read_image_bytes(path)
-        except ImageError as error:
-            return replace(failed, error=str(error))
-        sha256 = sha256_hex(data)
-        try:
+            sha256 = sha256_hex(data)
             return self._picture(name, sha256, decode(data, name))
         except ImageError as error:
-            return replace(failed, sha256=sha256, error=str(error))
+            return Prediction(name, sha256, None, None, *model, error=str(error))
 
     def _picture(self, name: str, sha256: str, decoded: Decoded) -> _Picture:
         square = self.square(decoded.pixels)
@@ -164,57 +152,39 @@ class Predictor:
         facts = np.zeros(0) if self._limits is None else picture_facts(square, side)
         return _Picture(name, sha256, square, side, facts, decoded.conversions + decoded.warnings)
 
-    def square(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """RGB uint8 (H, W, 3) to (S, S, 3): what the network sees of a picture."""
-        return to_square(pixels, self.info.image_size, self.info.unsharp)
-
     def _run(self, batch: Sequence[_Picture | Prediction]) -> list[Prediction]:
-        judged = iter(self._judge_all([one for one in batch if isinstance(one, _Picture)]))
-        return [one if isinstance(one, Prediction) else next(judged) for one in batch]
-
-    def _judge_all(self, pictures: Sequence[_Picture]) -> list[Prediction]:
+        """Put predictions in the places of pictures."""
+        pictures = [one for one in batch if isinstance(one, _Picture)]
         if not pictures:
-            return []
+            return [one for one in batch if isinstance(one, Prediction)]
         features, probabilities = self._look([picture.square for picture in pictures])
         scores = np.full(len(pictures), -np.inf)
         if self._limits is not None:
             scores = self._limits.scores(features, np.stack([one.facts for one in pictures]))
-        return list(map(self._row, pictures, probabilities.tolist(), scores.tolist()))
+        found = map(self._row, pictures, probabilities.tolist(), scores.tolist())
+        return [one if isinstance(one, Prediction) else next(found) for one in batch]
 
     def _row(self, picture: _Picture, probability: float, score: float) -> Prediction:
-        verdict, reason = self._verdict(picture, probability, score)
-        return Prediction(
-            path=picture.path,
-            sha256=picture.sha256,
-            verdict=verdict,
-            probability=probability,
-            threshold=self.info.threshold,
-            model=self.identity,
-            reason=reason,
-            notes=picture.notes,
-        )
-
-    def _verdict(
-        self, picture: _Picture, probability: float, score: float
-    ) -> tuple[str, str | None]:
-        """One of VERDICTS, and the reason for the last two."""
-        limits, band = self._limits, self.info.uncertain
+        threshold, limits, band = self.info.threshold, self._limits, self.info.uncertain
+        verdict, reason = called(probability, threshold), None
         if limits is not None and score > limits.limit:
-            return OUT_OF_DOMAIN, refusal(limits, picture.facts, picture.side)
-        if band is not None and band.low < probability < band.high:
-            return UNCERTAIN, f"P(blast) between {band.low:.2g} and {band.high:.2g}, {band.how}"
-        return called(probability, self.info.threshold), None
+            verdict, reason = OUT_OF_DOMAIN, refusal(limits, picture.facts, picture.side)
+        elif band is not None and band.low < probability < band.high:
+            verdict = UNCERTAIN
+            reason = f"P(blast) between {band.low:.2g} and {band.high:.2g}, {band.how}"
+        name = (picture.path, picture.sha256, verdict, probability, threshold, self.identity)
+        return Prediction(*name, reason=reason, notes=picture.notes)
 
-    def _look(self, squares: Sequence[NDArray[np.uint8]]) -> tuple[Features, NDArray[np.float64]]:
-        """Squares (S, S, 3) to pooled features (B, F) and P(blast) (B,)."""
+    def _look(self, squares: Sequence[Pixels]) -> tuple[Features, NDArray[np.float64]]:
+        """Return pooled features (B, F) and P(blast) (B,) of squares (S, S, 3)."""
         images = normalise(np.stack(squares), self.info.mean, self.info.std)  # (B, 3, S, S)
         features, logits = self._network.look(images, tta=self.tta)
         if not (np.isfinite(features).all() and np.isfinite(logits).all()):
-            raise BundleError(f"{self.path}: says no number of a picture; train the model anew")
+            raise BundleError(f"{self.path}: gives NaN or infinity for a picture; train it anew")
         return features, blast_probability(logits, self.info.temperature)
 
 
-def _batches(paths: Iterable[str | Path], size: int) -> Iterator[list[Path]]:
-    waiting = map(Path, paths)
+def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    waiting = iter(items)
     while batch := list(islice(waiting, size)):
         yield batch

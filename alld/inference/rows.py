@@ -1,18 +1,22 @@
-"""Predictions as CSV, JSON lines or Parquet: to standard output as they come, or to a file."""
+"""Write predictions as CSV, JSON lines or Parquet, to standard output or to a file."""
 
 import csv
 import json
 import sys
-from collections.abc import Iterable, Sequence
-from io import StringIO
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from io import BytesIO, StringIO
 from itertools import islice
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
-from alld.inference import parquet
+from alld import NOTICE
+from alld.errors import ConfigError
 from alld.inference.inputs import SHARD
 from alld.inference.prediction import COLUMNS, Prediction
 from alld.runtime.files import cell, replacing
+
+_NUMBERS = ("probability", "threshold")  # 64-bit in Parquet; all else is text
 
 
 def write_rows(
@@ -23,40 +27,74 @@ def write_rows(
 ) -> None:
     """Stream rows as `csv`, `jsonl` or `parquet`; a file appears only when it is complete.
 
-    Parquet needs a file: it has no rows that could be read along.
+    Parquet needs a file: its rows cannot be read while it is written.
     """
     if out is None:
         _stream(predictions, table, sys.stdout, columns)
         return
     with replacing(out) as beside:
         if table == "parquet":
-            _write_parquet(predictions, beside, columns)
+            waiting = iter(predictions)
+            with opened(beside, table, columns) as add:
+                while rows := list(islice(waiting, SHARD)):
+                    add(body(rows, table, columns))
             return
         with open(beside, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
             _stream(predictions, table, file, columns)
 
 
 def body(predictions: Iterable[Prediction], table: str, columns: Sequence[str]) -> bytes:
-    """Some rows of a table without what stands once in it: what `merge` puts together."""
+    """Return rows without the head of the table, for `opened` to add."""
     if table == "parquet":
-        return parquet.to_bytes(predictions, columns)
+        file = BytesIO()
+        rows = [prediction.as_row(columns) for prediction in predictions]
+        with _parquet_writer(file, columns) as writer:
+            writer.write_table(pyarrow().Table.from_pylist(rows, schema=_schema(columns)))
+        return file.getvalue()
     text = StringIO(newline="")
     _write(predictions, table, text, columns)
     return text.getvalue().encode("utf-8", errors="backslashreplace")
 
 
-def head(table: str, columns: Sequence[str]) -> bytes:
-    """What stands before the rows."""
+@contextmanager
+def opened(path: Path, table: str, columns: Sequence[str]) -> Iterator[Callable[[bytes], object]]:
+    """Open a table; what is yielded adds the rows in a `body`, in Parquet as a row group."""
+    with open(path, "wb") as file:
+        if table == "parquet":
+            pyarrow()
+            from pyarrow.parquet import read_table
+
+            with _parquet_writer(file, columns) as writer:
+                yield lambda rows: writer.write_table(read_table(BytesIO(rows)))
+        else:
+            file.write(_head(table, columns).encode())
+            yield file.write
+
+
+def pyarrow() -> Any:
+    """Return the library of the extra `parquet`, which takes 170 MB.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    try:
+        import pyarrow
+    except ImportError as error:
+        raise ConfigError("Parquet needs pyarrow: pip install 'alld[parquet]'") from error
+    return pyarrow
+
+
+def _head(table: str, columns: Sequence[str]) -> str:
     text = StringIO(newline="")
     if table == "csv":
         csv.DictWriter(text, columns, lineterminator="\n").writeheader()
-    return text.getvalue().encode()
+    return text.getvalue()
 
 
 def _stream(
     predictions: Iterable[Prediction], table: str, file: TextIO, columns: Sequence[str]
 ) -> None:
-    file.write(head(table, columns).decode())
+    file.write(_head(table, columns))
     _write(predictions, table, file, columns)
 
 
@@ -70,11 +108,17 @@ def _write(
             writer.writerow({name: cell(value) for name, value in row.items()})
         else:
             file.write(json.dumps(row) + "\n")
-        file.flush()  # whoever reads along waits for no buffer to fill
+        file.flush()  # a reader of the stream gets each row at once
 
 
-def _write_parquet(predictions: Iterable[Prediction], path: Path, columns: Sequence[str]) -> None:
-    waiting = iter(predictions)
-    with parquet.parquet_file(path, columns) as add:
-        while rows := list(islice(waiting, SHARD)):
-            add(parquet.to_table(rows, columns))
+def _parquet_writer(file: Any, columns: Sequence[str]) -> Any:
+    pyarrow()
+    from pyarrow.parquet import ParquetWriter
+
+    return ParquetWriter(file, _schema(columns))
+
+
+def _schema(columns: Sequence[str]) -> Any:
+    arrow = pyarrow()
+    kinds = {name: arrow.float64() if name in _NUMBERS else arrow.string() for name in columns}
+    return arrow.schema(list(kinds.items()), metadata={"notice": NOTICE})

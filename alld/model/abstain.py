@@ -1,10 +1,10 @@
-"""Which pictures a model can judge: limits learnt from its own images, and the words for a refusal.
+"""Learn which pictures a model can predict, and explain why another one is out of domain.
 
-A picture is out of domain when its score is over a limit. The score is the mean of two distances,
-each in robust standard deviations above the median of the validation images: how far the network's
-pooled features are from their fifth nearest training image, and how far simple facts of the picture
-are from those of all training images. The first sees texture and form, the second light, stain,
-sharpness and whether one cell is in the middle; either alone misses what the other sees.
+A picture is out of domain when its score is above a limit. The score is the mean of two distances,
+each in robust standard deviations above the median of the validation images: that of the pooled
+features from their fifth nearest training image, and that of simple facts of the picture from those
+of all training images. The first detects unusual texture and form, the second unusual light, stain,
+sharpness and position of the cell.
 
 Sources: Sun et al., ICML 2022 (nearest neighbours of unit features); Lee et al., NeurIPS 2018
 (Mahalanobis distance); Ledoit and Wolf, J. Multivar. Anal. 88 (2004) 365-411 (shrunk covariance).
@@ -28,46 +28,39 @@ from alld.cells.facts import (
 )
 
 NEIGHBOURS = 5
-FEWEST = 20  # validation images; the median and spread of fewer are no limit
+FEWEST = 20  # validation images; the median and spread of fewer are too uncertain
 MOST_REFERENCES = 1000  # training images; more cost memory and change little
-FAR = 2.5  # standard deviations of the training images: a fact that is worth a word
-_ROBUST = 1.4826  # median absolute deviation of a normal distribution to its standard deviation
+FAR = 2.5  # standard deviations of the training images beyond which a fact is mentioned
+_ROBUST = 1.4826  # standard deviation of a normal distribution by its median absolute one
 
 Rows = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a model was trained on, as far as its limits need it. n references, F features, K facts.
-
-    `score_median`, `score_spread` (2,): of the two distances over the validation images.
-    """
+    """The training images as the score needs them: n references, F features, K facts."""
 
     reference: NDArray[np.float32]  # (n, F) features of training images, of length 1
     fact_mean: Rows  # (K,) over the training images
     fact_spread: Rows  # (K,)
     fact_precision: Rows  # (K, K) inverse of the shrunk covariance of the standardised facts
-    score_median: Rows
-    score_spread: Rows
+    score_median: Rows  # (2,) of the two distances over the validation images
+    score_spread: Rows  # (2,)
     limit: float
 
     def scores(self, features: NDArray[np.float32], facts: Rows) -> Rows:
-        """(B, F) and (B, K) to (B,): a picture above `limit` is out of domain."""
+        """Return scores (B,) for features (B, F) and facts (B, K)."""
         apart = (_distances(self, features, facts) - self.score_median) / self.score_spread
         means: Rows = apart.mean(axis=1)
         return means
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
-        """Everything but the limit itself, to be stored."""
+        """Return everything but the limit itself, to be stored."""
         return {name: getattr(self, name) for name in _ARRAYS}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[np.generic]], limit: float) -> "Limits":
-        """The inverse of `arrays`.
-
-        Raises:
-            ValueError: a name, a shape or a number that no limits have.
-        """
+        """Return the limits of `arrays`; raise ValueError for wrong names, shapes or numbers."""
         odd = set(arrays) ^ set(_ARRAYS)
         if odd:
             raise ValueError(f"{sorted(odd)[0]} is missing or unknown")
@@ -85,12 +78,12 @@ def fit_limits(
     validation: tuple[NDArray[np.float32], Rows],
     deviations: float,
 ) -> Limits:
-    """Learn what the training images look like, and from the validation images what is too far.
+    """Fit the score to the training images, and its limit to the validation images.
 
     Args:
-        training, validation: pooled features (n, F) and picture facts (n, K) of each image.
-        deviations: how many robust standard deviations above the median of the validation scores
-            the limit lies.
+        training, validation: pooled features (n, F) and picture facts (n, K).
+        deviations: of the limit above the median of the validation scores, in robust standard
+            deviations.
 
     Raises:
         ValueError: fewer than 20 validation images.
@@ -118,13 +111,16 @@ def fit_limits(
 
 
 def refusal(limits: Limits, facts: Rows, side: int) -> str:
-    """Why a picture with these facts, (K,), is out of domain, in words.
-
-    Args:
-        side: the longer side of the picture in px.
-    """
+    """Explain why a picture with these facts, (K,), and this longer side in px is out of domain."""
     away = (facts - limits.fact_mean) / limits.fact_spread
-    words = list(_cell_words(away, facts, side))
+    words = []
+    if not has_nucleus(facts, side):
+        words.append("no stained cell")
+    elif away[OFF_CENTRE] > FAR or away[ELSEWHERE] > FAR:
+        words.append("no single cell in the middle: a whole field?")
+    elif abs(away[CELL_SIZE]) > FAR:
+        size = "larger" if away[CELL_SIZE] > 0 else "smaller"
+        words.append(f"its cell is {size} in pixels than those of training: other magnification?")
     if away[SHARPNESS] < -FAR:
         words.append("blurred, or enlarged from a smaller picture")
     elif away[SHARPNESS] > FAR:
@@ -134,19 +130,8 @@ def refusal(limits: Limits, facts: Rows, side: int) -> str:
     return "; ".join(words) or "unlike the training images"
 
 
-def _cell_words(away: Rows, facts: Rows, side: int) -> Sequence[str]:
-    if not has_nucleus(facts, side):
-        return ["no stained cell"]
-    if away[OFF_CENTRE] > FAR or away[ELSEWHERE] > FAR:
-        return ["no single cell in the middle: a whole field?"]
-    if abs(away[CELL_SIZE]) > FAR:
-        size = "larger" if away[CELL_SIZE] > 0 else "smaller"
-        return [f"its cell is {size} in pixels than those of training: other magnification?"]
-    return []
-
-
 def _distances(limits: Limits, features: NDArray[np.float32], facts: Rows) -> Rows:
-    """(B, F) and (B, K) to (B, 2): ln of the distance to a neighbour and of the Mahalanobis one."""
+    """Return ln of the distance to a neighbour and of the Mahalanobis distance, (B, 2)."""
     neighbour = min(NEIGHBOURS, len(limits.reference)) - 1
     apart = 2 - 2 * _unit(features) @ limits.reference.T  # (B, n) squared distances
     nearest = np.partition(apart, neighbour, axis=1)[:, neighbour]
@@ -162,13 +147,13 @@ def _unit(features: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def spread_out(images: Sequence[int]) -> list[int]:
-    """The training images that limits are learnt from: all, or evenly spread ones of many."""
+    """Return the training images that limits are fitted to: all, or evenly spaced ones of many."""
     chosen = np.linspace(0, len(images) - 1, min(len(images), MOST_REFERENCES)).astype(int)
     return [images[number] for number in np.unique(chosen)]
 
 
 def _robust(values: Rows) -> tuple[Rows, Rows]:
-    """Median and spread by column; a strange validation image moves neither."""
+    """Return median and spread by column, which one outlier does not move."""
     median = np.asarray(np.median(values, axis=0))
     deviation = np.asarray(_ROBUST * np.median(np.abs(values - median), axis=0))
     return median, np.maximum(deviation, 1e-3)
@@ -189,6 +174,6 @@ def _check(limits: Limits) -> None:
         raise ValueError(f"reference has shape {limits.reference.shape}, not (n, features)")
     for name, array in limits.arrays().items():
         if array.dtype.kind != "f" or not np.isfinite(array).all():
-            raise ValueError(f"{name} holds what is no finite number")
+            raise ValueError(f"{name} holds NaN or infinity, or no numbers")
     if (limits.fact_spread <= 0).any() or (limits.score_spread <= 0).any():
         raise ValueError("a spread is not above 0")

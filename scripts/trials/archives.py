@@ -13,8 +13,7 @@ from pathlib import Path
 from untrained import write_untrained
 
 from alld.inference.archives.archive import predict_archive
-from alld.inference.archives.engines import predict_here, predict_in_processes
-from alld.inference.archives.shard import Job
+from alld.inference.archives.engines import Job, predict_here, predict_in_processes
 from alld.inference.inputs import Inputs
 from alld.runtime.files import sha256_hex
 from alld.synthetic.dataset import draw_set

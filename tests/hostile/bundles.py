@@ -1,4 +1,4 @@
-"""Model bundles that were changed, and lie; and what a pickle would do if anyone opened it."""
+"""Model bundles that were changed, and a pickle that does harm when it is opened."""
 
 import json
 import os
@@ -20,7 +20,7 @@ Damage = Callable[[Path], object]
 
 
 class Canary:
-    """Whoever unpickles it makes a file."""
+    """Unpickling it makes a folder."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
@@ -36,42 +36,31 @@ def resum(bundle: Path) -> None:
     (bundle / SUMS).write_text("".join(lines))
 
 
-def change_info(**facts: object) -> Damage:
-    """Other facts in alld.json, with right hashes."""
+def change_info(*dropped: str, **facts: object) -> Damage:
+    """Change or drop facts in alld.json, with right hashes."""
 
     def change(bundle: Path) -> None:
-        info = json.loads((bundle / INFO).read_text())
-        (bundle / INFO).write_text(json.dumps({**info, **facts}))
+        info = {**json.loads((bundle / INFO).read_text()), **facts}
+        kept = {name: fact for name, fact in info.items() if name not in dropped}
+        (bundle / INFO).write_text(json.dumps(kept))
         resum(bundle)
 
     return change
 
 
-def drop_fact(name: str) -> Damage:
-    """One fact less, with right hashes."""
-
-    def drop(bundle: Path) -> None:
-        info = json.loads((bundle / INFO).read_text())
-        del info[name]
-        (bundle / INFO).write_text(json.dumps(info))
-        resum(bundle)
-
-    return drop
-
-
-def write(name: str, content: bytes, summed: bool = True) -> Damage:
-    """Another content for a member, with right hashes or without."""
+def write(name: str, content: bytes) -> Damage:
+    """Replace a member, with right hashes."""
 
     def change(bundle: Path) -> None:
         (bundle / name).write_bytes(content)
-        if summed and name != SUMS:
+        if name != SUMS:
             resum(bundle)
 
     return change
 
 
 def change_tensors(change: Callable[[dict[str, torch.Tensor]], object]) -> Damage:
-    """Other tensors, with right hashes."""
+    """Change tensors, with right hashes."""
 
     def rewrite(bundle: Path) -> None:
         tensors = load_file(bundle / WEIGHTS)
@@ -116,24 +105,24 @@ def _threshold_twice(bundle: Path) -> None:
     resum(bundle)
 
 
-def _linked(bundle: Path) -> None:
-    (bundle / WEIGHTS).rename(bundle.parent / "elsewhere")
-    (bundle / WEIGHTS).symlink_to(bundle.parent / "elsewhere")
+def _link(name: str, target: str = "elsewhere") -> Damage:
+    """Move a member out of the bundle and link it."""
+
+    def link(bundle: Path) -> None:
+        (bundle / name).rename(bundle.parent / "elsewhere")
+        (bundle / name).symlink_to(bundle.parent / target if target[0] != "." else target)
+
+    return link
 
 
-def _linked_sums(bundle: Path) -> None:
-    (bundle / SUMS).rename(bundle.parent / "elsewhere")
-    (bundle / SUMS).symlink_to("../elsewhere")
+def _instead(name: str, make: Callable[[Path], object]) -> Damage:
+    """Put something else in the place of a member."""
 
+    def replace(bundle: Path) -> None:
+        (bundle / name).unlink()
+        make(bundle / name)
 
-def _pipe(bundle: Path) -> None:
-    (bundle / WEIGHTS).unlink()
-    os.mkfifo(bundle / WEIGHTS)
-
-
-def _folder(bundle: Path) -> None:
-    (bundle / INFO).unlink()
-    (bundle / INFO).mkdir()
+    return replace
 
 
 def _sums_above(bundle: Path) -> None:
@@ -148,17 +137,14 @@ def _pickle(bundle: Path) -> None:
 
 
 def _sparse(name: str, length: int = 10**12) -> Damage:
-    """A long member that takes no place on the disk."""
-
-    def grow(bundle: Path) -> None:
-        with (bundle / name).open("r+b") as file:
-            file.truncate(length)
-
-    return grow
+    """Make a member long without taking space on the disk."""
+    return lambda bundle: os.truncate(bundle / name, length)
 
 
-def _header(length: int, text: bytes = b"") -> bytes:
-    return struct.pack("<Q", length) + text
+def _tensors(header: bytes, length: int | None = None) -> Damage:
+    """Replace the weights by a header of safetensors, without tensors."""
+    size = len(header) if length is None else length
+    return write(WEIGHTS, struct.pack("<Q", size) + header)
 
 
 # Name: what was done, and a word of the answer.
@@ -172,7 +158,7 @@ LIES: dict[str, tuple[Damage, str]] = {
     "extra key": (change_info(surprise=1), "surprise"),
     "key of two lines": (change_info(**{"a\nerror: none": 1}), "error: none: "),
     "key twice": (_threshold_twice, "not the JSON"),
-    "missing key": (drop_fact("mean"), "mean"),
+    "missing key": (change_info("mean"), "mean"),
     "NaN threshold": (change_info(threshold=float("nan")), "alld.json"),
     "infinite threshold": (change_info(threshold=float("inf")), "alld.json"),
     "threshold 1.5": (change_info(threshold=1.5), "threshold"),
@@ -206,36 +192,25 @@ LIES: dict[str, tuple[Damage, str]] = {
     "a tensor of half precision": (_cast(torch.float16), "torch.float16"),
     "weights are a pickle": (_pickle, "does not fit"),
     "weights are empty": (write(WEIGHTS, b""), "does not fit"),
-    "header beyond the file": (write(WEIGHTS, _header(10**15)), "does not fit"),
+    "header beyond the file": (_tensors(b"", 10**15), "does not fit"),
     "header of 2^64 - 1": (write(WEIGHTS, b"\xff" * 8), "does not fit"),
-    "header is no JSON": (write(WEIGHTS, _header(4, b"\0\1\2\3")), "does not fit"),
+    "header is no JSON": (_tensors(b"\0\1\2\3"), "does not fit"),
     "tensor beyond the file": (
-        write(
-            WEIGHTS,
-            _header(64, b'{"x":{"dtype":"F32","shape":[9],"data_offsets":[0,36]}}'.ljust(64)),
-        ),
+        _tensors(b'{"x":{"dtype":"F32","shape":[9],"data_offsets":[0,36]}}'),
         "does not fit",
     ),
     "shape of 2^62": (
-        write(
-            WEIGHTS,
-            _header(
-                80,
-                b'{"x":{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,0]}}'.ljust(
-                    80
-                ),
-            ),
-        ),
+        _tensors(b'{"x":{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,0]}}'),
         "does not fit",
     ),
     "weights missing": (lambda b: (b / WEIGHTS).unlink(), "is missing"),
     "sums missing": (lambda b: (b / SUMS).unlink(), "is missing"),
     "a file more": (lambda b: (b / "extra.pkl").write_bytes(b"x"), "does not belong"),
     "a hidden file more": (lambda b: (b / ".hidden").touch(), "does not belong"),
-    "weights linked": (_linked, "not a regular file"),
-    "sums linked": (_linked_sums, "not a regular file"),
-    "weights are a pipe": (_pipe, "not a regular file"),
-    "facts are a folder": (_folder, "not a regular file"),
+    "weights linked": (_link(WEIGHTS), "not a regular file"),
+    "sums linked": (_link(SUMS, "../elsewhere"), "not a regular file"),
+    "weights are a pipe": (_instead(WEIGHTS, os.mkfifo), "not a regular file"),
+    "facts are a folder": (_instead(INFO, Path.mkdir), "not a regular file"),
     "sums name a file above": (_sums_above, ""),
     "sums name all twice": (lambda b: (b / SUMS).write_text((b / SUMS).read_text() * 2), "differs"),
     "sums are empty": (write(SUMS, b""), "differs"),

@@ -1,4 +1,4 @@
-"""Exported models that were changed, and lie; most of them with a right hash, as by an attacker."""
+"""Exported models that were changed, most of them with a right hash, as by an attacker."""
 
 import hashlib
 import json
@@ -47,10 +47,6 @@ def facts(name: str, **changed: object) -> Damage:
 def text(name: str, value: str) -> Damage:
     """Other text in the metadata."""
     return sealed_again(lambda model: setattr(entry(model, name), "value", value))
-
-
-def _cut(file: Path) -> None:
-    file.write_bytes(file.read_bytes()[:-1000])
 
 
 def _one_weight(file: Path) -> None:
@@ -132,45 +128,29 @@ def _huge_tensor(model: ModelProto) -> None:
 
 
 def _many_outputs(model: ModelProto) -> None:
-    shape = model.graph.output[1].type.tensor_type.shape
-    shape.dim[1].dim_value = 3
+    model.graph.output[1].type.tensor_type.shape.dim[1].dim_value = 3
 
 
-def _twice(model: ModelProto) -> None:
-    model.metadata_props.append(entry(model, INFO))
-
-
-def _more(model: ModelProto) -> None:
-    model.metadata_props.append(StringStringEntryProto(key="extra", value="x"))
-
-
-def _no_limits(model: ModelProto) -> None:
-    model.metadata_props.remove(entry(model, LIMITS))
-
-
-def _huge(file: Path) -> None:
-    os.truncate(file, 2**40)
-
-
-def _folder(file: Path) -> None:
+def _pipe(file: Path) -> None:
     file.unlink()
     os.mkfifo(file)
 
 
-FAR_APART = {"images": 9, "probability": 0.5, "score": 0}
+FAR_APART = {"images": 9, "source": "", "probability": 0.5, "score": 0, "words": ""}
+MORE = StringStringEntryProto(key="extra", value="x")
 
 # Name to what is done to the file, and what the one line must say.
 LIES: dict[str, tuple[Damage, str]] = {
     "an operator that is no UTF-8": (_no_utf8, "onnxruntime cannot run it"),
     "missing": (Path.unlink, "cannot be read"),
     "empty": (lambda file: file.write_bytes(b""), "cut short, or not written by `alld export`"),
-    "cut short": (_cut, "cut short"),
+    "cut short": (lambda file: os.truncate(file, file.stat().st_size - 1000), "cut short"),
     "text": (lambda file: file.write_text("a model"), "not written by `alld export`"),
     "a pickle": (_pickled, "not written by `alld export`"),
     "of another program": (_without_metadata, "not written by `alld export`"),
     "one weight": (_one_weight, "SHA-256 differs"),
-    "of 1 TB": (_huge, "larger than"),
-    "a pipe": (_folder, "not a regular file"),
+    "of 1 TB": (lambda file: os.truncate(file, 2**40), "larger than"),
+    "a pipe": (_pipe, "not a regular file"),
     "another network": (sealed_again(_linear), "not a network from images of 32 px"),
     "another answer": (sealed_again(_many_outputs), "not a network from images"),
     "an operator of its own": (sealed_again(_custom), "uses com.evil\\nerror: none"),
@@ -181,9 +161,12 @@ LIES: dict[str, tuple[Damage, str]] = {
     "data above": (sealed_again(_data_elsewhere("../../x")), "data in other files"),
     "data hidden elsewhere": (sealed_again(_hidden_data_elsewhere), "data in other files"),
     "a tensor of 2**60": (sealed_again(_huge_tensor), "onnxruntime cannot run it"),
-    "facts twice": (sealed_again(_twice), "metadata"),
+    "facts twice": (
+        sealed_again(lambda model: model.metadata_props.append(entry(model, INFO))),
+        "metadata",
+    ),
     "a fact more": (facts(INFO, extra=1), "extra"),
-    "metadata more": (sealed_again(_more), "metadata"),
+    "metadata more": (sealed_again(lambda model: model.metadata_props.append(MORE)), "metadata"),
     "facts no JSON": (text(INFO, "{'a': 1}"), "not the JSON of a model"),
     "facts deep": (text(INFO, "[" * 100_000), "not the JSON of a model"),
     "another version": (facts(INFO, schema_version=2), "schema version 2"),
@@ -192,13 +175,12 @@ LIES: dict[str, tuple[Damage, str]] = {
     "another order of classes": (facts(INFO, classes=["blast", "healthy"]), "classes"),
     "threshold of two": (facts(INFO, threshold=2), "threshold"),
     "not compared": (facts(FACTS, parity=None), "parity"),
-    "compared and far apart": (
-        facts(
-            FACTS, parity={"images": 9, "source": "", "probability": 0.5, "score": 0, "words": ""}
-        ),
-        "parity.probability",
+    "compared and far apart": (facts(FACTS, parity=FAR_APART), "parity.probability"),
+    "limits missing": (
+        sealed_again(lambda model: model.metadata_props.remove(entry(model, LIMITS))),
+        "do not go together",
     ),
-    "limits missing": (sealed_again(_no_limits), "do not go together"),
+    "limits no ASCII": (text(LIMITS, "ü"), "limits.safetensors"),
     "limits no base64": (text(LIMITS, "!"), "limits.safetensors"),
     "limits no tensors": (text(LIMITS, "AAAA"), "limits.safetensors"),
 }

@@ -6,20 +6,19 @@ any number of interruptions.
 """
 
 import platform
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from alld.errors import ConfigError
-from alld.inference import parquet
+from alld.inference.archives.engines import Job
 from alld.inference.archives.parts import Parts, parts_of
-from alld.inference.archives.shard import Job
 from alld.inference.inputs import SHARD, Cut, Inputs, Shard
 from alld.inference.prediction import COLUMNS, Tally
 from alld.inference.predictor import CPU_BATCH, GPU_BATCH
-from alld.inference.rows import head
+from alld.inference.rows import opened
 from alld.model.place import is_exported
 from alld.runtime.files import replacing
 
@@ -56,25 +55,13 @@ def predict_archive(
         progress(0, before, cut.images)
         engine(job, parts, cut.shards(missing), lambda done: progress(done, before, cut.images))
         tally = Tally.empty()
-        with replacing(out) as beside, _table(beside, job.table) as add:
+        with replacing(out) as beside, opened(beside, job.table, COLUMNS) as add:
             for number in shards:
                 body, found = parts.read(number)
                 add(body)
                 tally.add(found)
         parts.remove(len(shards))
         return tally
-
-
-@contextmanager
-def _table(path: Path, table: str) -> Iterator[Callable[[bytes], object]]:
-    """Open the table; what is yielded adds the rows of one part."""
-    if table == "parquet":
-        with parquet.parquet_file(path, COLUMNS) as add:
-            yield lambda body: add(parquet.from_bytes(body))
-    else:
-        with open(path, "wb") as file:
-            file.write(head(table, COLUMNS))
-            yield file.write
 
 
 def plan_of(cut: Cut, job: Job) -> dict[str, Any]:

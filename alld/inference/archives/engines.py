@@ -1,11 +1,13 @@
-"""Predict shards in this process, in several processes of this computer, or as Ray tasks."""
+"""Predict shards of an archive: here, in several processes of this computer, or as Ray tasks."""
 
 import os
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
+from contextlib import chdir, contextmanager, suppress
+from dataclasses import dataclass
+from functools import lru_cache
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from threading import Thread
@@ -13,13 +15,61 @@ from typing import Any
 
 from alld.errors import RunError
 from alld.inference.archives.parts import Parts
-from alld.inference.archives.shard import Job, predict_shard
 from alld.inference.inputs import Shard
+from alld.inference.prediction import COLUMNS, Prediction, Tally
+from alld.inference.predictor import CPU_BATCH, Predictor
+from alld.inference.rows import body
 from alld.runtime.cluster import Cluster
 from alld.runtime.files import one_line
 
 ATTEMPTS = 3  # at a shard during which its process died
 POLL_SECONDS = 0.2  # in which a signal is noticed
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all shards of an archive share; every process and machine can be sent it."""
+
+    model: str  # run, bundle or exported file, as seen from `folder`
+    identity: str
+    device: str
+    tta: bool
+    threads: int  # that predict batches side by side; the rows do not depend on it
+    table: str  # csv, jsonl or parquet
+    folder: str  # that relative names begin in
+
+
+def predict_shard(
+    job: Job, parts: Parts, shard: Shard, count: Callable[[], None] = lambda: None
+) -> None:
+    """Predict the images of one shard and write its part; an unreadable file becomes a row.
+
+    `count` is called after each image.
+
+    Raises:
+        BundleError, RunError: there is no such model, or another one by now.
+        OSError: the part cannot be written.
+    """
+    with chdir(job.folder):
+        # A batch that is alone would be given all threads, and the rows would depend on them.
+        threads = 1 if len(shard.paths) <= CPU_BATCH else job.threads
+        predictor = _loaded(job.model, job.device, job.tta, threads)
+        if predictor.identity != job.identity:
+            raise RunError(f"{job.model}: is another model by now; give the command again")
+        tally = Tally.empty()
+
+        def counted() -> Iterator[Prediction]:
+            for prediction in tally.counting(predictor.iterate(shard.paths)):
+                yield prediction
+                count()
+
+        parts.write(shard.number, body(counted(), job.table, COLUMNS), tally)
+
+
+@lru_cache(maxsize=1)
+def _loaded(model: str, device: str, tta: bool, threads: int) -> Predictor:
+    """Load the model, and keep it for the next shard of this process."""
+    return Predictor.load(model, device, tta=tta, threads=threads)
 
 
 def predict_here(
@@ -78,7 +128,11 @@ def predict_in_processes(
                     future.result()
                 except BrokenProcessPool as error:
                     if attempt == ATTEMPTS:
-                        raise _deadly(shard) from error
+                        name = f"shard {shard.number}, from {shard.paths[0]} to {shard.paths[-1]}"
+                        raise RunError(
+                            f"{one_line(name)}: {ATTEMPTS} processes died of it; is there too "
+                            "little memory? With fewer --workers each has more"
+                        ) from error
                     submit(place, shard, attempt + 1)
                     continue
                 done, rows[place] = done + len(shard.paths), 0
@@ -113,14 +167,6 @@ def predict_on_ray(
     for rows, _ in cluster.spread(predict_shard, calls, poll):
         done += rows
     poll()
-
-
-def _deadly(shard: Shard) -> RunError:
-    place = one_line(f"shard {shard.number}, from {shard.paths[0]} to {shard.paths[-1]}")
-    return RunError(
-        f"{place}: {ATTEMPTS} processes died of it; is there too little memory? With fewer "
-        "--workers each has more"
-    )
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""A bundle's network as one ONNX file, compared with the original before the file is there."""
+"""Export a bundle's network as one ONNX file, after comparing it with the original."""
 
 import copy
 import logging
@@ -29,8 +29,8 @@ from alld.model.onnx.file import (
     Exported,
     ExportFacts,
     Parity,
+    check_installed,
     messages,
-    needs_extra,
     read_exported,
     sealed,
 )
@@ -48,15 +48,15 @@ Pixels = NDArray[np.uint8]
 
 
 def write_onnx(bundle: Bundle, out: Path, pictures: Sequence[Pixels], source: str) -> Exported:
-    """Write the network of a bundle as ONNX, with all that judging by it takes.
+    """Write the network of a bundle as ONNX, with the facts that predictions need.
 
     Args:
-        pictures: RGB (H, W, 3), by which it is compared with the original.
-        source: in words, which pictures these are.
+        pictures: RGB (H, W, 3), on which it is compared with the original.
+        source: a description of these pictures.
 
     Raises:
-        BundleError: P(blast) differs by more than 1e-4, or what was written cannot be read back;
-            nothing is left there then.
+        BundleError: P(blast) differs by more than 1e-4, or the file cannot be read back; no file
+            is left then.
         ConfigError: a network that ONNX cannot express, or a library that is not installed.
     """
     network = _as_onnx(bundle)
@@ -71,10 +71,10 @@ def write_onnx(bundle: Bundle, out: Path, pictures: Sequence[Pixels], source: st
 def compare(
     bundle: Bundle, original: Network, exported: Network, pictures: Sequence[Pixels], source: str
 ) -> Parity:
-    """How far two networks are apart on pictures, judged as the bundle says.
+    """Compare two networks on pictures.
 
     Raises:
-        BundleError: too far: over 1e-4 in P(blast), or 0.01 in the score that refuses a picture.
+        BundleError: they differ by over 1e-4 in P(blast), or 0.01 in the score of the limits.
     """
     waiting = iter(pictures)
     probability, score = 0.0, 0.0
@@ -100,7 +100,7 @@ def compare(
 def _answers(
     bundle: Bundle, network: Network, pictures: Sequence[Pixels]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """P(blast) (B,) and the score of each picture (B,), zeros where the model has no limits."""
+    """Return P(blast) (B,) and the score of each picture (B,), 0 without limits."""
     info = bundle.info
     squares = [to_square(pixels, info.image_size, info.unsharp) for pixels in pictures]
     images = normalise(np.stack(squares), info.mean, info.std)
@@ -114,7 +114,7 @@ def _answers(
 
 
 class _Portable(nn.Module):
-    """What is exported: images to features and logits, upright."""
+    """The exported function: images to features and logits, upright."""
 
     def __init__(self, model: nn.Sequential) -> None:
         super().__init__()
@@ -125,13 +125,8 @@ class _Portable(nn.Module):
 
 
 def _as_onnx(bundle: Bundle) -> "ModelProto":
-    """The network alone, for any number of images, without a word of where it was made."""
-    try:
-        import onnx  # noqa: F401
-        import onnxruntime  # noqa: F401
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise needs_extra(error, "exporting to ONNX") from error
+    """Convert the network for any batch size, without traces of the computer it was made on."""
+    check_installed("exporting to ONNX", "onnx", "onnxruntime", "onnxscript")
     info = bundle.info
     model = fold_batch_norm(copy.deepcopy(bundle.model), info.image_size)
     example = torch.zeros(2, 3, info.image_size, info.image_size)
@@ -147,11 +142,11 @@ def _as_onnx(bundle: Bundle) -> "ModelProto":
                 verbose=False,
             )
     except torch.onnx.OnnxExporterError as error:
-        said = one_line(str(error).strip().splitlines()[0])[:200]
-        raise ConfigError(f"{info.arch}: torch cannot express it in ONNX: {said}") from error
+        reason = one_line(str(error).strip().splitlines()[0])[:200]
+        raise ConfigError(f"{info.arch}: torch cannot express it in ONNX: {reason}") from error
     assert program is not None
     network: ModelProto = program.model_proto
-    for message in messages(network):  # torch writes the lines of its code into each node
+    for message in messages(network):  # torch writes source lines into each node
         for name in ("metadata_props", "doc_string"):
             if name in message.DESCRIPTOR.fields_by_name:
                 message.ClearField(name)
@@ -179,7 +174,7 @@ def _facts(bundle: Bundle, parity: Parity) -> ExportFacts:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """torch's exporter warns of its own code, and says on standard error how it goes."""
+    """Silence torch's exporter, which warns of its own code and reports on standard error."""
     disabled = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:

@@ -10,6 +10,7 @@ import hashlib
 from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -135,9 +136,13 @@ def read_exported(path: Path, required: str | None = None) -> Exported:
     return Exported(data, info, facts, parse_limits(path, arrays, info, features), identity)
 
 
-def needs_extra(error: ImportError, what: str) -> ConfigError:
-    """Return the error for a library that is not installed."""
-    return ConfigError(f"{what} needs {error.name}: pip install 'alld[onnx]'")
+def check_installed(purpose: str, *libraries: str) -> None:
+    """Raise ConfigError if a library of the extra `onnx` is not installed."""
+    try:
+        for library in libraries:
+            import_module(library)
+    except ImportError as error:
+        raise ConfigError(f"{purpose} needs {error.name}: pip install 'alld[onnx]'") from error
 
 
 def messages(message: "Message") -> Iterator["Message"]:

@@ -1,4 +1,4 @@
-"""The network of an exported model, computed by onnxruntime, without torch."""
+"""Compute the network of an exported model with onnxruntime, without torch."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from alld.errors import BundleError, ConfigError
 from alld.model.network import ORIENTATIONS, Features, Images, Logits, Model
-from alld.model.onnx.file import INPUT, OUTPUTS, needs_extra, read_exported
+from alld.model.onnx.file import INPUT, OUTPUTS, check_installed, read_exported
 from alld.model.place import no_heat_map
 from alld.runtime.files import one_line
 from alld.runtime.threads import usable_cores
@@ -26,17 +26,13 @@ _SILENT = 4  # onnxruntime's severity of what ends the process
 def load_exported(
     path: Path, device: str = "auto", threads: int | None = None, required: str | None = None
 ) -> Model:
-    """The model of an exported file; arguments and errors are those of `load.load_model`."""
+    """Load the model of an exported file; see `alld.inference.load.load_model`."""
     if device not in ("auto", "cpu"):
         raise ConfigError(
             f"--device {device}: {path} is an exported model, which runs on the CPU; "
             "give the run that it came from"
         )
-    try:
-        import onnx  # noqa: F401
-        import onnxruntime  # noqa: F401
-    except ImportError as error:
-        raise needs_extra(error, str(path)) from error
+    check_installed(str(path), "onnx", "onnxruntime")
     found = read_exported(path, required)
     network = OnnxNetwork(str(path), found.data, threads)
     return Model(
@@ -50,22 +46,13 @@ class OnnxNetwork:
     device = "cpu"
 
     def __init__(self, name: str, data: bytes, threads: int | None = None) -> None:
-        """`name` is for errors; `data` the bytes of an ONNX file.
-
-        Raises:
-            BundleError: onnxruntime does not take it.
-        """
+        """Raise BundleError, with `name` of the file, if onnxruntime rejects its bytes."""
         self.threads = threads or usable_cores()
         self._name, self._data = name, data
         self._session = self._open(self.threads)
         self._alone: InferenceSession | None = None
 
     def look(self, images: Images, *, tta: bool) -> tuple[Features, Logits]:
-        """See `Network.look`.
-
-        Raises:
-            BundleError: the network fails, or answers in another shape.
-        """
         features, total = self._look(images)
         if not tta:
             return features, total
@@ -74,16 +61,11 @@ class OnnxNetwork:
         return features, total / ORIENTATIONS
 
     def evidence(self, images: Images, *, tta: bool) -> NDArray[np.float32]:
-        """An exported network has no gradients.
-
-        Raises:
-            ConfigError: always.
-        """
         raise no_heat_map(self._name)
 
     @contextmanager
     def workers(self) -> Iterator[ThreadPoolExecutor]:
-        """See `Network.workers`: a session whose every batch stays in the thread that asks."""
+        # In this session every batch stays in the thread that submits it.
         pool = ThreadPoolExecutor(self.threads, "alld-predict")
         self._alone = self._session if self.threads == 1 else self._open(1)
         try:
@@ -94,8 +76,8 @@ class OnnxNetwork:
 
     def _look(self, images: Images) -> tuple[Features, Logits]:
         session = self._alone or self._session
-        ask = partial(session.run, OUTPUTS, {INPUT: np.ascontiguousarray(images)})
-        features, logits = _or_bundle_error(self._name, ask)
+        run = partial(session.run, OUTPUTS, {INPUT: np.ascontiguousarray(images)})
+        features, logits = _or_bundle_error(self._name, run)
         if (len(features), *logits.shape) != (len(images), len(images), 2):
             raise BundleError(f"{self._name}: answers with {logits.shape} for {len(images)} images")
         return features, logits.astype(np.float64)
@@ -107,10 +89,10 @@ class OnnxNetwork:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.log_severity_level = _SILENT
-        # Threads that wait sleep, as those of torch do: see `alld.runtime.process`.
+        # Idle threads sleep, as those of torch do: see `alld.runtime.process`.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         cpu = ["CPUExecutionProvider"]
-        # Without a fallback, of which onnxruntime would tell standard output in the file's words.
+        # A fallback would print words of the file on standard output.
         quiet = {"providers": cpu, "enable_fallback": 0}
         make = partial(onnxruntime.InferenceSession, self._data, options, **quiet)
         session: InferenceSession = _or_bundle_error(self._name, make)
@@ -120,13 +102,13 @@ class OnnxNetwork:
 def _or_bundle_error(name: str, work: Callable[[], Any]) -> Any:
     try:
         return work()
-    except Exception as error:  # those of onnxruntime have no base of their own
-        said = one_line(" ".join(str(error).split()))[:200]
-        raise BundleError(f"{name}: onnxruntime cannot run it: {said}") from error
+    except Exception as error:  # onnxruntime's errors have no base class
+        reason = one_line(" ".join(str(error).split()))[:200]
+        raise BundleError(f"{name}: onnxruntime cannot run it: {reason}") from error
 
 
 def _turned(images: Images, orientation: int) -> Images:
-    """As `alld.model.torch_network.turned` does with tensors."""
+    """Turn images as `alld.model.torch_network.turned` turns tensors."""
     quarters, mirrored = divmod(orientation, 2)
     view = np.rot90(images, quarters, axes=(2, 3))
     return view[..., ::-1] if mirrored else view
