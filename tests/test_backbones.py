@@ -27,6 +27,7 @@ from alld.model.architectures import (
     torch_checkpoints,
 )
 from alld.model.backbones import Body, create_head, create_model, layer_groups
+from alld.model.folding import fold_batch_norm
 
 # One of each kind that timm returns: grid, channels last, tokens. All are drawn for timm's tests.
 TIMM = ("timm:test_resnet", "timm:test_mambaout", "timm:test_vit")
@@ -442,3 +443,55 @@ def test_code_in_a_weights_file_is_never_run(nested: bool, writer: str, tmp_path
     with pytest.raises(ConfigError, match="nothing in it was run"):
         create_model("resnet18", pretrained=False, weights=file)
     assert not sung.exists()
+
+
+def norms(model: nn.Module) -> int:
+    return sum(isinstance(module, nn.BatchNorm2d) for module in model.modules())
+
+
+def with_statistics(model: nn.Sequential) -> nn.Sequential:
+    """Running means and variances, weights and biases that are not those of a new layer."""
+    torch.manual_seed(1)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            for tensor in (module.weight, module.running_var):
+                nn.init.uniform_(tensor, 0.5, 1.5)
+            for tensor in (module.bias, module.running_mean):
+                nn.init.normal_(tensor, std=0.1)
+    return model.eval()
+
+
+@pytest.mark.parametrize("arch", ["efficientnet_lite0", "resnet18", "vgg16_bn"])
+def test_a_folded_network_gives_the_same_logits(arch: str) -> None:
+    """It is a copy without batch norm in its body; logits agree to 1e-4 of their size."""
+    model = with_statistics(create_model(arch, pretrained=False))
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    folded = fold_batch_norm(model, 64)
+    after = model.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    images = torch.randn(3, 3, 64, 64)
+    assert norms(model) > 10
+    assert norms(folded) == 0
+    with torch.inference_mode():
+        expected = model(images)
+        torch.testing.assert_close(folded(images), expected, rtol=1e-4, atol=1e-4)
+    assert expected.std() > 0.01
+
+
+class Crossed(nn.Module):
+    """A network whose batch norm stands behind a convolution and is used before it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution, self.norm = nn.Conv2d(3, 3, 3), nn.BatchNorm2d(3)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.convolution(self.norm(images)).mean((2, 3))
+
+
+def test_where_folding_would_change_the_answer_the_model_stays_as_it_is() -> None:
+    """The order in which layers are registered is a guess; the logits decide."""
+    model = with_statistics(nn.Sequential(Crossed()))
+    assert fold_batch_norm(model, 32) is model
+    assert norms(model) == 1

@@ -1,40 +1,34 @@
-"""A model bundle that no training made, in a second: for tests of what a file does to a command."""
+"""Write a model bundle without any training, in a second."""
 
 from pathlib import Path
-
-import torch
-
-from alld.model.backbones import create_model
-from alld.model.bundle import write_bundle
-from alld.model.bundle_info import (
-    BundleInfo,
-    DomainLimits,
-    TemperatureFit,
-    ThresholdChoice,
-    TrainedOn,
-)
 
 
 def write_untrained(
     folder: Path, image_size: int = 32, arch: str = "efficientnet_lite0", synthetic: bool = True
 ) -> Path:
-    """Random weights, called synthetic as they mean nothing."""
+    """Write random weights, marked as synthetic because they mean nothing."""
+    import torch  # here, as processes that tests start import this file too
+
+    from alld.model import bundle_info as facts
+    from alld.model.backbones import create_model
+    from alld.model.bundle import write_bundle
+
     torch.manual_seed(0)
-    info = BundleInfo(
+    info = facts.BundleInfo(
         arch=arch,
         initial_weights="random",
         image_size=image_size,
         mean=(0.5, 0.5, 0.5),
         std=(0.5, 0.5, 0.5),
         threshold=0.5,
-        threshold_choice=ThresholdChoice(how="fixed at 0.5", warning=None),
+        threshold_choice=facts.ThresholdChoice(how="fixed at 0.5", warning=None),
         temperature=1.0,
-        temperature_fit=TemperatureFit(
+        temperature_fit=facts.TemperatureFit(
             ci_low=None, ci_high=None, n=0, method=None, reason="nothing was fitted"
         ),
-        limits=DomainLimits(limit=None, deviations=2.5, images=0, reason="never trained"),
+        limits=facts.DomainLimits(limit=None, deviations=2.5, images=0, reason="never trained"),
         uncertain=None,
-        data=TrainedOn(
+        data=facts.TrainedOn(
             name="none",
             fingerprint="0" * 64,
             images=1,
