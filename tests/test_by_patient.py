@@ -86,7 +86,7 @@ def test_every_interval_counts_patients(run: Path) -> None:
     assert "No patient lies on both sides" in " ".join(supports(facts))
 
 
-def test_leaking_patients_are_told(run: Path) -> None:
+def test_leaking_patients_are_reported(run: Path) -> None:
     """A random split has cells of one subject on both sides."""
     facts = facts_of(run / "evaluation")
     facts["data"]["leaking_groups"] = 5

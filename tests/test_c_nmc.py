@@ -137,10 +137,7 @@ def test_a_subject_stays_on_one_side(training: Path) -> None:
     assert groups.source == "patients as the set names them"
     assert not groups.relations
     split = make_split(manifest, groups.of_image, groups.source, SplitConfig(), seed=0)
-    sides: dict[str, set[str]] = {}
-    for patient, part in zip(manifest.patients, split.parts, strict=True):
-        sides.setdefault(patient, set()).add(part)
-    assert all(len(parts) == 1 for parts in sides.values())
+    assert len(set(zip(manifest.patients, split.parts, strict=True))) == 16
     assert split.leaking_groups == 0
     folds = make_folds(manifest, groups.of_image, SplitConfig(), folds=4, seed=0)
     assert len(set(zip(manifest.patients, folds.tolist(), strict=True))) == 16
@@ -148,7 +145,7 @@ def test_a_subject_stays_on_one_side(training: Path) -> None:
     assert [row["patient"] for row in rows] == manifest.patients
 
 
-def test_a_groups_file_never_tears_a_patient(training: Path, tmp_path: Path) -> None:
+def test_a_groups_file_never_separates_a_patient(training: Path, tmp_path: Path) -> None:
     """It overrules what ALLD finds, not whose cell it is; two patients it joins are one group."""
     manifest = load(training)
     first, other = "fold_0/all/UID_3_1_1_all.bmp", "fold_1/all/UID_4_1_1_all.bmp"
@@ -185,8 +182,8 @@ def test_on_black_there_is_no_background(training: Path) -> None:
     )
 
 
-def test_one_class_alone_cut_out_betrays_itself(tmp_path: Path) -> None:
-    """Blasts on black beside healthy cells in their smear: the background tells the class."""
+def test_one_class_alone_cut_out_reveals_itself(tmp_path: Path) -> None:
+    """Blasts on black beside healthy cells in their smear: the background reveals the class."""
     rng = np.random.default_rng(0)
     for number in range(12):
         draw_on_black(tmp_path / "blast" / f"{number}.bmp", rng, blast=True, side=160)
@@ -194,8 +191,7 @@ def test_one_class_alone_cut_out_betrays_itself(tmp_path: Path) -> None:
         save_tiff(tmp_path / "healthy" / f"{number}.tif", healthy)
     manifest = load(tmp_path)
     metric = background_auc(manifest, [record.path for record in manifest])
-    assert metric.value is not None
-    assert metric.value > 0.95
+    assert (metric.value or 0) > 0.95
 
 
 def test_an_audit_of_cells_on_black(look_alike: Path) -> None:

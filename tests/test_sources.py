@@ -33,13 +33,6 @@ def test_all_idb2_is_found_wherever_it_lies(drawn_set: Path, tmp_path: Path) -> 
     assert manifest.labels == [BLAST] * 20 + [HEALTHY] * 20
 
 
-def test_names_may_count_beyond_999(tmp_path: Path) -> None:
-    """`alld synth --n 2000` writes Im1000_1.tif and on."""
-    draw(tmp_path / "Im0999_1.tif")
-    draw(tmp_path / "Im1000_0.tif", blast=False)
-    assert load(tmp_path).labels == [BLAST, HEALTHY]
-
-
 def test_the_fingerprint_does_not_depend_on_the_place(drawn_set: Path, tmp_path: Path) -> None:
     """The same set elsewhere has the same fingerprint; one changed byte gives another."""
     copy = tmp_path / "copy"
@@ -71,12 +64,14 @@ def test_two_copies_of_the_set_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_drawn_image_makes_the_whole_set_synthetic(tmp_path: Path) -> None:
-    """One marked image among others is enough."""
-    draw(tmp_path / "Im001_1.tif")
-    draw(tmp_path / "Im002_0.tif", blast=False)
+    """One marked image among others is enough; names may count beyond 999."""
+    draw(tmp_path / "Im0999_1.tif")
+    draw(tmp_path / "Im1000_0.tif", blast=False)
     assert not load(tmp_path).synthetic
-    draw(tmp_path / "Im003_0.tif", blast=False, mark="ALLD SYNTHETIC")
-    assert load(tmp_path).synthetic
+    draw(tmp_path / "Im1001_0.tif", blast=False, mark="ALLD SYNTHETIC")
+    manifest = load(tmp_path)
+    assert manifest.synthetic
+    assert manifest.labels == [BLAST, HEALTHY, HEALTHY]
 
 
 def test_a_copy_that_is_not_the_original_is_named(tmp_path: Path) -> None:
@@ -107,11 +102,18 @@ def test_the_real_set_is_recognised_as_original(real_set: Path) -> None:
     assert manifest.warnings == ()
 
 
-def test_a_label_in_a_name_that_is_neither_is_refused(tmp_path: Path) -> None:
-    """Im002_2.tif says neither blast nor healthy."""
+@pytest.mark.parametrize(
+    ("second", "named"),
+    [
+        ("Im002_2.tif", r"Im002_2\.tif: the label _2 is neither"),
+        ("Im002_1.tif", "all 2 images are blast, none is healthy"),
+    ],
+)
+def test_a_set_without_two_classes_is_refused(tmp_path: Path, second: str, named: str) -> None:
+    """Im002_2.tif says neither class, and nothing can be learnt from blasts alone."""
     draw(tmp_path / "Im001_1.tif")
-    draw(tmp_path / "Im002_2.tif")
-    with pytest.raises(DataError, match=r"Im002_2\.tif: the label _2 is neither"):
+    draw(tmp_path / second)
+    with pytest.raises(DataError, match=named):
         load(tmp_path)
 
 
@@ -215,13 +217,6 @@ def test_no_data_says_how_to_get_some(tmp_path: Path, make: bool) -> None:
     [advice] = caught.value.__notes__
     assert "ask its authors" in advice
     assert len(advice.splitlines()) == 3
-
-
-def test_one_class_only_is_refused(tmp_path: Path) -> None:
-    """Nothing can be learnt from blasts alone."""
-    draw(tmp_path / "Im001_1.tif")
-    with pytest.raises(DataError, match="all 1 images are blast, none is healthy"):
-        load(tmp_path)
 
 
 def test_a_file_that_changes_after_its_hash_was_taken_is_noticed(tmp_path: Path) -> None:
