@@ -13,7 +13,7 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-from reproducing import settings_of, status_of
+from reproducing import parser_of, settings_of, status_of
 
 from alld import display
 from alld.config.schema import Config, parse_config
@@ -101,11 +101,7 @@ def trainings(options: argparse.Namespace, config: Config) -> list[tuple[Path, s
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", type=Path, help="ALL-IDB2 (default: data/)")
-    parser.add_argument("--out", type=Path, default=Path("runs/table1"))
+    parser = parser_of(__doc__, "runs/table1")
     parser.add_argument("--baseline", action="append", choices=FITTED + TRAINED,
                         help=f"repeatable (default: {', '.join(FITTED)})")  # fmt: skip
     parser.add_argument("--rival", action="append", help=argparse.SUPPRESS)
@@ -118,17 +114,9 @@ def parse() -> argparse.Namespace:
                         "and pretrained train (default: efficientnet_lite0)")  # fmt: skip
     parser.add_argument("--weights", type=Path, help="of --baseline pretrained: see alld pretrain")
     parser.add_argument("--repeats", type=int, default=None, help="of the folds (default: 3)")
-    parser.add_argument("--seeds", type=int, default=None, help="paper-shaped tests (default: 10)")
     parser.add_argument("--trained-seeds", type=int, default=None,
                         help="of networks that are trained (default: as --seeds)")  # fmt: skip
     parser.add_argument("--seed", type=int, default=None, help="of the first repeat (default: 0)")
-    parser.add_argument("--device", help="auto, cpu, cuda or mps (default: auto)")
-    parser.add_argument("--config", help="YAML file, or the name of a shipped one")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
-    parser.add_argument("--no-pretrained", action="store_true", help="random initial weights")
-    parser.add_argument("--allow-inexact", action="store_true",
-                        help="mix versions, threads or devices; the table says so")  # fmt: skip
-    parser.add_argument("--quick", action="store_true", help="drawn images, small, one repeat")
     options = parser.parse_args()
     if options.rival:
         parser.error("--rival is now called --baseline")

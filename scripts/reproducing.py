@@ -1,7 +1,8 @@
-"""Exit statuses and settings of the scripts that reproduce both tables."""
+"""Options, settings and exit statuses of the scripts that reproduce both tables."""
 
 import argparse
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from alld import display
 from alld.config.files import load_config
@@ -17,6 +18,24 @@ QUICK = {
     "evaluate.bootstrap_draws": 200,
     "evaluate.background": False,
 }
+
+
+def parser_of(description: str, out: str) -> argparse.ArgumentParser:
+    """Return a parser with the options that both scripts have."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, help="ALL-IDB2 (default: data/)")
+    parser.add_argument("--out", type=Path, default=Path(out))
+    parser.add_argument("--seeds", type=int, help="paper-shaped tests (default: 10)")
+    parser.add_argument("--device", help="auto, cpu, cuda or mps (default: auto)")
+    parser.add_argument("--config", help="YAML file, or the name of a shipped one")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--no-pretrained", action="store_true", help="random initial weights")
+    parser.add_argument("--allow-inexact", action="store_true",
+                        help="mix versions, threads or devices; the table says so")  # fmt: skip
+    parser.add_argument("--quick", action="store_true", help="drawn images, small, few tests")
+    return parser
 
 
 def status_of(work: Callable[[], int]) -> int:

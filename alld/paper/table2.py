@@ -6,13 +6,11 @@ with same cells and overlapping crops on one side. Each network is compared with
 its untouched features.
 """
 
-import time
 from collections.abc import Callable, Iterable, Sequence
 from itertools import combinations
 from statistics import fmean, stdev
 
 import numpy as np
-import torch
 
 from alld.baselines.bench import Bench
 from alld.baselines.deep import body_features, probe_model
@@ -25,38 +23,16 @@ from alld.data.splits import Split
 from alld.evaluation.compare.compare import compare_pairs
 from alld.evaluation.crossval.folds import read_plan, read_rows
 from alld.evaluation.out_of_fold import accuracy_of, read_fold
-from alld.model.backbones import create_model
 from alld.paper.grid import Experiment, check_experiments, config_of, trainings_of, unlike
 from alld.paper.systems import System
 from alld.paper.table import Table, closing_notes, facts_of, quoted
 from alld.report.tables import percent
-from alld.runtime.device import keep_freed_memory, resolve_device, set_threads
 from alld.runtime.reading import read_json
 
 # Accuracy of the paper's Table 2, of 52 test images.
 PAPER = {"vgg16": 49 / 52, "vgg19": 51 / 52, "resnet34": 51 / 52, "resnet50": 51 / 52}
-STEP_IMAGES = 2  # of the step that is timed
-TRAINING_IMAGES = 180  # of ALL-IDB2: 166, and 42 of validation at a third of the cost
 HEADINGS = ("Model", "Paper", "Paper-shaped: mean", "sd", "min to max", "at or above the paper",
             "first", "Grouped 5-fold", "95 % interval")  # fmt: skip
-
-
-def estimate_seconds(arch: str, config: Config) -> float:
-    """Estimate the time of one training here: a step on noise, times the images of all epochs."""
-    device = resolve_device(config.runtime.device)
-    keep_freed_memory()
-    set_threads(config.runtime.threads)
-    model = create_model(arch, pretrained=False).to(device).to(memory_format=torch.channels_last)
-    side = config.data.image_size
-    images = torch.randn(STEP_IMAGES, 3, side, side).to(device)
-    images = images.contiguous(memory_format=torch.channels_last)
-    for _ in range(2):  # the first step takes memory and threads from the system
-        began = time.perf_counter()
-        model(images).square().sum().backward()
-        seconds = time.perf_counter() - began
-    # A frozen epoch takes about a quarter of another.
-    epochs = config.train.epochs + config.train.frozen_epochs / 4
-    return seconds / STEP_IMAGES * TRAINING_IMAGES * epochs
 
 
 def collect(

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from alld.stats.inputs import Labels, Probabilities, as_labels, as_pair, check_lengths
 from alld.stats.intervals import (
@@ -98,9 +98,7 @@ def all_metrics(
     error = partial(expected_calibration_error, truth, prob)
     error_interval = partial(calibration_error_interval, truth, prob, names, draws=draws)
     return {
-        "accuracy": accuracy(counts),
-        "sensitivity": sensitivity(counts),
-        "specificity": specificity(counts),
+        **proportions(counts),
         "roc_auc": bootstrapped(roc_auc, truth, prob, names, draws),
         "pr_auc": bootstrapped(pr_auc, truth, prob, names, draws),
         "brier": bootstrapped(brier, truth, prob, names, draws),
@@ -127,21 +125,23 @@ def grouped_proportions(
     names = list(groups)
     if len(names) != truth.size:
         raise ValueError(f"y_true has {truth.size} entries and groups has {len(names)}")
-
-    def regrouped(metric: Metric, rows: Iterable[int]) -> Metric:
-        value = metric.value
-        if value is None:
-            return metric
-        chosen = list(rows)
-        own = [names[row] for row in chosen]
-        interval = partial(grouped_proportion, correct[chosen], own, draws=draws)
-        return replace(measured(lambda: value, interval, metric.n), k=metric.k)
-
+    among = {"accuracy": truth >= 0, "sensitivity": truth == 1, "specificity": truth == 0}
     return {
-        "accuracy": regrouped(accuracy(counts), range(truth.size)),
-        "sensitivity": regrouped(sensitivity(counts), np.flatnonzero(truth == 1)),
-        "specificity": regrouped(specificity(counts), np.flatnonzero(truth == 0)),
+        name: _regrouped(metric, correct[rows], [names[row] for row in rows], draws)
+        for name, metric in proportions(counts).items()
+        for rows in (np.flatnonzero(among[name]),)
     }
+
+
+def _regrouped(
+    metric: Metric, correct: NDArray[np.bool_], groups: Sequence[Hashable], draws: int
+) -> Metric:
+    """The proportion with an interval over groups instead of Wilson's."""
+    value = metric.value
+    if value is None:
+        return metric
+    interval = partial(grouped_proportion, correct, groups, draws=draws)
+    return replace(measured(lambda: value, interval, metric.n), k=metric.k)
 
 
 def confusion(y_true: ArrayLike, y_pred: ArrayLike) -> Confusion:
@@ -170,6 +170,11 @@ def sensitivity(c: Confusion) -> Metric:
 def specificity(c: Confusion) -> Metric:
     """Return TN / (TN + FP), 0..1, the share of healthy cells passed; undefined without any."""
     return proportion(c.true_negative, c.healthy, f"none of the {c.n} images is a healthy cell")
+
+
+def proportions(c: Confusion) -> dict[str, Metric]:
+    """Return accuracy, sensitivity and specificity by name."""
+    return {"accuracy": accuracy(c), "sensitivity": sensitivity(c), "specificity": specificity(c)}
 
 
 def proportion(k: int, n: int, reason: str) -> Metric:

@@ -21,12 +21,10 @@ from alld.evaluation.compare.result import (
 )
 from alld.stats.metrics import (
     Metric,
-    accuracy,
     bootstrapped,
     confusion,
     grouped_proportions,
-    sensitivity,
-    specificity,
+    proportions,
 )
 from alld.stats.ranking import roc_auc
 from alld.stats.significance import (
@@ -93,18 +91,10 @@ def compare_pairs(
 def _metrics(aligned: AlignedRuns, run: int, draws: int) -> dict[str, Metric]:
     truth, verdicts, groups = aligned.y_true, aligned.verdicts[run], aligned.groups
     if aligned.repeats > 1:  # repeats of an image are not independent, as Wilson's interval needs
-        proportions = grouped_proportions(
-            truth, verdicts, threshold=0.5, groups=groups, draws=draws
-        )
+        shares = grouped_proportions(truth, verdicts, threshold=0.5, groups=groups, draws=draws)
     else:
-        counts = confusion(truth, verdicts)
-        proportions = {
-            "accuracy": accuracy(counts),
-            "sensitivity": sensitivity(counts),
-            "specificity": specificity(counts),
-        }
-    area = bootstrapped(roc_auc, truth, aligned.prob[run], groups, draws)
-    return {**proportions, "roc_auc": area}
+        shares = proportions(confusion(truth, verdicts))
+    return {**shares, "roc_auc": bootstrapped(roc_auc, truth, aligned.prob[run], groups, draws)}
 
 
 def _test_pairs(
