@@ -4,7 +4,7 @@ from pathlib import Path
 
 from alld.config.schema import Config
 from alld.evaluation import holdout as evaluation
-from alld.evaluation.result import Evaluation
+from alld.evaluation.result import Result
 from alld.inference.predictor import Predictor
 from alld.runs.folder import Run
 from alld.training import train as training
@@ -25,7 +25,7 @@ def evaluate(
     data: str | Path | None = None,
     prevalence: float | None = None,
     tta: bool | None = None,
-) -> Evaluation:
+) -> Result:
     """Test a finished run on its held-out images and write `RUN/evaluation/`.
 
     With `data`, a folder or table of other images, it is an external validation and goes below

@@ -8,7 +8,7 @@ from pathlib import Path
 from alld.config.files import load_config
 from alld.errors import RunError
 from alld.evaluation.holdout import evaluate
-from alld.evaluation.result import Evaluation
+from alld.evaluation.result import Result
 from alld.inference.prediction import Prediction
 from alld.inference.predictor import Predictor
 from alld.synthetic.dataset import draw_set
@@ -23,7 +23,7 @@ class Demo:
     """What the demonstration made; all of it is SYNTHETIC."""
 
     folder: Path
-    evaluation: Evaluation
+    evaluation: Result
     predictions: list[Prediction]
 
 

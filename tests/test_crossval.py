@@ -20,7 +20,6 @@ from alld.data.manifest import Manifest
 from alld.data.sources.find import load_manifest
 from alld.data.splits import make_split
 from alld.errors import ConfigError, Interrupted, RunError
-from alld.evaluation.crossval.result import caveats
 from alld.evaluation.crossval.train import CrossvalListener, crossval, resume_crossval
 from alld.evaluation.out_of_fold import (
     HeldOut,
@@ -28,6 +27,7 @@ from alld.evaluation.out_of_fold import (
     pooled_metrics,
     training_spread,
 )
+from alld.evaluation.result import caveats
 from alld.model.bundle import library_versions
 from alld.training.train import Listener
 
@@ -194,8 +194,8 @@ def test_a_random_split_is_told_to_tear_groups(drawn_set: Path, tmp_path: Path) 
     leaking = [sentence for sentence in caveats(result) if "more than one fold" in sentence]
     assert result.data["leaking_groups"] > 0
     assert leaking[0].startswith(str(result.data["leaking_groups"]))
-    assert result.spread["accuracy"].sd is None
-    assert "one repeat" in str(result.spread["accuracy"].reason)
+    assert result.training_spread["accuracy"].sd is None
+    assert "one repeat" in str(result.training_spread["accuracy"].reason)
 
 
 def judged(repeat: int, probabilities: list[float], labels: list[int]) -> list[HeldOut]:

@@ -31,10 +31,9 @@ from alld.data.manifest import LABEL_NAMES
 from alld.data.sources.find import load_manifest
 from alld.errors import RunError
 from alld.evaluation.crossval.folds import read_plan, read_rows
-from alld.evaluation.crossval.pool import pool
-from alld.evaluation.crossval.result import crossval_material, write_crossval
+from alld.evaluation.crossval.pool import pool, pooled_provenance
 from alld.evaluation.out_of_fold import HeldOut, missed_images
-from alld.evaluation.provenance import provenance_of_folds
+from alld.evaluation.write import material_of, write_result
 from alld.report.charts import pr_chart, roc_chart
 from alld.report.material import Material
 from alld.report.page import render_card, render_page
@@ -74,7 +73,7 @@ def once(validated: Path, tmp_path_factory: pytest.TempPathFactory) -> Written:
     """The first repeat alone: its two folds, pooled as if they were all of the plan."""
     folder = tmp_path_factory.mktemp("once") / "evaluation"
     result = replace(pool(replace(read_plan(validated), repeats=1)), folder=folder)
-    write_crossval(result)
+    write_result(result)
     return Written(folder, list(result.rows))
 
 
@@ -85,7 +84,7 @@ def written(request: pytest.FixtureRequest) -> Written:
 
 
 def material(facts: Facts, rows: Sequence[HeldOut], root: Path = Path()) -> Material:
-    return crossval_material(facts, rows, root, [])
+    return material_of(facts, rows, [], root)
 
 
 def rendered(facts: Facts, rows: Sequence[HeldOut], root: Path = Path()) -> Page:
@@ -366,7 +365,7 @@ def test_folds_of_several_machines_are_told_as_such() -> None:
         {"training": training, "evaluation": evaluation}
         for training, evaluation in zip((first, second), ended, strict=True)
     ]
-    together = provenance_of_folds({"seed": 0}, folds)
+    together = pooled_provenance({"seed": 0}, folds)
     assert together["config"] == {"seed": 0}
     assert together["training"] == {
         "started": "2026-01-01",

@@ -21,7 +21,7 @@ from trainings import assert_same_weights, weights, with_settings
 from two_processes import OPTIONS, plain_network, plain_settings
 
 from alld.errors import ConfigError, RunError
-from alld.evaluation.provenance import provenance
+from alld.evaluation.measure import provenance
 from alld.runs.folder import Run
 from alld.runtime.launch import Launch, launched
 from alld.runtime.threads import usable_cores

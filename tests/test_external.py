@@ -17,7 +17,7 @@ from alld.data.sources.find import load_manifest
 from alld.errors import DataError
 from alld.evaluation.external import check_other, own_images
 from alld.evaluation.holdout import evaluate
-from alld.evaluation.result import Evaluation, caveats
+from alld.evaluation.result import Result, caveats
 from alld.model.bundle import read_info
 from alld.report.run_words import limits, supports
 from alld.runs.folder import Run
@@ -41,32 +41,28 @@ def run(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def external(run: Path, other_set: Path) -> Evaluation:
+def external(run: Path, other_set: Path) -> Result:
     """The run on the other set. Read only."""
     return evaluate(run, data=other_set)
 
 
 @pytest.fixture(scope="module")
-def healthy_only(
-    run: Path, other_set: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Evaluation:
+def healthy_only(run: Path, other_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Result:
     """The run on the healthy cells of the other set alone. Read only."""
     folder = tmp_path_factory.mktemp("one-class")
     shutil.copytree(other_set / "healthy", folder / "healthy")
     return evaluate(run, data=folder)
 
 
-def facts_of(evaluation: Evaluation) -> dict:
+def facts_of(evaluation: Result) -> dict:
     return json.loads((evaluation.folder / "metrics.json").read_text())
 
 
-def told(evaluation: Evaluation) -> str:
+def told(evaluation: Result) -> str:
     return " ".join(caveats(evaluation))
 
 
-def test_it_lies_beside_the_runs_own_test(
-    run: Path, run_folder: Path, external: Evaluation
-) -> None:
+def test_it_lies_beside_the_runs_own_test(run: Path, run_folder: Path, external: Result) -> None:
     """A folder named after the set and its content; the run's own evaluation is left alone."""
     assert external.folder.parent == run / "external"
     assert external.folder.name.startswith("other-lab-")
@@ -75,7 +71,7 @@ def test_it_lies_beside_the_runs_own_test(
     assert (run / own).read_bytes() == (run_folder / own).read_bytes()
 
 
-def test_it_says_what_it_is(external: Evaluation) -> None:
+def test_it_says_what_it_is(external: Result) -> None:
     """In title, headline, page, card and table; and it is SYNTHETIC as its images are."""
     assert external.title == "efficientnet_lite0, external validation on other-lab"
     page = Page(external.report.read_text())
@@ -87,7 +83,7 @@ def test_it_says_what_it_is(external: Evaluation) -> None:
 
 
 def test_all_images_are_judged_and_none_is_fitted_to(
-    run: Path, other_set: Path, external: Evaluation, tmp_path: Path
+    run: Path, other_set: Path, external: Result, tmp_path: Path
 ) -> None:
     """Threshold and temperature are the bundle's, whatever the labels of the other set say."""
     info = read_info(run / "model.alld")
@@ -105,7 +101,7 @@ def test_all_images_are_judged_and_none_is_fitted_to(
     assert again.metrics["accuracy"].k == 24 - external.metrics["accuracy"].k
 
 
-def test_each_difference_is_here_minus_there(run_folder: Path, external: Evaluation) -> None:
+def test_each_difference_is_here_minus_there(run_folder: Path, external: Result) -> None:
     """Both values as their own files have them, side by side."""
     own = json.loads((run_folder / "evaluation" / "metrics.json").read_text())["metrics"]
     rows = facts_of(external)["external"]["comparison"]
@@ -120,7 +116,7 @@ def test_each_difference_is_here_minus_there(run_folder: Path, external: Evaluat
 
 
 def test_without_the_runs_own_test_it_says_so(
-    run: Path, other_set: Path, external: Evaluation, tmp_path: Path
+    run: Path, other_set: Path, external: Result, tmp_path: Path
 ) -> None:
     """Nothing is compared with numbers of another model, or with none."""
     copy = Path(shutil.copytree(run, tmp_path / "run"))
@@ -133,12 +129,10 @@ def test_without_the_runs_own_test_it_says_so(
     facts["model"]["identity"] = "0" * 64
     (copy / "evaluation").mkdir()
     (copy / "evaluation" / "metrics.json").write_text(json.dumps(facts))
-    assert "judged by another model" in told(evaluate(copy, data=other_set))
+    assert "of another model" in told(evaluate(copy, data=other_set))
 
 
-def test_every_number_of_the_page_is_in_the_file(
-    external: Evaluation, healthy_only: Evaluation
-) -> None:
+def test_every_number_of_the_page_is_in_the_file(external: Result, healthy_only: Result) -> None:
     """The pages of both validations, read back; nothing comes from elsewhere."""
     for evaluation in (external, healthy_only):
         page = Page(evaluation.report.read_text())
@@ -148,7 +142,7 @@ def test_every_number_of_the_page_is_in_the_file(
         check_self_contained(page)
 
 
-def test_images_of_one_class_are_judged(healthy_only: Evaluation) -> None:
+def test_images_of_one_class_are_judged(healthy_only: Result) -> None:
     """What they do not define is null with its reason, and nothing of it is compared."""
     metrics = facts_of(healthy_only)["metrics"]
     assert metrics["specificity"]["n"] == metrics["accuracy"]["n"] == 12
@@ -165,7 +159,7 @@ def test_images_of_one_class_are_judged(healthy_only: Evaluation) -> None:
     assert healthy_only.external["shift"]["blast"]["distance"] is None
 
 
-def test_a_class_far_from_the_runs_own_is_told(external: Evaluation) -> None:
+def test_a_class_far_from_the_runs_own_is_told(external: Result) -> None:
     """Discs in place of drawn cells: farther than chance, and than the run's own classes."""
     shift = external.external["shift"]
     for name in ("blast", "healthy"):
@@ -256,7 +250,7 @@ def test_the_runs_own_test_images_are_told(run: Path, drawn_set: Path, tmp_path:
     assert "8 of these images are the run's own test images" in told(found)
 
 
-def test_kin_of_all_idb2_is_told(external: Evaluation) -> None:
+def test_kin_of_all_idb2_is_told(external: Result) -> None:
     """Its crops come from ALL-IDB1: images of those names are no external test."""
     facts = facts_of(external)
     assert any("would be no external test" in sentence for sentence in limits(facts))
@@ -266,7 +260,7 @@ def test_kin_of_all_idb2_is_told(external: Evaluation) -> None:
     assert not any("ALL-IDB1" in sentence for sentence in limits(facts))
 
 
-def test_a_model_of_drawn_images_is_told_on_real_ones(external: Evaluation) -> None:
+def test_a_model_of_drawn_images_is_told_on_real_ones(external: Result) -> None:
     """SYNTHETIC whatever the tested images are."""
     real = replace(external, data={**external.data, "synthetic": False})
     assert real.synthetic

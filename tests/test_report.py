@@ -25,9 +25,11 @@ from pages import (
 )
 from PIL import Image
 
-from alld.evaluation.result import run_material
+from alld.evaluation.out_of_fold import HeldOut
+from alld.evaluation.write import material_of
 from alld.inference.prediction import Prediction
 from alld.report.facts import as_html, as_markdown, as_text, look_up
+from alld.report.material import Material
 from alld.report.page import render_card, render_page
 from alld.stats.metrics import Confusion, Metric, accuracy
 
@@ -72,8 +74,17 @@ def all_wrong(facts: Facts, predictions: Sequence[Prediction]) -> tuple[Facts, l
     return {**facts, "wrong": len(labels)}, labels
 
 
+def material(facts: Facts, predictions: Sequence[Prediction], labels: Sequence[int]) -> Material:
+    pairs = zip(predictions, labels, strict=True)
+    rows = [
+        HeldOut(1, 1, p.path, str(p.sha256), "", label, p.probability or 0, p.threshold)
+        for p, label in pairs
+    ]
+    return material_of(facts, rows, [[]])
+
+
 def rendered(facts: Facts, predictions: Sequence[Prediction], labels: Sequence[int]) -> Page:
-    return Page(render_page(run_material(facts, predictions, labels, [])))
+    return Page(render_page(material(facts, predictions, labels)))
 
 
 def test_every_number_of_the_page_is_that_of_the_file(
@@ -197,7 +208,7 @@ def test_an_undefined_metric_is_its_reason_and_never_0(
         page.text.count(f"undefined: {reason}") == 4
     )  # in the verdict and three times in the table
     assert page.text.count("Not drawn: one class only") == 2
-    card = render_card(run_material(alone, predictions, [0] * len(predictions), []))
+    card = render_card(material(alone, predictions, [0] * len(predictions)))
     assert f"| Sensitivity | undefined: {reason} |" in card
 
 
@@ -276,7 +287,7 @@ def test_texts_from_outside_stay_text(
     assert len(page.values("src")) == len(page.values("src", "img")) == 8
     assert "<img src=x" not in page.html
     assert HOSTILE.replace("\u202e", "\\u202e") in page.files
-    card = render_card(run_material(wrong, named, labels, []))
+    card = render_card(material(wrong, named, labels))
     assert not re.search(r"(?<!\\)<img", card)
 
 

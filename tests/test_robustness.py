@@ -15,7 +15,7 @@ from alld.evaluation.robustness import (
     brightness,
     hue,
     jpeg,
-    robustness,
+    measure_robustness,
     scale,
     unchanged,
 )
@@ -100,7 +100,7 @@ def test_every_change_is_judged_and_compared_with_none(
     """The first row is that of the pictures themselves; counts and flips add up by hand."""
     y_true = [1] * 5 + [0] * 5
     done: list[tuple[int, int]] = []
-    rows = robustness(predictor, pictures, y_true, lambda *at: done.append(at))
+    rows = measure_robustness(predictor, pictures, y_true, lambda *at: done.append(at))
     assert [(row.change, row.level) for row in rows] == [
         (name, level) for name, level, _ in CHANGES
     ]

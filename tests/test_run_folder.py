@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from alld.errors import ConfigError, RunError
-from alld.evaluation.external import _internal as own_test
+from alld.evaluation.external import read_own_test
 from alld.evaluation.out_of_fold import read_fold
 from alld.runs.folder import Run, open_run, read_manifest, read_split
 from alld.runtime.files import sha256_hex
@@ -123,7 +123,7 @@ def test_an_own_test_that_cannot_be_read_is_compared_with_nothing(
     (tmp_path / "evaluation").mkdir()
     text = "[" * 100_000 if damage == "deep" else json.dumps(facts)
     (tmp_path / "evaluation" / "metrics.json").write_text(text)
-    found, reason = own_test(SimpleNamespace(run=Run(tmp_path)))  # type: ignore[arg-type]
+    found, reason = read_own_test(SimpleNamespace(run=Run(tmp_path)))  # type: ignore[arg-type]
     assert found is None
     assert reason is not None
     assert "cannot be read" in reason

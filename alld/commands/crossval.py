@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from alld import NOTICE, display
+from alld import display
 from alld.commands.engines import AddressOption, Engine, EngineOption, GpusOption, cluster_for
+from alld.commands.evaluate import print_result
 from alld.commands.options import (
     GivenSettings,
     InexactOption,
@@ -20,7 +21,6 @@ from alld.errors import ConfigError
 
 if TYPE_CHECKING:
     from alld.evaluation.crossval.folds import Fold
-    from alld.evaluation.crossval.result import CrossValidation
     from alld.evaluation.crossval.train import CrossvalListener
     from alld.stats.metrics import Metric
 
@@ -80,7 +80,7 @@ def crossval(
                 result = training.resume_crossval(
                     resume, listener, allow_inexact=allow_inexact, cluster=cluster
                 )
-        _print_crossval(result, as_json=as_json)
+        print_result(result, as_json=as_json)
 
 
 @contextmanager
@@ -112,22 +112,3 @@ def _progress() -> Iterator["CrossvalListener"]:
     with display.Steps() as steps, display.TrainingDisplay(epoch_lines=False) as live:
         training = Listener(step=steps, note=note, begin=lambda *_: steps.close(), progress=live)
         yield CrossvalListener(training=training, begin=begin, end=end)
-
-
-def _print_crossval(result: "CrossValidation", *, as_json: bool) -> None:
-    from alld.evaluation.crossval import result as results
-
-    if as_json:
-        display.print_json(result.as_dict())
-        return
-    display.write_table(result.marked_title, results.HEADINGS, results.readable_rows(result))
-    if line := results.patient_line(result):
-        display.write(line)
-    for repeat, fold, right, blasts, healthy in results.fold_rows(result):
-        display.detail(
-            f"repeat {repeat}, fold {fold}: {right} right, blasts {blasts}, healthy {healthy}"
-        )
-    for sentence in (*results.caveats(result), NOTICE):
-        display.write(f"- {sentence}")
-    display.write(f"evaluation: {result.folder}")
-    display.say(f"read it in a browser: {result.report}")

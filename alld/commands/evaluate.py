@@ -12,7 +12,7 @@ from alld.runtime.files import one_line
 
 if TYPE_CHECKING:
     from alld.evaluation.compare.result import RunComparison
-    from alld.evaluation.result import Evaluation
+    from alld.evaluation.result import Result
 
 _FEW = 8  # images on which two runs differ; more are listed under --verbose
 
@@ -72,14 +72,11 @@ def evaluate(
             data=data,
             positive=positive,
             prevalence=prevalence,
-            shake=robustness,
+            robustness=robustness,
             tta=tta,
             heat_maps=heat_maps,
         )
-    if as_json:
-        display.print_json(evaluation.as_dict())
-    else:
-        print_evaluation(evaluation)
+    print_result(result, as_json=as_json)
 
 
 def compare(
@@ -118,24 +115,31 @@ def runs(as_json: JsonOption = False) -> None:
         display.say("no runs under ./runs; `alld train` makes one")
 
 
-def print_evaluation(evaluation: "Evaluation") -> None:
-    """Write metrics, caveats and the place of the report; errors under --verbose."""
-    from alld.evaluation.result import COMPARISON, caveats, comparison_rows, patient_line
-    from alld.report.metric_text import format_metric, title_of
+def print_result(result: "Result", *, as_json: bool) -> None:
+    """Write metrics, caveats and the path of the report; errors or folds under --verbose."""
+    from alld.evaluation import result as results
 
-    title = f"{'SYNTHETIC: ' if evaluation.synthetic else ''}{evaluation.title}"
-    rows = ((title_of(name), *format_metric(one)) for name, one in evaluation.metrics.items())
-    display.write_table(title, ("metric", "value", "counts", "95 % interval"), rows)
-    if line := patient_line(evaluation):
+    if as_json:
+        display.print_json(result.as_dict())
+        return
+    headings, rows = results.metric_table(result)
+    shown = 5 if result.kind == "crossval" else 4  # methods are in table.md
+    display.write_table(result.marked_title, headings[:shown], (row[:shown] for row in rows))
+    if line := results.patient_line(result):
         display.write(line)
-    if compared := comparison_rows(evaluation):
-        display.write_table("against the run's own test, by the same model", COMPARISON, compared)
-    for prediction, label in evaluation.errors():
+    headings, rows = results.comparison_table(result)
+    if rows:
+        display.write_table("against the run's own test, by the same model", headings, rows)
+    for prediction, label in result.errors():
         display.detail(f"wrong: {display.prediction_line(prediction)} is {label}")
-    for sentence in (*caveats(evaluation), NOTICE):
+    for repeat, fold, right, blasts, healthy in results.fold_table(result)[1]:
+        display.detail(
+            f"repeat {repeat}, fold {fold}: {right} right, blasts {blasts}, healthy {healthy}"
+        )
+    for sentence in (*results.caveats(result), NOTICE):
         display.write(f"- {sentence}")
-    display.write(f"evaluation: {evaluation.folder}")
-    display.say(f"read it in a browser: {evaluation.report}")
+    display.write(f"evaluation: {result.folder}")
+    display.say(f"read it in a browser: {result.report}")
 
 
 def _print_comparison(comparison: "RunComparison") -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from alld import display
-from alld.commands.evaluate import print_evaluation
+from alld.commands.evaluate import print_result
 from alld.commands.options import JsonOption, VerboseOption
 from alld.commands.train import training_progress
 
@@ -59,10 +59,9 @@ def demo(
 
     with training_progress() as listener:
         shown = run_demo(out, seed, listener)
-    if as_json:
-        display.print_json(shown.evaluation.as_dict())
-        return
-    for prediction in shown.predictions:
-        display.write(f"SYNTHETIC {display.prediction_line(prediction)}")
-    print_evaluation(shown.evaluation)
-    display.say("your own images: alld train --data FOLDER, then alld evaluate and alld predict")
+    if not as_json:
+        for prediction in shown.predictions:
+            display.write(f"SYNTHETIC {display.prediction_line(prediction)}")
+    print_result(shown.evaluation, as_json=as_json)
+    if not as_json:
+        display.say("your own images: alld train --data FOLDER, then alld evaluate and alld predict")

@@ -1,15 +1,15 @@
-"""What the model goes by on tested images: heat maps, whether they show it, cell or background.
+"""Check the heat maps of tested images: do they mark what the model uses, cell or background?
 
-**Erasing.** A map that marks what matters marks what cannot be taken away: its hottest fifth is
-blurred beyond recognition, and the probability of the verdict should fall further than under the
-mask of another image (after Samek et al., IEEE TNNLS 28 (2017) 2660-2673). The other image has the
-same verdict, for maps of one class are alike: any other would be the easier test. The edge of the
-mask is soft, as a hard one would be a sign of its own.
+**Erasing.** If a map marks what matters, removing what it marks must change the prediction. The
+fifth of the image with the most evidence is blurred beyond recognition, and the probability of the
+verdict should fall further than under the mask of another image (after Samek et al., IEEE TNNLS 28
+(2017) 2660-2673). The other image has the same verdict: maps of one class are alike, so this is the
+harder test. The mask has a soft edge, because a hard edge would be a feature of its own.
 
-**Cell against background.** Of the evidence for the verdict, how much lies where
-`background_mask` sees neither the central cell nor a nucleus. And, without any map: the background
-of another image is put in place of its own. Where cells alone matter it makes no difference
-whether that image has the same verdict or the other one.
+**Cell against background.** How much of the evidence for the verdict lies where `background_mask`
+sees neither the central cell nor a nucleus. Independently of any map, the background is replaced by
+that of another image: where the model uses the cell alone, it makes no difference whether that
+image has the same verdict or the other one.
 """
 
 from collections.abc import Sequence
@@ -42,7 +42,7 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Explanation:
-    """The heat maps of a test and what was measured of them; without any, the reason why."""
+    """The heat maps of a test and their checks, or the reason why there are none."""
 
     rows: tuple[int, ...] = ()  # numbers of the predictions they belong to
     evidence: tuple[Heat, ...] = ()  # (h, w) each
@@ -51,15 +51,15 @@ class Explanation:
     reason: str | None = None
 
     def as_facts(self) -> dict[str, Any]:
-        """The entry of metrics.json."""
+        """Return the entry of metrics.json."""
         if self.summary is None:
             return {"reason": self.reason}
         return as_facts(self.summary, ERASED)
 
     def examples(self, wrong: Sequence[int]) -> list[tuple[int, Heat]]:
-        """Some predictions to show, by their numbers, with their maps.
+        """Return the numbers of some predictions to show, with their maps.
 
-        The first of the wrong ones, then others drawn at random: nobody chose them.
+        They are the first wrong ones, then others drawn at random.
         """
         maps = dict(zip(self.rows, self.evidence, strict=True))
         shown = [row for row in wrong if row in maps][:MOST_WRONG_SHOWN]
@@ -77,14 +77,14 @@ def explain_test(
     draws: int,
     progress: Progress | None = None,
 ) -> Explanation:
-    """Heat maps of tested images, at most 500 of them, and their two checks.
+    """Return the heat maps of at most 500 tested images, and their checks.
 
     Args:
         pictures: n decoded images, RGB (H, W, 3).
         predictions: n of them by the same predictor, none without a probability.
         groups: n names, equal for images that belong together.
         draws: of the bootstrap over groups.
-        progress: told how many images are done.
+        progress: called with the number of images done, of all.
     """
     rows = sorted(np.random.default_rng(0).permutation(len(predictions))[:MOST_IMAGES].tolist())
     subjects = [_Subject(predictor, pictures, row, predictions[row]) for row in rows]
@@ -103,10 +103,10 @@ def explain_test(
 
 
 def other_images(blasts: Sequence[bool], groups: Sequence[str], *, same: bool) -> list[list[int]]:
-    """For each image two at random of other groups, with the same verdict or with the other one.
+    """Return for each image two others of other groups, with the same or with the other verdict.
 
-    Fewer where there are no more. Each is taken about as often as the others, or one odd image
-    would weigh. Seeded: the same test gives the same ones.
+    There are fewer where no more exist. They are drawn at random with a fixed seed, and each is
+    taken about as often as any other, so that no single image dominates.
     """
     order = np.random.default_rng(0).permutation(len(blasts)).tolist()
     of_verdict = {v: [row for row in order if blasts[row] == v] for v in (True, False)}
@@ -120,27 +120,27 @@ def other_images(blasts: Sequence[bool], groups: Sequence[str], *, same: bool) -
 
 
 def hottest(heat: Heat) -> Mask:
-    """(S, S), true for the fifth of the pixels with the greatest evidence."""
+    """Return a mask (S, S), true for the fifth of the pixels with the most evidence."""
     mask = np.zeros(heat.size, bool)
     mask[np.argsort(-heat, axis=None, kind="stable")[: round(ERASED * heat.size)]] = True
     return mask.reshape(heat.shape)
 
 
 def erase(square: Pixels, mask: Mask) -> Pixels:
-    """The square picture (S, S, 3), blurred where the mask is true."""
+    """Return the square image (S, S, 3), blurred where the mask is true."""
     blurred = Image.fromarray(square).filter(ImageFilter.GaussianBlur(BLUR * len(square)))
     return exchange(square, np.asarray(blurred), mask)
 
 
 def exchange(square: Pixels, other: Pixels, mask: Mask) -> Pixels:
-    """The square picture (S, S, 3), the other one where the mask is true, with a soft edge."""
+    """Return the square image (S, S, 3) with the other one where the mask is true; soft edge."""
     hard = Image.fromarray(mask.astype(np.uint8) * 255)
     soft = hard.filter(ImageFilter.GaussianBlur(EDGE * len(square)))
     return np.asarray(Image.composite(Image.fromarray(other), Image.fromarray(square), soft))
 
 
 def share_outside(heat: Heat, background: Mask) -> float | None:
-    """The share of the positive evidence (S, S) that lies in the background; None without any."""
+    """Return the share of positive evidence (S, S) in the background; None if there is none."""
     positive = np.clip(heat, 0, None).astype(float)
     total = positive.sum()
     return float(positive[background].sum() / total) if total > 0 else None
@@ -148,7 +148,7 @@ def share_outside(heat: Heat, background: Mask) -> float | None:
 
 @dataclass(frozen=True)
 class _Subject:
-    """One tested image, decoded anew whenever it is needed: a large test would fill the memory."""
+    """One tested image; it is decoded whenever it is needed, because all would fill the memory."""
 
     predictor: Predictor
     pictures: Sequence[Pixels]
@@ -157,7 +157,7 @@ class _Subject:
 
     @property
     def blast(self) -> bool:
-        """Whether P(blast) reaches the threshold, whatever the verdict says beside it."""
+        """Whether P(blast) is at or above the threshold, even if the verdict is uncertain."""
         return (self.prediction.probability or 0) >= self.prediction.threshold
 
     @property
@@ -165,7 +165,7 @@ class _Subject:
         return self.predictor.square(self.pictures[self.row])
 
     def for_verdict(self, evidence: Heat) -> Heat:
-        """(h, w) to (S, S), positive where the evidence is for the verdict."""
+        """Return the map (h, w) at (S, S), positive where the evidence is for the verdict."""
         return enlarged(evidence if self.blast else -evidence, self.predictor.info.image_size)
 
 
@@ -184,7 +184,7 @@ def _check(
     subjects: Sequence[_Subject],
     evidence: Sequence[Heat],
 ) -> Checked:
-    """All checks of one image; `alike` and `unlike` are others, with its verdict and without."""
+    """Check one image; `alike` are others with its verdict, `unlike` with the other verdict."""
     one = subjects[number]
     square, heat = one.square, one.for_verdict(evidence[number])
     background = background_mask(square)

@@ -1,11 +1,11 @@
-"""What was measured of each explained image, and the means of it with their intervals.
+"""The checks of each explained image, and their means with intervals.
 
-`outside` is the share of the evidence for the verdict that lies in the background, which is what
-`alld.audit.background` leaves of a picture; `even` is the share of the picture that this is: a map
-of equal evidence everywhere would have so much. The others are by how much the probability of the
-verdict falls: `fall` when the hottest fifth of the picture is blurred away, `elsewhere` under a
-mask of that size from another image with the same verdict, `same_background` and
-`other_background` when the background becomes that of an image with the same or the other verdict.
+`outside` is the share of the evidence for the verdict that lies in the background, as
+`alld.audit.background` defines it; `even` is the share of the image that is background, which is
+what a uniform map would have. The others say by how much the probability of the verdict falls:
+`fall` when the most important fifth of the image is blurred away, `elsewhere` under a mask of that
+size from another image with the same verdict, `same_background` and `other_background` when the
+background is replaced by that of an image with the same or the other verdict.
 """
 
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter
 
 from alld.data.manifest import LABEL_NAMES
 from alld.runtime.files import write_csv
@@ -47,12 +48,12 @@ class Checked:
 
     @property
     def difference(self) -> float | None:
-        """By how much more its own mask matters than another's."""
+        """How much more its own mask matters than that of another image."""
         return _minus(self.fall, self.elsewhere)
 
     @property
     def background_difference(self) -> float | None:
-        """By how much more the other verdict's background matters than the same verdict's."""
+        """How much more a background of the other verdict matters than one of the same."""
         return _minus(self.other_background, self.same_background)
 
 
@@ -61,7 +62,7 @@ def _minus(first: float | None, second: float | None) -> float | None:
 
 
 def summarise(checked: Sequence[Checked], groups: Sequence[str], draws: int) -> Summary:
-    """The mean of each measure, over all images and over those of either verdict.
+    """Return the mean of each measure, over all images and over those of either verdict.
 
     Args:
         groups: one name for each image, equal for images that belong together.
@@ -92,7 +93,7 @@ def _mean(values: Sequence[float | None], groups: Sequence[str], draws: int) -> 
 
 
 def as_facts(summary: Summary, erased: float) -> dict[str, Any]:
-    """The entry of metrics.json."""
+    """Return the entry of metrics.json."""
     return {
         "reason": None,
         "erased": erased,
@@ -104,34 +105,17 @@ def as_facts(summary: Summary, erased: float) -> dict[str, Any]:
 
 
 def write_checked(folder: Path, checked: Sequence[Checked]) -> None:
-    """Write `heat_maps.csv`, a row an image."""
+    """Write `heat_maps.csv`, one row for each image."""
     write_csv(folder / FILE, COLUMNS, map(asdict, checked))
 
 
 def read_checked(folder: Path) -> list[Checked]:
-    """Read `heat_maps.csv` back; nothing where there is none.
+    """Read `heat_maps.csv` back; return no rows where there is no such file.
 
     Raises:
-        OSError, ValueError, KeyError: it cannot be read, or is none.
+        OSError, ValueError: it cannot be read, or has other columns.
     """
     if not (folder / FILE).is_file():
         return []
-    return [_checked(row) for row in read_csv(folder / FILE)]
-
-
-def _checked(row: dict[str, str]) -> Checked:
-    return Checked(
-        path=row["path"],
-        sha256=row["sha256"],
-        verdict=row["verdict"],
-        outside=_number(row["outside"]),
-        even=float(row["even"]),
-        fall=float(row["fall"]),
-        elsewhere=_number(row["elsewhere"]),
-        same_background=_number(row["same_background"]),
-        other_background=_number(row["other_background"]),
-    )
-
-
-def _number(text: str) -> float | None:
-    return float(text) if text else None
+    rows = [{name: cell or None for name, cell in row.items()} for row in read_csv(folder / FILE)]
+    return TypeAdapter(list[Checked]).validate_python(rows)

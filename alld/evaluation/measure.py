@@ -1,39 +1,51 @@
-"""Images through the predictor, numbers out: the same for a run's own test and for other images."""
+"""Predict images with the model of a run and measure the predictions."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from alld.audit.background import background_auc
-from alld.data.manifest import LABEL_NAMES, Manifest, Pictures, class_counts
+from alld.data.manifest import BLAST, LABEL_NAMES, Manifest, Pictures, class_counts
 from alld.data.splits import Split
 from alld.errors import DataError
-from alld.evaluation.abstention import abstention
 from alld.evaluation.explanation import Explanation, explain_test
-from alld.evaluation.robustness import Shaken, robustness
-from alld.inference.prediction import Prediction
+from alld.evaluation.out_of_fold import HeldOut, by_repeat, pooled_by_patient, separate_metrics
+from alld.inference.prediction import OUT_OF_DOMAIN, UNCERTAIN, VERDICTS, Prediction
 from alld.inference.predictor import Predictor
-from alld.runs.folder import Run
-from alld.stats.metrics import Metric, all_metrics, confusion, grouped_proportions
-from alld.stats.patients import by_patient
+from alld.model.bundle import library_versions
+from alld.runs.folder import Run, git_commit
+from alld.stats.metrics import Metric, confusion, proportion
 from alld.stats.reliability import reliability_curve
+from alld.stats.selective import gain_in_accuracy, risk_coverage
 
-Step = Callable[[str, int, int], None]  # what is done, how far, of how much
+Step = Callable[[str, int, int], None]  # name of the step, how far it is, of how much
+_OF_TRAINING = (
+    "started",
+    "seconds",
+    "device",
+    "precision",
+    "threads",
+    "workers",
+    "world_size",
+    "git_commit",
+    "versions",
+)
 
 
 @dataclass(frozen=True)
 class TestSet:
-    """What is tested: some images of a set, by the model of a run."""
+    """Some images of a set, to be tested with the model of a run."""
 
     run: Run
     manifest: Manifest
     predictor: Predictor
     indices: list[int]  # of the manifest
     set_groups: Sequence[str]  # of all images of the manifest
-    set_patients: Sequence[str]  # as many, or none where the set names nobody
+    set_patients: Sequence[str]  # as many, or none where the set names no patients
     split: Split | None = None  # None where all images are tested, by a model that saw none
     groups_source: str = ""
 
@@ -49,21 +61,21 @@ class TestSet:
 
     @property
     def patients(self) -> list[str]:
-        """Whose cell each tested image shows; empty where that is not known."""
+        """The patient of each tested image; empty where that is not known."""
         return [self.set_patients[index] if self.set_patients else "" for index in self.indices]
 
     @property
     def pictures(self) -> Pictures:
-        """Of the test, in their order, decoded when they are asked for."""
+        """The tested images in their order, decoded when they are read."""
         records = tuple(self.manifest.records[index] for index in self.indices)
         return Pictures(replace(self.manifest, records=records))
 
 
-def judge(test: TestSet, step: Step) -> list[Prediction]:
-    """What the model says of each tested image.
+def predict(test: TestSet, step: Step) -> list[Prediction]:
+    """Return a prediction for each tested image.
 
     Raises:
-        DataError: an image that cannot be read, or changed after its hash was taken.
+        DataError: an image cannot be read, or has changed since its hash was taken.
     """
     predictions: list[Prediction] = []
     files = (test.manifest.file(index) for index in test.indices)
@@ -72,22 +84,16 @@ def judge(test: TestSet, step: Step) -> list[Prediction]:
         if prediction.error:
             raise DataError(f"a test image cannot be read: {prediction.error}")
         predictions.append(prediction)
-        step("judging test images", len(predictions), len(test.indices))
+        step("predicting test images", len(predictions), len(test.indices))
     return predictions
-
-
-def judge_changed(test: TestSet, step: Step) -> tuple[Shaken, ...]:
-    """What it says of the images changed as another microscope would; see `robustness`."""
-    progress = partial(step, "judging changed images")
-    return tuple(robustness(test.predictor, test.pictures, test.labels, progress))
 
 
 def explain(
     test: TestSet, predictions: Sequence[Prediction], wanted: bool | None, step: Step
 ) -> Explanation:
-    """Heat maps of the tested images and what they are worth, unless left out; see `explain_test`.
+    """Check heat maps of the tested images, unless they are left out; see `explain_test`.
 
-    `wanted` wins over the run's `evaluate.heat_maps`.
+    `wanted` overrides the run's `evaluate.heat_maps`.
     """
     config = test.run.config.evaluate
     if wanted is False or (wanted is None and not config.heat_maps):
@@ -99,63 +105,93 @@ def explain(
         predictions,
         test.groups,
         draws=config.bootstrap_draws,
-        progress=partial(step, "judging heat maps"),
+        progress=partial(step, "checking heat maps"),
     )
 
 
 def background(test: TestSet, step: Step) -> Metric:
-    """What the background of the whole set predicts, unless the run's settings leave it out."""
+    """Return how well the background of the whole set predicts the label, unless left out."""
     if not test.run.config.evaluate.background:
         reason = "evaluate.background is false in the run's config.yaml"
         return Metric(None, None, len(test.manifest), None, None, None, reason)
-    progress = partial(step, "judging backgrounds")
+    progress = partial(step, "measuring backgrounds")
     return background_auc(test.manifest, test.set_groups, progress)
 
 
 def measure(test: TestSet, predictions: Sequence[Prediction]) -> dict[str, Any]:
-    """Every number of the predictions, as fields of `Evaluation`.
+    """Return every number that follows from the predictions, as fields of `Result`.
 
-    Where patients are known they are the groups: no interval then takes cells for independent.
+    Where patients are known they are the groups of every interval.
     """
-    y_true = np.array(test.labels)
-    y_prob = np.array([prediction.probability for prediction in predictions], dtype=float)
-    threshold = test.predictor.info.threshold
-    draws = test.run.config.evaluate.bootstrap_draws
-    how: dict[str, Any] = {"threshold": threshold, "groups": test.groups, "draws": draws}
-    verdicts = (y_prob >= threshold).astype(int)
-    metrics, grouped = (
-        all_metrics(y_true, y_prob, **how),
-        grouped_proportions(y_true, y_prob, **how),
-    )
+    threshold, draws = test.predictor.info.threshold, test.run.config.evaluate.bootstrap_draws
+    columns = zip(predictions, test.labels, test.groups, test.patients, strict=True)
+    rows = [
+        HeldOut(
+            repeat=1,
+            fold=1,
+            path=one.path,
+            sha256=str(one.sha256),
+            group=group,
+            label=label,
+            probability=float(one.probability or 0),
+            threshold=threshold,
+            answer=one.verdict,
+            patient=patient,
+        )
+        for one, label, group, patient in columns
+    ]
+    metrics, grouped = separate_metrics(rows, draws)
+    info = test.predictor.info
     return {
+        **shared_numbers(rows, draws),
         "metrics": metrics | grouped if any(test.patients) else metrics,
         "grouped_metrics": grouped,
-        "by_patient": by_patient(y_true, verdicts, test.patients, draws=draws),
-        "confusion": confusion(y_true, verdicts),
-        "reliability": reliability_curve(y_true, y_prob),
+        "reliability": reliability_curve(test.labels, [row.probability for row in rows]),
         "abstention": {
-            **abstention(
-                [LABEL_NAMES[label] for label in test.labels],
-                y_prob.tolist(),
-                [threshold] * len(predictions),
-                [str(prediction.verdict) for prediction in predictions],
-                test.groups,
-                draws,
-            ),
-            **_abstention_rules(test.predictor),
+            **abstention(rows, draws),
+            "limits": info.limits.model_dump(),
+            "band": info.uncertain and info.uncertain.model_dump(),
         },
         "predictions": tuple(predictions),
-        "labels": tuple(test.labels),
     }
 
 
-def _abstention_rules(predictor: Predictor) -> dict[str, Any]:
-    limits, band = predictor.info.limits, predictor.info.uncertain
-    return {"limits": limits.model_dump(), "band": band and band.model_dump()}
+def shared_numbers(rows: Sequence[HeldOut], draws: int) -> dict[str, Any]:
+    """Return the fields of `Result` that a run and a cross-validation measure in the same way."""
+    return {
+        "by_patient": pooled_by_patient(by_repeat(rows), draws),
+        "confusion": confusion([row.label for row in rows], [row.verdict for row in rows]),
+        "wrong": sum(row.wrong for row in rows),
+        "rows": tuple(rows),
+    }
+
+
+def abstention(rows: Sequence[HeldOut], draws: int) -> dict[str, Any]:
+    """Return the effect of abstention: how many images get no verdict, accuracy on the others.
+
+    See `stats.selective` for gain and curve.
+    """
+    answers = [str(row.answer) for row in rows]
+    counts = {verdict: answers.count(verdict) for verdict in VERDICTS}
+    kept = [answer not in (UNCERTAIN, OUT_OF_DOMAIN) for answer in answers]
+    correct = [not row.wrong for row in rows]
+    kept_correct = sum(ok for ok, given in zip(correct, kept, strict=True) if given)
+    labels = np.array([row.label == BLAST for row in rows], dtype=int)
+    curve = risk_coverage(labels, [r.probability for r in rows], [r.threshold for r in rows])
+    reason = "there is no image"
+    return {
+        "verdicts": counts,
+        "out_of_domain": proportion(counts[OUT_OF_DOMAIN], len(rows), reason).as_dict(),
+        "uncertain": proportion(counts[UNCERTAIN], len(rows), reason).as_dict(),
+        "kept": proportion(sum(kept), len(rows), reason).as_dict(),
+        "kept_accuracy": proportion(kept_correct, sum(kept), "no image has a verdict").as_dict(),
+        "gain": gain_in_accuracy(correct, kept, [row.group for row in rows], draws=draws).as_dict(),
+        "curve": [asdict(point) for point in curve],
+    }
 
 
 def model_facts(predictor: Predictor) -> dict[str, Any]:
-    """Which model it is, and how its threshold and temperature came about."""
+    """Return which model it is, and how its threshold and temperature were chosen."""
     info = predictor.info
     named = ("arch", "initial_weights", "image_size", "threshold", "temperature")
     fit, choice = info.temperature_fit, info.threshold_choice
@@ -172,7 +208,7 @@ def model_facts(predictor: Predictor) -> dict[str, Any]:
 
 
 def set_facts(test: TestSet) -> dict[str, Any]:
-    """Which set it is, and what of it was tested."""
+    """Return which set it is, and which of its images were tested."""
     manifest, labels, split = test.manifest, test.manifest.labels, test.split
     facts: dict[str, Any] = {
         "name": manifest.kind,
@@ -192,4 +228,37 @@ def set_facts(test: TestSet) -> dict[str, Any]:
         "split": split.kind,
         "split_seed": split.seed,
         "split_sha256": test.run.info["split"]["sha256"],
+    }
+
+
+def provenance(run: Run, *, device: str, threads: int, seconds: float) -> dict[str, Any]:
+    """Return settings, versions, machine, times and commit of a run's training and evaluation.
+
+    Facts that an older run did not record are None.
+    """
+    training = run.info
+    parallel: Mapping[str, Any] = training.get("parallel") or {}
+    changed = training.get("inexact")  # what differed when the run was resumed
+    return {
+        "config": run.config.model_dump(mode="json"),
+        "training": {
+            **{name: training.get(name) for name in _OF_TRAINING},
+            **{name: value for name, value in parallel.items() if name != "processes"},
+            **({"resumed_inexactly": "; ".join(changed)} if changed else {}),
+        },
+        "evaluation": {
+            **finished_now(),
+            "seconds": round(seconds, 1),
+            "device": device,
+            "threads": threads,
+        },
+    }
+
+
+def finished_now() -> dict[str, Any]:
+    """Return the time, the commit and the versions of what is finished now."""
+    return {
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "git_commit": git_commit(),
+        "versions": library_versions(),
     }

@@ -1,7 +1,8 @@
-"""Out-of-fold predictions and what they say: each image was tested by a model that never saw it.
+"""Predictions of images by models that never saw them, and the numbers that follow from them.
 
-Two spreads, shown apart. Sampling: what other images of this kind would have given, by a bootstrap
-over groups. Training: what other folds and other seeds gave on the same images, over the repeats.
+Two spreads are kept apart. The sampling spread is what other images of the same kind would have
+given: a bootstrap over groups. The training spread is what other folds and seeds gave on the same
+images, over the repeats of a cross-validation.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,9 +28,10 @@ from alld.stats.reliability import expected_calibration_error
 
 @dataclass(frozen=True)
 class HeldOut:
-    """One image as the fold that held it out judged it; label 0 healthy, 1 blast.
+    """One image and what a model that never saw it predicts; label 0 healthy, 1 blast.
 
-    `said` is the verdict of that fold's model in words, see VERDICTS; None where it has none.
+    A run is the first fold of one repeat. `answer` is one of VERDICTS, which has two more than the
+    classes; None where it is not known.
     """
 
     repeat: int
@@ -40,13 +42,23 @@ class HeldOut:
     label: int
     probability: float
     threshold: float
-    said: str | None = None
-    patient: str = ""  # empty where that is not known
+    answer: str | None = None
+    patient: str = ""  # empty where it is not known
 
     @property
     def verdict(self) -> int:
-        """1 blast, 0 healthy: what P(blast) is called at the threshold."""
+        """1 blast where P(blast) is at or above the threshold, else 0 healthy."""
         return int(self.probability >= self.threshold)
+
+    @property
+    def wrong(self) -> bool:
+        """Whether the verdict is not the label."""
+        return self.verdict != self.label
+
+    @property
+    def distance(self) -> float:
+        """Distance of P(blast) from the threshold, 0 to 1."""
+        return abs(self.probability - self.threshold)
 
 
 @dataclass(frozen=True)
@@ -63,7 +75,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Missed:
-    """An image that at least one repeat misjudged; `times` is how many did."""
+    """An image with a wrong verdict in at least one repeat; `times` counts those repeats."""
 
     path: str
     sha256: str
@@ -73,22 +85,32 @@ class Missed:
     highest: float
 
 
+def by_repeat(rows: Sequence[HeldOut]) -> list[list[HeldOut]]:
+    """Return the rows of each repeat."""
+    repeats: dict[int, list[HeldOut]] = {}
+    for row in rows:
+        repeats.setdefault(row.repeat, []).append(row)
+    return list(repeats.values())
+
+
+def wrong_rows(rows: Sequence[HeldOut]) -> list[int]:
+    """Return the numbers of the rows with a wrong verdict, the most confident first."""
+    wrong = [number for number, row in enumerate(rows) if row.wrong]
+    return sorted(wrong, key=lambda number: -rows[number].distance)
+
+
 def missed_images(rows: Sequence[HeldOut]) -> tuple[Missed, ...]:
-    """Each misjudged image once: those that most repeats misjudge first, then the surest."""
+    """Return each image with a wrong verdict once, by number of repeats, then by confidence."""
     of_image: dict[str, list[HeldOut]] = {}
     for row in rows:
         of_image.setdefault(row.path, []).append(row)
     ranked = []
     for own in of_image.values():
-        distances = [abs(row.probability - row.threshold) for row in own if _wrong(row)]
+        distances = [row.distance for row in own if row.wrong]
         if distances:
             ranked.append((len(distances), fmean(distances), own))
     ranked.sort(key=lambda found: found[:2], reverse=True)
     return tuple(_missed(own, times) for times, _, own in ranked)
-
-
-def _wrong(row: HeldOut) -> bool:
-    return row.verdict != row.label
 
 
 def _missed(rows: Sequence[HeldOut], times: int) -> Missed:
@@ -98,10 +120,10 @@ def _missed(rows: Sequence[HeldOut], times: int) -> Missed:
 
 
 def read_fold(run: Path, repeat: int, fold: int) -> list[HeldOut]:
-    """The test images of one evaluated fold.
+    """Return the test images of one evaluated fold.
 
     Raises:
-        RunError: its tables are gone, damaged, or do not fit each other.
+        RunError: its tables are missing, damaged, or do not fit each other.
     """
     try:
         split = {row["path"]: row for row in read_csv(run / "split.csv")}
@@ -129,7 +151,7 @@ def _held_out(
         label=LABEL_NAMES.index(row["label"]),
         probability=float(row["probability"]),
         threshold=float(row["threshold"]),
-        said=VERDICTS[VERDICTS.index(row["verdict"])],
+        answer=VERDICTS[VERDICTS.index(row["verdict"])],
         patient=split[inside].get("patient") or "",
     )
 
@@ -140,21 +162,30 @@ def _tails(path: str) -> list[str]:
 
 
 def accuracy_of(rows: Sequence[HeldOut]) -> float:
-    """Share of right verdicts, 0 to 1."""
-    return fmean(not _wrong(row) for row in rows)
+    """Return the share of correct verdicts, 0 to 1."""
+    return fmean(not row.wrong for row in rows)
+
+
+def separate_metrics(
+    rows: Sequence[HeldOut], draws: int
+) -> tuple[dict[str, Metric], dict[str, Metric]]:
+    """Return all metrics of one repeat, and its proportions with intervals over groups."""
+    y_true, y_prob = _column(rows, "label"), _column(rows, "probability")
+    thresholds, groups = _column(rows, "threshold"), [row.group for row in rows]
+    return (
+        all_metrics(y_true, y_prob, threshold=thresholds, groups=groups, draws=draws),
+        grouped_proportions(y_true, y_prob, threshold=thresholds, groups=groups, draws=draws),
+    )
 
 
 def metrics_of_repeat(rows: Sequence[HeldOut], draws: int) -> dict[str, Metric]:
-    """All metrics of one repeat, every interval over groups."""
-    y_true, y_prob = _column(rows, "label"), _column(rows, "probability")
-    limits, groups = _column(rows, "threshold"), [row.group for row in rows]
-    return all_metrics(
-        y_true, y_prob, threshold=limits, groups=groups, draws=draws
-    ) | grouped_proportions(y_true, y_prob, threshold=limits, groups=groups, draws=draws)
+    """Return all metrics of one repeat, every interval over groups."""
+    metrics, grouped = separate_metrics(rows, draws)
+    return metrics | grouped
 
 
 def pooled_metrics(repeats: Sequence[Sequence[HeldOut]], draws: int) -> dict[str, Metric]:
-    """The mean of each metric over the repeats; intervals show the sampling spread alone.
+    """Return the mean of each metric over the repeats, with intervals of the sampling spread alone.
 
     With one repeat these are its own metrics. With more, a draw of the bootstrap takes the same
     groups in every repeat; `n` counts images, not predictions, and `k` is None. The calibration
@@ -162,16 +193,15 @@ def pooled_metrics(repeats: Sequence[Sequence[HeldOut]], draws: int) -> dict[str
     """
     if len(repeats) == 1:
         return metrics_of_repeat(repeats[0], draws)
-    ordered = [sorted(rows, key=lambda row: row.path) for rows in repeats]
+    ordered = _ordered(repeats)
     truth = _column(ordered[0], "label").astype(int)
     groups = [row.group for row in ordered[0]]
     prob = np.stack([_column(rows, "probability") for rows in ordered], axis=1)  # (n, repeats)
-    limits = np.stack([_column(rows, "threshold") for rows in ordered], axis=1)
-    verdicts = (prob >= limits).astype(float)
+    verdicts = np.stack([_column(rows, "verdict") for rows in ordered], axis=1)  # (n, repeats)
     scores: dict[str, tuple[Score, NDArray[np.float64]]] = {
         "accuracy": (_accuracy, verdicts),
-        "sensitivity": (_sensitivity, verdicts),
-        "specificity": (_specificity, verdicts),
+        "sensitivity": (partial(_share_correct, label=1), verdicts),
+        "specificity": (partial(_share_correct, label=0), verdicts),
         "roc_auc": (roc_auc, prob),
         "pr_auc": (pr_auc, prob),
         "brier": (brier, prob),
@@ -183,18 +213,23 @@ def pooled_metrics(repeats: Sequence[Sequence[HeldOut]], draws: int) -> dict[str
     for name, label in (("sensitivity", 1), ("specificity", 0)):
         means[name] = replace(means[name], n=int((truth == label).sum()))
     error = fmean(expected_calibration_error(truth, column) for column in prob.T)
-    return means | {"ece": Metric(error, None, len(truth), None, None, None, _NO_INTERVAL)}
+    reason = "no interval of a mean over repeats"
+    return means | {"ece": Metric(error, None, len(truth), None, None, None, reason)}
 
 
 def pooled_by_patient(repeats: Sequence[Sequence[HeldOut]], draws: int) -> ByPatient | None:
-    """The numbers by patient, as means over the repeats; None where nobody is named."""
-    ordered = [sorted(rows, key=lambda row: row.path) for rows in repeats]
+    """Return the numbers by patient, as means over the repeats; None where no patient is known."""
+    ordered = _ordered(repeats)
     verdicts = np.array([[row.verdict for row in rows] for rows in ordered]).T  # (n, repeats)
     labels = [row.label for row in ordered[0]]
     return by_patient(labels, verdicts, [row.patient for row in ordered[0]], draws=draws)
 
 
-_NO_INTERVAL = "no interval of a mean over repeats"
+def _ordered(repeats: Sequence[Sequence[HeldOut]]) -> list[list[HeldOut]]:
+    """Every repeat with its images in the same order."""
+    return [sorted(rows, key=lambda row: row.path) for rows in repeats]
+
+
 Score = Callable[[ArrayLike, ArrayLike], float]
 
 
@@ -222,7 +257,7 @@ def _mean_over_repeats(
 
 
 def training_spread(per_repeat: Sequence[dict[str, Metric]]) -> dict[str, Spread]:
-    """How far each metric moves between repeats, which differ in folds and seeds."""
+    """Return how much each metric varies between repeats, which differ in folds and seeds."""
     return {name: _spread([metrics[name] for metrics in per_repeat]) for name in per_repeat[0]}
 
 
@@ -244,12 +279,8 @@ def _accuracy(y_true: ArrayLike, verdicts: ArrayLike) -> float:
     return float(np.mean(np.asarray(y_true) == np.asarray(verdicts)))
 
 
-def _share_right(y_true: ArrayLike, verdicts: ArrayLike, label: int) -> float:
+def _share_correct(y_true: ArrayLike, verdicts: ArrayLike, label: int) -> float:
     among = np.asarray(y_true) == label
     if not among.any():
         raise UndefinedMetric(f"none of the {among.size} images is {LABEL_NAMES[label]}")
     return float(np.mean(np.asarray(verdicts)[among] == label))
-
-
-_sensitivity = partial(_share_right, label=1)
-_specificity = partial(_share_right, label=0)

@@ -1,196 +1,235 @@
-"""What an evaluation found, and how a person reads it: numbers, counts, intervals, caveats."""
+"""The result of a test: its numbers, the content of `metrics.json`, and how a person reads them."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from itertools import starmap
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
+
+from pydantic import TypeAdapter, ValidationError
 
 from alld import NOTICE
 from alld.data.manifest import LABEL_NAMES
-from alld.inference.heat_map import Heat
+from alld.errors import RunError
+from alld.evaluation.out_of_fold import HeldOut, Missed, Spread, wrong_rows
+from alld.evaluation.robustness import Changed
+from alld.inference.prediction import Prediction
+from alld.report import crossval_words, run_words
 from alld.report.facts import as_text
-from alld.report.material import History, Material, Pictured, Scored, short_names
-from alld.report.metric_text import TITLES, format_metric, title_of
+from alld.report.material import History
+from alld.report.metric_text import PROPORTIONS, TITLES, format_metric, title_of
 from alld.report.patient_words import known, told_by_patient
-from alld.report.run_words import limits, words
+from alld.runtime.reading import read_json
 from alld.stats.metrics import Confusion, Metric
 from alld.stats.patients import ByPatient
 from alld.stats.reliability import ReliabilityPoint
 
-if TYPE_CHECKING:  # reading numbers back, as `compare` does, needs no torch
-    from alld.evaluation.explanation import Explanation
-    from alld.evaluation.robustness import Shaken
-    from alld.inference.prediction import Prediction
-
-COMPARISON = ("Measure", "Here", "The run's own test", "Difference")
-_SIDES = ("external", "internal")
-TABLE_COLUMNS = ("metric", "value", "k", "n", "ci_low", "ci_high", "method", "reason")
+Kind = Literal["holdout", "external", "crossval"]
+METRICS = "metrics.json"
+# Keys of metrics.json that one kind of result has and the other has not.
+OF_RUN = ("grouped_metrics", "robustness", "external")
+OF_CROSSVAL = ("plan", "per_repeat", "training_spread", "folds", "missed")
+_NOT_STORED = ("folder", "rows", "histories", "root", "predictions")
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """The numbers of one run on its test images; every one of them counts cell images."""
+class FoldMetrics:
+    """A row of the table of folds."""
 
-    folder: Path
+    repeat: int
+    fold: int
+    accuracy: Metric
+    sensitivity: Metric
+    specificity: Metric
+    roc_auc: Metric
+    threshold: float
+    temperature: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What a run's own test, an external validation or a cross-validation found.
+
+    All numbers count cell images unless their name says otherwise; blast is the positive class.
+    """
+
+    folder: Path  # where it is written
     model: dict[str, Any]
     data: dict[str, Any]
-    metrics: dict[str, Metric]
-    grouped_metrics: dict[str, Metric]  # the proportions, their intervals over groups
+    metrics: dict[str, Metric]  # of a cross-validation: means over its repeats
+    by_patient: ByPatient | None = None  # None where no image has a known patient
     confusion: Confusion
+    wrong: int  # predictions that are not the label
     reliability: tuple[ReliabilityPoint, ...]
     background: Metric  # ROC AUC of what surrounds the cells, over the whole set
     abstention: dict[str, Any]
-    robustness: tuple["Shaken", ...] | None  # None where it was not asked for
-    explained: "Explanation"
-    by_patient: ByPatient | None  # None where nobody is named
-    external: dict[str, Any] | None  # of an external validation: against the run's own test
-    predictions: tuple["Prediction", ...]
-    labels: tuple[int, ...]
+    heat_maps: dict[str, Any]
     provenance: dict[str, Any]
+
+    # Of a run's own test and of an external validation.
+    grouped_metrics: dict[str, Metric] = field(default_factory=dict)  # intervals over groups
+    robustness: tuple[Changed, ...] | None = None  # None where it was not measured
+    external: dict[str, Any] | None = None  # of an external validation: compared with the own test
+
+    # Of a cross-validation.
+    plan: dict[str, Any] | None = None
+    per_repeat: tuple[dict[str, Metric], ...] = ()
+    training_spread: dict[str, Spread] = field(default_factory=dict)
+    folds: tuple[FoldMetrics, ...] = ()
+    missed: tuple[Missed, ...] = ()
+
+    # In the other files of the folder.
+    rows: tuple[HeldOut, ...] = ()  # every prediction with its label
+    histories: tuple[History, ...] = ()  # the losses of each training
+    root: Path = Path()  # from which the rows name their images
+    predictions: tuple[Prediction, ...] = ()  # of a run, as many as rows
+
+    @property
+    def kind(self) -> Kind:
+        """Which test it is."""
+        if self.plan is not None:
+            return "crossval"
+        return "holdout" if self.external is None else "external"
 
     @property
     def title(self) -> str:
-        """`resnet50, grouped split, seed 0`, or on which set it was validated."""
-        data = self.data
-        if self.external:
-            return f"{self.model['arch']}, external validation on {self.external['set']}"
-        return f"{self.model['arch']}, {data['split']} split, seed {data['split_seed']}"
+        """`resnet50, grouped split, seed 0`, or what else was tested."""
+        data, plan, arch = self.data, self.plan, self.model["arch"]
+        if self.external is not None:
+            return f"{arch}, external validation on {self.external['set']}"
+        if plan is None:
+            return f"{arch}, {data['split']} split, seed {data['split_seed']}"
+        times = f", {plan['repeats']} repeats" if plan["repeats"] > 1 else ""
+        kind = f"{plan['split']} {plan['folds']}-fold cross-validation{times}"
+        return f"{arch}, {kind}, seed {plan['seed']}"
+
+    @property
+    def marked_title(self) -> str:
+        """The title, which starts with SYNTHETIC where images were drawn."""
+        return f"SYNTHETIC: {self.title}" if self.synthetic else self.title
 
     @property
     def report(self) -> Path:
-        """The page that shows all of it."""
+        """The HTML page."""
         return self.folder / "report.html"
 
     @property
     def synthetic(self) -> bool:
-        """The images were drawn, not photographed, or those were that trained the model."""
-        trained = self.external and self.external["trained_on"]["synthetic"]
+        """Whether the tested images, or those that trained the model, were drawn."""
+        trained = self.external is not None and self.external["trained_on"]["synthetic"]
         return bool(self.data["synthetic"] or trained)
 
-    def errors(self) -> list[tuple["Prediction", str]]:
-        """The images called what they are not, with their label; the surest errors first."""
-        rows = wrong_rows(self.predictions, self.labels)
-        return [(self.predictions[row], LABEL_NAMES[self.labels[row]]) for row in rows]
+    def errors(self) -> list[tuple[Prediction, str]]:
+        """Return the wrong predictions of a run with their labels, the most confident first."""
+        rows = wrong_rows(self.rows) if self.predictions else []
+        return [(self.predictions[row], LABEL_NAMES[self.rows[row].label]) for row in rows]
 
     def as_dict(self) -> dict[str, Any]:
-        """The content of `metrics.json`."""
+        """Return the content of `metrics.json`."""
+        crossval = self.kind == "crossval"
+        left_out = {*_NOT_STORED, *(OF_RUN if crossval else OF_CROSSVAL)}
+        stored = (one.name for one in fields(self) if one.name not in left_out)
         return {
             "title": self.title,
             "notice": NOTICE,
             "synthetic": self.synthetic,
             "unit": "cell image",
             "positive_class": "blast",
-            "model": self.model,
-            "data": self.data,
-            "metrics": _plain(self.metrics),
-            "grouped_metrics": _plain(self.grouped_metrics),
-            "by_patient": self.by_patient and self.by_patient.as_dict(),
-            "external": self.external,
-            "confusion": asdict(self.confusion),
-            "wrong": len(wrong_rows(self.predictions, self.labels)),
-            "reliability": [asdict(point) for point in self.reliability],
-            "background": self.background.as_dict(),
-            "abstention": self.abstention,
-            "robustness": self.robustness and [shaken.as_dict() for shaken in self.robustness],
-            "heat_maps": self.explained.as_facts(),
-            "provenance": self.provenance,
+            **{name: _plain(getattr(self, name)) for name in stored},
+            **({"missed_images": len(self.missed)} if crossval else {}),
         }
 
 
-def run_material(
-    facts: Mapping[str, Any],
-    predictions: Sequence["Prediction"],
-    labels: Sequence[int],
-    history: History,
-    explained: "Explanation | None" = None,
-) -> Material:
-    """What the report and the pictures of a run are made from.
+def _plain(value: Any) -> Any:
+    """Numbers, texts, lists and dicts of what a result holds."""
+    if hasattr(value, "as_dict"):
+        return value.as_dict()
+    if is_dataclass(value):
+        return {one.name: _plain(getattr(value, one.name)) for one in fields(value)}
+    if isinstance(value, dict):
+        return {name: _plain(one) for name, one in value.items()}
+    return [_plain(one) for one in value] if isinstance(value, tuple) else value
 
-    Args:
-        facts: the content of metrics.json.
-        predictions: of the test images, none without a probability.
-        labels: as many, 0 healthy or 1 blast.
-        history: the rows of history.csv.
-        explained: the heat maps of some of the images, to be shown.
+
+def read_result(folder: Path) -> Result:
+    """Read the `metrics.json` in an evaluation's folder; the other files are left alone.
+
+    Raises:
+        RunError: there is none, or it is damaged or of a version that recorded less.
     """
-    names = short_names([prediction.path for prediction in predictions])
-    verdicts = [LABEL_NAMES.index(str(prediction.call)) for prediction in predictions]
-    probabilities = [float(prediction.probability or 0) for prediction in predictions]
-    wrong = wrong_rows(predictions, labels)
-
-    def pictured(row: int, evidence: Heat | None = None) -> Pictured:
-        return Pictured(
-            file=Path(predictions[row].path),
-            sha256=predictions[row].sha256,
-            name=names[row],
-            label=LABEL_NAMES[labels[row]],
-            verdict=LABEL_NAMES[verdicts[row]],
-            lines=(f"P(blast) {{predictions.{row}.probability:score}}",),
-            evidence=evidence,
-        )
-
-    return Material(
-        layout="external" if facts["external"] else "run",
-        facts={**facts, "predictions": [prediction.as_row() for prediction in predictions]},
-        words=words(facts),
-        tests=(Scored(labels, probabilities, verdicts),),
-        misjudged=tuple(map(pictured, wrong)),
-        histories=(history,),
-        explained=tuple(starmap(pictured, explained.examples(wrong) if explained else ())),
-    )
+    path = folder / METRICS
+    try:
+        stored = read_json(path)
+        return TypeAdapter(Result).validate_python({**stored, "folder": folder})
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        raise RunError(f"{path}: cannot be read ({key}: {first['msg']})") from error
+    except (OSError, ValueError, TypeError) as error:
+        raise RunError(f"{path}: cannot be read ({error})") from error
 
 
-def wrong_rows(predictions: Sequence["Prediction"], labels: Sequence[int]) -> list[int]:
-    """The numbers of the predictions called what they are not; the surest errors first."""
-    pairs = enumerate(zip(predictions, labels, strict=True))
-    wrong = [row for row, (one, label) in pairs if one.call != LABEL_NAMES[label]]
-    return sorted(wrong, key=lambda row: -_sureness(predictions[row]))
+def as_metric(stored: Mapping[str, Any]) -> Metric:
+    """Return a metric from its entry in `metrics.json`.
+
+    Raises:
+        ValueError: it is none.
+    """
+    return TypeAdapter(Metric).validate_python(stored)
 
 
-def _sureness(prediction: "Prediction") -> float:
-    return abs((prediction.probability or 0) - prediction.threshold)
-
-
-def _plain(metrics: dict[str, Metric]) -> dict[str, dict[str, Any]]:
-    return {name: metric.as_dict() for name, metric in metrics.items()}
-
-
-def table_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
-    """One row a metric with `TABLE_COLUMNS`."""
-    return [
-        {"metric": name, **{"reason": None, **metric.as_dict()}}
-        for name, metric in evaluation.metrics.items()
-    ]
-
-
-def caveats(evaluation: Evaluation) -> list[str]:
-    """What a reader must know before quoting a number, a sentence each."""
-    facts = evaluation.as_dict()
+def caveats(result: Result) -> list[str]:
+    """Return what a reader must know before quoting a number, a sentence each."""
+    facts = result.as_dict()
+    limits = run_words.limits if result.plan is None else crossval_words.limits
     return [as_text(sentence, facts) for sentence in limits(facts)]
 
 
-def patient_line(evaluation: Evaluation) -> str | None:
-    """The numbers by patient in a sentence, or None where nobody is named."""
-    facts = evaluation.as_dict()
+def patient_line(result: Result) -> str | None:
+    """Return the numbers by patient as a sentence, or None where no patient is known."""
+    facts = result.as_dict()
     return f"By patient: {as_text(told_by_patient(facts), facts)}." if known(facts) else None
 
 
-def comparison_rows(evaluation: Evaluation) -> list[tuple[str, ...]]:
-    """Of an external validation: a row a metric under `COMPARISON`, to read."""
-    rows = (evaluation.external or {}).get("comparison") or {}
-    return [
+Table = tuple[tuple[str, ...], list[tuple[str, ...]]]  # headings, and a row of cells each
+
+
+def metric_table(result: Result) -> Table:
+    """Return a row for each metric: value, counts, interval; then its method, or its spread."""
+    crossval = result.kind == "crossval"
+    rows: list[tuple[str, ...]] = []
+    for name, metric in result.metrics.items():
+        percent = crossval and name in PROPORTIONS  # means over repeats have no counts
+        last = metric.method or ""
+        if crossval:
+            last = _format_spread(result.training_spread[name], percent=percent)
+        rows.append((title_of(name), *format_metric(metric, percent=percent), last))
+    if crossval:
+        spreads = ("95 % interval (sampling)", "Over repeats (training)")
+        return ("Metric", "Value", "Counts", *spreads), rows
+    return ("Metric", "Value", "Counts", "95 % interval", "Method"), rows
+
+
+def _format_spread(spread: Spread, *, percent: bool) -> str:
+    if spread.sd is None or spread.low is None or spread.high is None:
+        return "one repeat" if spread.repeats == 1 else "undefined"
+    scale, digits = (100, 1) if percent else (1, 3)
+    sd, low, high = (f"{x * scale:.{digits}f}" for x in (spread.sd, spread.low, spread.high))
+    return f"sd {sd}, {low} to {high}"
+
+
+def comparison_table(result: Result) -> Table:
+    """Return a row for each metric that an external validation compares with the own test."""
+    headings = ("Measure", "Here", "The run's own test", "Difference")
+    compared = (result.external or {}).get("comparison") or {}
+    rows: list[tuple[str, ...]] = [
         (
             TITLES[name],
-            *(_with_ends(Metric(**{"reason": None, **row[side]})) for side in _SIDES),
-            _difference(Metric(**{"reason": None, **row["difference"]}), counted=_counted(row)),
+            *(_with_ends(as_metric(row[side])) for side in ("external", "internal")),
+            _difference(as_metric(row["difference"]), counted=row["internal"]["k"] is not None),
         )
-        for name, row in rows.items()
+        for name, row in compared.items()
     ]
-
-
-def _counted(row: Mapping[str, Any]) -> bool:
-    return row["internal"]["k"] is not None
+    return headings, rows
 
 
 def _with_ends(metric: Metric) -> str:
@@ -202,43 +241,25 @@ def _difference(metric: Metric, *, counted: bool) -> str:
     if metric.value is None:
         return f"undefined: {metric.reason}"
     scale, digits, unit = (100, 1, " points") if counted else (1, 3, "")
-    told = f"{metric.value * scale:+.{digits}f}{unit}"
+    value = f"{metric.value * scale:+.{digits}f}{unit}"
     if metric.ci_low is None or metric.ci_high is None:
-        return f"{told} ({metric.reason})"
-    return f"{told} ({metric.ci_low * scale:+.{digits}f} to {metric.ci_high * scale:+.{digits}f})"
+        return f"{value} ({metric.reason})"
+    return f"{value} ({metric.ci_low * scale:+.{digits}f} to {metric.ci_high * scale:+.{digits}f})"
 
 
-def markdown_table(evaluation: Evaluation) -> str:
-    """`table.md`: the numbers with their counts, intervals and caveats."""
-    lines = [
-        f"# {'SYNTHETIC: ' if evaluation.synthetic else ''}{evaluation.title}",
-        "",
-        "| Metric | Value | Counts | 95 % interval | Method |",
-        "|---|---|---|---|---|",
+def fold_table(result: Result) -> Table:
+    """Return repeat, fold, and the correct k/n of all images, blasts and healthy cells."""
+    headings = ("Repeat", "Fold", "Right", "Blasts found", "Healthy passed")
+    rows: list[tuple[str, ...]] = [
+        (
+            str(row.repeat),
+            str(row.fold),
+            *(_counts(metric) for metric in (row.accuracy, row.sensitivity, row.specificity)),
+        )
+        for row in result.folds
     ]
-    for name, metric in evaluation.metrics.items():
-        cells = (title_of(name), *format_metric(metric), metric.method or "")
-        lines.append(f"| {' | '.join(cells)} |")
-    c = evaluation.confusion
-    lines += [
-        "",
-        "| | called blast | called healthy |",
-        "|---|---|---|",
-        f"| blast | {c.true_positive} | {c.false_negative} |",
-        f"| healthy | {c.false_positive} | {c.true_negative} |",
-        "",
-        *_more_tables(evaluation),
-        *(f"- {sentence}" for sentence in caveats(evaluation)),
-        f"- {NOTICE}",
-    ]
-    return "\n".join(lines) + "\n"
+    return headings, rows
 
 
-def _more_tables(evaluation: Evaluation) -> list[str]:
-    lines = []
-    if rows := comparison_rows(evaluation):
-        lines += [f"| {' | '.join(COMPARISON)} |", "|---" * len(COMPARISON) + "|"]
-        lines += [*(f"| {' | '.join(row)} |" for row in rows), ""]
-    if line := patient_line(evaluation):
-        lines += [line, ""]
-    return lines
+def _counts(metric: Metric) -> str:
+    return "undefined" if metric.value is None else f"{metric.k}/{metric.n}"

@@ -1,14 +1,13 @@
-"""How the verdicts hold when the pictures change as another microscope or file format would.
+"""Predict changed images: as another microscope, stain or file format would have given them.
 
-Every change is applied to the decoded picture, so that the model's own padding, resizing and
-normalising follow it. Nothing is random.
+Every change is applied to the decoded image, before the model's own padding, resizing and
+normalising. Nothing is random.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,48 +15,42 @@ from PIL import Image, ImageEnhance, ImageFilter
 
 from alld.data.manifest import Progress
 from alld.inference.predictor import Predictor
-from alld.stats.metrics import Confusion, Metric, accuracy, confusion, sensitivity, specificity
+from alld.stats.metrics import Metric, accuracy, confusion, sensitivity, specificity
 
 Pixels = NDArray[np.uint8]  # RGB (H, W, 3)
-REFERENCE_SIDE = 257  # px; a blur of 2 px means 2 of so many, whatever the side
+REFERENCE_SIDE = 257  # px; a blur of 2 px means 2 px at this side, and in proportion at others
 
 
 @dataclass(frozen=True)
-class Shaken:
-    """The verdicts on changed pictures; `flipped` of them differ from those on the originals."""
+class Changed:
+    """The metrics on changed images; `flipped` counts verdicts that differ from the originals'."""
 
     change: str
     level: str
+    flipped: int
     accuracy: Metric
     sensitivity: Metric
     specificity: Metric
-    flipped: int
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        metrics = ("accuracy", "sensitivity", "specificity")
-        plain = {"change": self.change, "level": self.level, "flipped": self.flipped}
-        return {**plain, **{name: getattr(self, name).as_dict() for name in metrics}}
 
 
 def unchanged(pixels: Pixels) -> Pixels:
-    """The picture itself: what the others are compared with."""
+    """Return the image itself, for comparison."""
     return pixels
 
 
 def blur(pixels: Pixels, sigma: float) -> Pixels:
-    """Out of focus: a Gaussian of `sigma` px at 257 px a side."""
+    """Return the image out of focus: a Gaussian blur of `sigma` px at 257 px a side."""
     radius = sigma * max(pixels.shape[:2]) / REFERENCE_SIDE
     return np.array(Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(radius)))
 
 
 def brightness(pixels: Pixels, factor: float) -> Pixels:
-    """Another lamp: every sample times `factor`, clipped at 255."""
+    """Return the image under another lamp: every sample times `factor`, clipped at 255."""
     return np.array(ImageEnhance.Brightness(Image.fromarray(pixels)).enhance(factor))
 
 
 def hue(pixels: Pixels, degrees: float) -> Pixels:
-    """Another stain: the hue turned by `degrees`, saturation and value kept."""
+    """Return the image with another stain: the hue turned by `degrees`, all else kept."""
     hues, saturation, value = Image.fromarray(pixels).convert("HSV").split()
     turn = round(degrees * 256 / 360)  # Pillow has 256 hues
     turned = hues.point([(hue + turn) % 256 for hue in range(256)])
@@ -65,14 +58,14 @@ def hue(pixels: Pixels, degrees: float) -> Pixels:
 
 
 def jpeg(pixels: Pixels, quality: int) -> Pixels:
-    """Saved as JPEG and read again."""
+    """Return the image after saving it as JPEG."""
     file = BytesIO()
     Image.fromarray(pixels).save(file, "JPEG", quality=quality, subsampling="4:2:0")
     return np.array(Image.open(file).convert("RGB"))
 
 
 def scale(pixels: Pixels, factor: float) -> Pixels:
-    """Another magnification, the picture's size kept: cut at the border, or reflected there."""
+    """Return the image at another magnification and its old size: cropped, or reflected."""
     sides = pixels.shape[:2]
     height, width = (max(1, round(side * factor)) for side in sides)
     resized = np.array(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR))
@@ -93,32 +86,29 @@ CHANGES: tuple[tuple[str, str, Callable[[Pixels], Pixels]], ...] = (
 )
 
 
-def robustness(
+def measure_robustness(
     predictor: Predictor,
     pictures: Sequence[Pixels],
     y_true: Sequence[int],
     progress: Progress | None = None,
-) -> list[Shaken]:
-    """Judge every picture under every change; the first entry is without any.
+) -> tuple[Changed, ...]:
+    """Predict every image under every change; the first entry is without any.
 
     Args:
         pictures: n decoded images, RGB (H, W, 3).
         y_true: (n,) 0 healthy or 1 blast.
-        progress: told how many of all changes are done.
+        progress: called with the changes done, of all changes.
     """
-    found: list[Shaken] = []
+    found: list[Changed] = []
     original: NDArray[np.bool_] | None = None
     for name, level, change in CHANGES:
         probabilities = predictor.predict_pictures(change(picture) for picture in pictures)  # (n,)
         blasts = probabilities >= predictor.info.threshold
         original = blasts if original is None else original
         flipped = int(np.sum(blasts != original))
-        found.append(_shaken(name, level, confusion(y_true, blasts.astype(int)), flipped))
+        counts = confusion(y_true, blasts.astype(int))
+        rates = accuracy(counts), sensitivity(counts), specificity(counts)
+        found.append(Changed(name, level, flipped, *rates))
         if progress:
             progress(len(found), len(CHANGES))
-    return found
-
-
-def _shaken(change: str, level: str, counts: Confusion, flipped: int) -> Shaken:
-    rates = accuracy(counts), sensitivity(counts), specificity(counts)
-    return Shaken(change, level, *rates, flipped=flipped)
+    return tuple(found)

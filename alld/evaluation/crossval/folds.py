@@ -8,6 +8,8 @@ from alld.config.schema import Config, parse_config
 from alld.errors import RunError
 from alld.evaluation.heat_checks import Checked, read_checked
 from alld.evaluation.out_of_fold import HeldOut, read_fold
+from alld.evaluation.result import Result, read_result
+from alld.report.material import History
 from alld.runs.folder import Run
 from alld.runtime.files import write_json
 from alld.runtime.reading import read_json
@@ -100,48 +102,49 @@ def read_rows(plan: Plan) -> list[HeldOut]:
 
 
 @dataclass(frozen=True)
-class JudgedFold:
-    """One finished fold: what it predicted, and what its training and evaluation recorded."""
+class TestedFold:
+    """A finished fold: its predictions, and what its training and evaluation recorded."""
 
-    cell: Fold
+    fold: Fold
     rows: list[HeldOut]
     info: dict[str, Any]  # run.json
-    facts: dict[str, Any]  # metrics.json of its evaluation
-    history: list[dict[str, str]]
+    result: Result  # of its evaluation
+    history: History
     checked: list[tuple[Checked, str]]  # of its heat maps, each with its group
 
 
-def read_judged(cell: Fold, fingerprint: str) -> JudgedFold:
-    """All that a finished fold has to tell.
+def read_fold_result(fold: Fold, fingerprint: str) -> TestedFold:
+    """Read everything that a finished fold recorded.
 
     Raises:
         RunError: as `rows_of`, or its evaluation is damaged or of a version that recorded less.
     """
-    rows, run = rows_of(cell, fingerprint), Run(cell.folder)
+    rows, run = rows_of(fold, fingerprint), Run(fold.folder)
+    folder = fold.folder / "evaluation"
     try:
-        facts = read_json(cell.folder / "evaluation" / "metrics.json")
-        _ = facts["model"]["initial_weights"], facts["model"]["threshold_warning"]
-        _ = facts["background"]["value"], facts["metrics"]["roc_auc"]
-        _ = facts["abstention"]["limits"]["reason"]
-        _ = facts["provenance"]["training"], facts["provenance"]["evaluation"]
-        _ = facts["heat_maps"]["reason"]
+        result = read_result(folder)
+        _ = result.model["initial_weights"], result.model["threshold_warning"]
+        _ = result.abstention["limits"]["reason"], result.heat_maps["reason"]
+        _ = result.provenance["training"], result.provenance["evaluation"]
         groups = {row.sha256: row.group for row in rows}
-        maps = read_checked(cell.folder / "evaluation")
-        checked = [(one, groups[one.sha256]) for one in maps]
-        return JudgedFold(cell, rows, run.info, facts, run.history(), checked)
+        checked = [(one, groups[one.sha256]) for one in read_checked(folder)]
+        return TestedFold(fold, rows, run.info, result, run.history(), checked)
+    except RunError as error:
+        raise RunError(f"{error.message}; {_again(fold)}") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(
-            f"{cell.folder}: its evaluation cannot be pooled ({error!r}); repeat it: "
-            f"alld evaluate {cell.folder}"
-        ) from error
+        raise RunError(f"{folder}: cannot be pooled ({error!r}); {_again(fold)}") from error
 
 
-def rows_of(cell: Fold, fingerprint: str) -> list[HeldOut]:
-    """What one fold predicted.
+def _again(fold: Fold) -> str:
+    return f"repeat it: alld evaluate {fold.folder}"
+
+
+def rows_of(fold: Fold, fingerprint: str) -> list[HeldOut]:
+    """Return the predictions of one fold.
 
     Raises:
         RunError: it is missing, or was trained on other images than the plan says.
     """
-    if Run(cell.folder).info["data"]["fingerprint"] != fingerprint:
-        raise RunError(f"{cell.folder}: trained on other images than the folds before it")
-    return read_fold(cell.folder, cell.repeat, cell.fold)
+    if Run(fold.folder).info["data"]["fingerprint"] != fingerprint:
+        raise RunError(f"{fold.folder}: trained on other images than the folds before it")
+    return read_fold(fold.folder, fold.repeat, fold.fold)

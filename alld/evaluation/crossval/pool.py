@@ -1,107 +1,134 @@
-"""The folds of a cross-validation read back from their files and measured together."""
+"""Read the folds of a cross-validation back and measure them together."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from alld.config.schema import Config
 from alld.data.manifest import LABEL_NAMES, class_counts
-from alld.evaluation.abstention import abstention, band_of, cross_fitted
-from alld.evaluation.crossval.folds import JudgedFold, Plan, read_judged
-from alld.evaluation.crossval.result import CrossValidation
+from alld.evaluation.crossval.folds import Plan, TestedFold, read_fold_result
 from alld.evaluation.heat_checks import as_facts, summarise
+from alld.evaluation.measure import abstention, finished_now, shared_numbers
 from alld.evaluation.out_of_fold import (
     HeldOut,
+    by_repeat,
     metrics_of_repeat,
     missed_images,
-    pooled_by_patient,
     pooled_metrics,
     training_spread,
 )
-from alld.evaluation.provenance import provenance_of_folds
+from alld.evaluation.result import FoldMetrics, Result
+from alld.inference.prediction import OUT_OF_DOMAIN, UNCERTAIN, called
 from alld.stats.reliability import reliability_curve
+from alld.stats.selective import Band, uncertain_band
 
 
-def pool(plan: Plan) -> CrossValidation:
-    """Read every fold's test images back and measure them together.
+def pool(plan: Plan) -> Result:
+    """Read the test images of every fold back and measure them together.
 
     Raises:
         RunError: a fold is missing, damaged, or was made from other images than the plan says.
     """
-    config = plan.config
-    judged = [read_judged(fold, plan.fingerprint) for fold in plan.all_folds()]
-    rows = [row for fold in judged for row in fold.rows]
-    verdicts = cross_fitted(rows, config.abstain.uncertain)
-    numbers = range(1, plan.repeats + 1)
-    repeats = [[row for row in rows if row.repeat == number] for number in numbers]
-    draws = config.evaluate.bootstrap_draws
-    per_repeat = tuple(metrics_of_repeat(some, draws) for some in repeats)
-    return CrossValidation(
+    config, draws = plan.config, plan.config.evaluate.bootstrap_draws
+    folds = [read_fold_result(fold, plan.fingerprint) for fold in plan.all_folds()]
+    first = folds[0]
+    rows = cross_fitted([row for fold in folds for row in fold.rows], config.abstain.uncertain)
+    repeats = by_repeat(rows)
+    per_repeat = tuple(metrics_of_repeat(repeat, draws) for repeat in repeats)
+    return Result(
         folder=plan.folder / "evaluation",
-        root=Path(judged[0].info["data"]["root"]),
-        plan=_plan_facts(plan, judged[0]),
-        model=_model_facts(judged),
-        data=_data_facts(judged[0], repeats),
+        root=Path(first.info["data"]["root"]),
+        plan=_plan_facts(plan, first),
+        model=_model_facts(folds),
+        data=_data_facts(first, repeats),
         metrics=pooled_metrics(repeats, draws),
         per_repeat=per_repeat,
-        spread=training_spread(per_repeat),
-        by_patient=pooled_by_patient(repeats, draws),
-        folds=tuple(_fold_facts(fold) for fold in judged),
+        training_spread=training_spread(per_repeat),
+        folds=tuple(map(_fold_metrics, folds)),
         reliability=reliability_curve(
             [row.label for row in rows],
             [row.probability for row in rows],
             groups=[row.group for row in rows],
         ),
         # All folds have the same set and the same groups, and so the same background.
-        background=judged[0].facts["background"],
-        abstention=_abstention(rows, verdicts, config, judged[0]),
-        heat_maps=_heat_maps(judged, draws),
+        background=first.result.background,
+        abstention={
+            **abstention(rows, draws),
+            "band": _band_facts(rows, config),
+            "limits": first.result.abstention["limits"],
+        },
+        heat_maps=_heat_maps(folds, draws),
         missed=missed_images(rows),
-        rows=tuple(rows),
-        verdicts=tuple(verdicts),
-        histories=tuple(fold.history for fold in judged),
-        provenance=provenance_of_folds(
-            config.model_dump(mode="json"), [fold.facts["provenance"] for fold in judged]
+        histories=tuple(fold.history for fold in folds),
+        provenance=pooled_provenance(
+            config.model_dump(mode="json"), [fold.result.provenance for fold in folds]
         ),
+        **shared_numbers(rows, draws),
     )
 
 
-def _abstention(
-    rows: Sequence[HeldOut], verdicts: Sequence[str], config: Config, first: JudgedFold
-) -> dict[str, Any]:
-    """As of a run, and the band that all out-of-fold predictions show together."""
-    error, band = config.abstain.uncertain, None
-    if error is not None:
-        found = band_of(rows, error)
-        low, high = found.ends(0.5)
-        band = {"low": low, "high": high, "how": found.how}
-    facts = abstention(
-        [LABEL_NAMES[row.label] for row in rows],
-        [row.probability for row in rows],
-        [row.threshold for row in rows],
-        list(verdicts),
-        [row.group for row in rows],
-        config.evaluate.bootstrap_draws,
+def cross_fitted(rows: Sequence[HeldOut], error: float | None) -> list[HeldOut]:
+    """Return the rows with verdicts by a band of uncertainty that their own fold had no part in.
+
+    A single run takes its band from its validation images. A cross-validation has more: the band
+    for one fold is found in the out-of-fold predictions of the other folds of its repeat.
+
+    Args:
+        rows: of all repeats.
+        error: `abstain.uncertain`; None for no band at all.
+    """
+    bands: dict[tuple[int, int], Band | None] = {}
+    for repeat, fold in dict.fromkeys((row.repeat, row.fold) for row in rows):
+        others = [row for row in rows if row.repeat == repeat and row.fold != fold]
+        bands[repeat, fold] = None if error is None else _band_of(others, error)
+    return [replace(row, answer=_answer(row, bands[row.repeat, row.fold])) for row in rows]
+
+
+def _band_of(rows: Sequence[HeldOut], error: float) -> Band:
+    """Where verdicts are unreliable; images out of domain do not count."""
+    known = [row for row in rows if row.answer != OUT_OF_DOMAIN] or rows
+    return uncertain_band(
+        [row.label for row in known],
+        [row.probability for row in known],
+        [row.threshold for row in known],
+        error=error,
     )
-    return {**facts, "band": band, "limits": first.facts["abstention"]["limits"]}
 
 
-def _heat_maps(judged: Sequence[JudgedFold], draws: int) -> dict[str, Any]:
+def _answer(row: HeldOut, band: Band | None) -> str:
+    if row.answer == OUT_OF_DOMAIN:
+        return OUT_OF_DOMAIN
+    if band is not None and band.holds([row.probability], row.threshold)[0]:
+        return UNCERTAIN
+    return called(row.probability, row.threshold)
+
+
+def _band_facts(rows: Sequence[HeldOut], config: Config) -> dict[str, Any] | None:
+    """The band that all out-of-fold predictions show together."""
+    if config.abstain.uncertain is None:
+        return None
+    band = _band_of(rows, config.abstain.uncertain)
+    low, high = band.ends(0.5)
+    return {"low": low, "high": high, "how": band.how}
+
+
+def _heat_maps(folds: Sequence[TestedFold], draws: int) -> dict[str, Any]:
     """The checks of all folds' heat maps; where a fold has none, its reason."""
-    reasons = [fold.facts["heat_maps"]["reason"] for fold in judged]
+    reasons = [fold.result.heat_maps["reason"] for fold in folds]
     if any(reasons):
         return {"reason": next(filter(None, reasons))}
-    checked = [one for fold in judged for one, _ in fold.checked]
-    groups = [group for fold in judged for _, group in fold.checked]
-    return as_facts(summarise(checked, groups, draws), judged[0].facts["heat_maps"]["erased"])
+    checked = [one for fold in folds for one, _ in fold.checked]
+    groups = [group for fold in folds for _, group in fold.checked]
+    return as_facts(summarise(checked, groups, draws), folds[0].result.heat_maps["erased"])
 
 
-def _plan_facts(plan: Plan, first: JudgedFold) -> dict[str, Any]:
+def _plan_facts(plan: Plan, first: TestedFold) -> dict[str, Any]:
     config = plan.config
     return {
         "started": plan.started,
         "arch": config.model.arch,
-        "initial_weights": first.facts["model"]["initial_weights"],
+        "initial_weights": first.result.model["initial_weights"],
         "folds": plan.folds,
         "repeats": plan.repeats,
         "runs": plan.folds * plan.repeats,
@@ -111,15 +138,13 @@ def _plan_facts(plan: Plan, first: JudgedFold) -> dict[str, Any]:
     }
 
 
-def _model_facts(judged: Sequence[JudgedFold]) -> dict[str, Any]:
-    """What all models share, and how far apart their thresholds and temperatures are."""
-    models = [fold.facts["model"] for fold in judged]
-    shared = {
-        name: models[0][name] for name in ("arch", "initial_weights", "image_size", "resize", "tta")
-    }
+def _model_facts(folds: Sequence[TestedFold]) -> dict[str, Any]:
+    """What all models share, and the ranges of their thresholds and temperatures."""
+    models = [fold.result.model for fold in folds]
+    shared = ("arch", "initial_weights", "image_size", "resize", "tta")
     warnings = [model["threshold_warning"] for model in models if model["threshold_warning"]]
     return {
-        **shared,
+        **{name: models[0][name] for name in shared},
         **{name: _ends([model[name] for model in models]) for name in ("threshold", "temperature")},
         "threshold_warning": warnings[0] if warnings else None,
         "threshold_warnings": len(warnings),
@@ -130,12 +155,10 @@ def _ends(values: Sequence[float]) -> dict[str, float]:
     return {"low": min(values), "high": max(values)}
 
 
-def _data_facts(first: JudgedFold, repeats: Sequence[Sequence[HeldOut]]) -> dict[str, Any]:
+def _data_facts(first: TestedFold, repeats: Sequence[Sequence[HeldOut]]) -> dict[str, Any]:
     labels = [row.label for row in repeats[0]]
     return {
-        "name": first.info["data"]["name"],
-        "fingerprint": first.info["data"]["fingerprint"],
-        "synthetic": first.info["data"]["synthetic"],
+        **{name: first.info["data"][name] for name in ("name", "fingerprint", "synthetic")},
         "images": class_counts(labels),
         "classes": {name: labels.count(label) for label, name in enumerate(LABEL_NAMES)},
         "predictions": sum(map(len, repeats)),
@@ -153,13 +176,49 @@ def _leaking(rows: Sequence[HeldOut]) -> int:
     return sum(len(folds) > 1 for folds in folds_of.values())
 
 
-def _fold_facts(fold: JudgedFold) -> dict[str, Any]:
-    """A row of the table of folds."""
-    names = ("accuracy", "sensitivity", "specificity", "roc_auc")
+def _fold_metrics(tested: TestedFold) -> FoldMetrics:
+    metrics, model = tested.result.metrics, tested.result.model
+    return FoldMetrics(
+        repeat=tested.fold.repeat,
+        fold=tested.fold.fold,
+        accuracy=metrics["accuracy"],
+        sensitivity=metrics["sensitivity"],
+        specificity=metrics["specificity"],
+        roc_auc=metrics["roc_auc"],
+        threshold=model["threshold"],
+        temperature=model["temperature"],
+    )
+
+
+def pooled_provenance(
+    config: Mapping[str, Any], folds: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Return the provenance of all folds as one, their settings, and when they were pooled."""
     return {
-        "repeat": fold.cell.repeat,
-        "fold": fold.cell.fold,
-        **{name: fold.facts["metrics"][name] for name in names},
-        "threshold": fold.facts["model"]["threshold"],
-        "temperature": fold.facts["model"]["temperature"],
+        "config": config,
+        "training": _together([fold["training"] for fold in folds]),
+        "evaluation": _together([fold["evaluation"] for fold in folds]),
+        "pooling": finished_now(),
     }
+
+
+def _together(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    names = dict.fromkeys(name for record in records for name in record)
+    return {name: _one(name, [record.get(name) for record in records]) for name in names}
+
+
+_SUMMARIES: dict[str, Callable[[Sequence[Any]], Any]] = {
+    "seconds": lambda values: round(sum(values), 1),
+    "started": min,
+    "finished": max,
+}
+
+
+def _one(name: str, values: Sequence[Any]) -> Any:
+    """Total seconds, first start, last end; else the value that all share, or a list of each."""
+    if isinstance(values[0], Mapping):
+        return _together(values)
+    if name in _SUMMARIES:
+        return None if None in values else _SUMMARIES[name](values)
+    distinct = list(dict.fromkeys(values))
+    return distinct[0] if len(distinct) == 1 else distinct

@@ -21,9 +21,9 @@ from alld.data.splits import make_split
 from alld.errors import ConfigError, Interrupted, RunError
 from alld.evaluation.crossval.folds import PLAN, Fold, Plan, read_plan
 from alld.evaluation.crossval.pool import pool
-from alld.evaluation.crossval.result import CrossValidation, write_crossval
 from alld.evaluation.holdout import evaluate
-from alld.evaluation.result import Evaluation
+from alld.evaluation.result import Result
+from alld.evaluation.write import write_result
 from alld.runs.create import default_place, resolve_config
 from alld.runs.folder import Run
 from alld.runs.machine import conditions_of, differences, inexact, prepare_machine
@@ -50,7 +50,7 @@ def crossval(
     out: Path | None = None,
     listener: CrossvalListener | None = None,
     cluster: Cluster | None = None,
-) -> CrossValidation:
+) -> Result:
     """Train and test a model for each fold of each repeat, and pool their predictions.
 
     Repeat r splits and trains with the seeds of `config` plus r - 1.
@@ -91,7 +91,7 @@ def resume_crossval(
     *,
     allow_inexact: bool = False,
     cluster: Cluster | None = None,
-) -> CrossValidation:
+) -> Result:
     """Train and test the folds that are missing, and pool all of them.
 
     Args:
@@ -139,13 +139,13 @@ def _complete(
     *,
     allow_inexact: bool,
     cluster: Cluster | None,
-) -> CrossValidation:
+) -> Result:
     work = _one_by_one if cluster is None else partial(_side_by_side, cluster)
     with live(plan.folder):
         waiting = [fold for fold in plan.all_folds() if not fold.done]
         work(plan, waiting, listener or CrossvalListener(), allow_inexact=allow_inexact)
         result = pool(plan)
-        write_crossval(result)
+        write_result(result)
     return result
 
 
@@ -223,7 +223,7 @@ def _do_fold(
 
 def complete_run(
     folder: Path, config: Config, listener: Listener, *, allow_inexact: bool
-) -> Evaluation:
+) -> Result:
     """Train or resume a run, unless it is finished, and evaluate it.
 
     Raises:
