@@ -1,6 +1,6 @@
-"""A trained model for other programs: as one ONNX file, compared with the original on images."""
+"""Export a trained model as one ONNX file, and compare its predictions with the original's."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from alld.data.manifest import Pictures
 from alld.errors import ConfigError, DataError, RunError
+from alld.evaluation.measure import Step
 from alld.images.decode import decode, read_image_bytes
 from alld.model.bundle import read_bundle
 from alld.model.onnx.export import write_onnx
@@ -20,10 +21,8 @@ from alld.runs.folder import open_run, read_manifest, read_split
 from alld.synthetic.dataset import draw_set
 from alld.synthetic.plan import Recipe
 
-MOST_PICTURES = 64  # to compare by; all of a large set would take minutes
+MOST_PICTURES = 64  # compared; all of a large set would take minutes
 DRAWN = 20
-
-Step = Callable[[str, int, int], None]  # what is done, how far, of how much
 
 
 def export_onnx(
@@ -36,15 +35,15 @@ def export_onnx(
     """Write the model of a run or a bundle as an ONNX file, by default `model.onnx` beside it.
 
     Args:
-        step: told what is done, how far, of how much.
-        data: where the run's images lie, if they were moved.
+        step: called with the name of each step, how far it is, of how much.
+        data: the folder of the run's images, if they were moved.
 
     Returns:
-        The file, and what stands in it.
+        The file, and its facts.
 
     Raises:
-        BundleError: no verified model at `source`, or one whose export would judge otherwise.
-        ConfigError: another suffix, a place that is taken, or a library that is not installed.
+        BundleError: no verified model at `source`, or one whose export predicts differently.
+        ConfigError: another suffix, a path that is taken, or a library that is not installed.
         DataError, RunError: no images of the run at `data`.
     """
     place = find_bundle(source)
@@ -56,7 +55,7 @@ def export_onnx(
 
 
 def check_out(bundle: Path, out: Path) -> Path:
-    """The place of what is exported, refused where it would damage something."""
+    """Return the path of the export, unless it would damage something."""
     if out.suffix.lower() != ".onnx":
         raise ConfigError(f"--out {out}: end it in .onnx, by which the file is known")
     if out.is_dir():
@@ -69,8 +68,10 @@ def check_out(bundle: Path, out: Path) -> Path:
 def _pictures(
     bundle: Path, data: Path | None, step: Step
 ) -> tuple[Sequence[NDArray[np.uint8]], str]:
-    """Pictures to compare by, and which they are: of the validation, as the test images are read
-    once and by the test alone; or drawn ones where the run's own are not there."""
+    """Validation images of the run, or drawn ones where these are missing, and their description.
+
+    Test images are read by the test alone.
+    """
     try:
         run = open_run(bundle.parent)
         manifest = read_manifest(run, data, partial(step, "reading images"))

@@ -1,11 +1,10 @@
-"""A tested run as a folder for the Hugging Face Hub: its card, a config, and the bundle as it is.
+"""Export a tested run as a folder for the Hugging Face Hub: model card, config and bundle.
 
-The bundle lies in a folder of its own, so that what the Hub adds (`.git`, `.gitattributes`) does
-not meet it: `alld predict --model` takes the folder before and after its way through the Hub.
+The bundle has a folder of its own, apart from the files that the Hub adds (`.git`,
+`.gitattributes`), so `alld predict --model` reads the folder before and after the upload.
 """
 
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,37 +12,38 @@ import yaml
 
 from alld import NOTICE
 from alld.errors import ConfigError, RunError
+from alld.evaluation.result import METRICS, Result, read_result
 from alld.model.bundle import bundle_identity, read_bundle
 from alld.model.bundle_info import BundleInfo
 from alld.model.place import find_bundle
 from alld.report.metric_text import TITLES
 from alld.runs.folder import open_run
 from alld.runtime.files import new_folder, one_line, write_json, write_text
-from alld.runtime.reading import read_json
+from alld.stats.metrics import Metric
 
 CARD, CONFIG, BUNDLE = "README.md", "config.json", "model.alld"
 _KINDS = {"sensitivity": "recall"}  # as the Hub calls it
 _USE = """
 ## How to use it
-With ALLD installed, and this folder as `{name}`:
+With ALLD installed, and this folder saved as `{name}`:
 
     alld predict --model {name} --require-sha256 {identity} cell.tif
 
-`model.alld/` is the model: safetensors, JSON and the hashes that are checked before anything is
-read; nothing in it is code. `config.json` repeats its facts for other programs.
+`model.alld/` is the model: safetensors, JSON, and hashes that are checked before anything is
+read. It contains no code. `config.json` repeats its facts for other programs.
 """
 
 
 def export_hub(source: Path, out: Path | None = None) -> tuple[Path, str, BundleInfo]:
-    """Write the folder, by default `hub` in the run's.
+    """Write the folder, by default `hub` in the run's folder.
 
     Returns:
         The folder, the model's identity, and its facts.
 
     Raises:
         BundleError: no verified model at `source`.
-        RunError: a bundle without its run, or a run that was not tested: its card has no numbers.
-        ConfigError: the place holds something else.
+        RunError: a bundle without its run, or a run that was not evaluated.
+        ConfigError: `out` holds something else.
     """
     place = find_bundle(source)
     run = open_run(place.parent)
@@ -76,35 +76,34 @@ def _check_free(out: Path, bundle: Path) -> None:
 
 
 def _metadata(folder: Path, identity: str) -> str:
-    """The YAML that the Hub reads, out of the evaluation of this very model."""
-    path = folder / "evaluation" / "metrics.json"
-    again = f"first: alld evaluate {folder}"
+    """The YAML that the Hub reads, from the evaluation of this very model."""
+    path = folder / "evaluation" / METRICS
+    advice = f"first: alld evaluate {folder}"
+    if not path.is_file():
+        raise RunError(f"{folder}: not evaluated yet, its card would be empty; {advice}")
     try:
-        facts = read_json(path)
-        known = facts["model"]["identity"]
-        content = _described(facts)
-    except OSError as error:
-        raise RunError(f"{folder}: not evaluated yet, its card would be empty; {again}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RunError(f"{path}: not what an evaluation writes; {again}") from error
+        result = read_result(path.parent)
+        known, content = result.model["identity"], _described(result)
+    except (RunError, KeyError, TypeError, AttributeError) as error:
+        raise RunError(f"{path}: not what an evaluation writes; {advice}") from error
     if known != identity:
-        raise RunError(f"{path}: of another model, {one_line(str(known))}; {again}")
+        raise RunError(f"{path}: of another model, {one_line(str(known))}; {advice}")
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
 
-def _described(facts: Mapping[str, Any]) -> dict[str, Any]:
+def _described(result: Result) -> dict[str, Any]:
     """What was tested, on what, with which result; the licence is the user's to choose."""
-    data, model = facts["data"], facts["model"]
-    mark = ["synthetic"] if facts["synthetic"] else []
-    drawn = "SYNTHETIC " if facts["synthetic"] else ""
+    data, model = result.data, result.model
+    mark = ["synthetic"] if result.synthetic else []
+    drawn = "SYNTHETIC " if result.synthetic else ""
     tested = {
         "type": data["name"].lower().replace(" ", "-"),
         "name": f"{drawn}{data['name']}, {data['split']} split, held-out cell images",
     }
     results = [
-        {"type": _KINDS.get(name, name), "value": metric["value"], "name": _told(name, metric)}
-        for name, metric in facts["metrics"].items()
-        if metric["value"] is not None and name in TITLES
+        {"type": _KINDS.get(name, name), "value": metric.value, "name": _named(name, metric)}
+        for name, metric in result.metrics.items()
+        if metric.value is not None and name in TITLES
     ]
     return {
         "library_name": "alld",
@@ -119,7 +118,7 @@ def _described(facts: Mapping[str, Any]) -> dict[str, Any]:
         ],
         "model-index": [
             {
-                "name": f"{drawn}ALLD {facts['title']}",
+                "name": f"{drawn}ALLD {result.title}",
                 "results": [
                     {
                         "task": {"type": "image-classification"},
@@ -132,17 +131,17 @@ def _described(facts: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _told(name: str, metric: Mapping[str, Any]) -> str:
+def _named(name: str, metric: Metric) -> str:
     """`Accuracy (49 of 52, 0.844 to 0.980, Wilson 95 %)`."""
-    count = f"{metric['k']} of {metric['n']}" if metric["k"] is not None else f"n {metric['n']}"
-    if metric["ci_low"] is None:
+    count = f"{metric.k} of {metric.n}" if metric.k is not None else f"n {metric.n}"
+    if metric.ci_low is None:
         return f"{TITLES[name]} ({count})"
-    ends = f"{metric['ci_low']:.3f} to {metric['ci_high']:.3f}"
-    return f"{TITLES[name]} ({count}, {ends}, {metric['method']})"
+    ends = f"{metric.ci_low:.3f} to {metric.ci_high:.3f}"
+    return f"{TITLES[name]} ({count}, {ends}, {metric.method})"
 
 
 def _config(info: BundleInfo, identity: str) -> dict[str, Any]:
-    """For programs that look for the classes and the input before they look into the bundle."""
+    """The classes and the input, for programs that do not read the bundle."""
     names = dict(enumerate(info.classes))
     return {
         "model_type": "alld",
