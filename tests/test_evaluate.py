@@ -1,10 +1,11 @@
-"""An evaluation: the held-out images once, every number with its counts, written whole."""
+"""The held-out test of a run: which images, which numbers, which files."""
 
 import csv
 import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from alld.data.groups.load import load_groups
 from alld.data.sources.find import load_manifest
 from alld.errors import AlldError, ConfigError, RunError
 from alld.evaluation.holdout import evaluate
-from alld.evaluation.result import caveats
+from alld.evaluation.result import caveats, read_result
 from alld.inference.prediction import COLUMNS
 from alld.inference.predictor import Predictor
 from alld.report.metric_text import format_metric
@@ -26,17 +27,30 @@ from alld.stats.ranking import roc_auc
 from alld.stats.shift import predictive_values
 
 
-def metrics_of(run_folder: Path) -> dict:
-    return json.loads((run_folder / "evaluation" / "metrics.json").read_text())
+@pytest.fixture
+def copy(run_folder: Path, tmp_path: Path) -> Path:
+    """A copy of the run, to be changed."""
+    return Path(shutil.copytree(run_folder, tmp_path / "run"))
 
 
-def rows_of(run_folder: Path) -> list[dict[str, str]]:
-    with (run_folder / "evaluation" / "predictions.csv").open(newline="") as file:
+def metrics_of(run: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((run / "evaluation" / "metrics.json").read_text())
+    return found
+
+
+def rows_of(table: Path) -> list[dict[str, str]]:
+    with table.open(newline="") as file:
         return list(csv.DictReader(file))
 
 
+def set_in_config(run: Path, old: str, new: str) -> None:
+    text = (run / "config.yaml").read_text()
+    assert old in text
+    (run / "config.yaml").write_text(text.replace(old, new))
+
+
 def test_all_files_of_the_design_are_written(run_folder: Path) -> None:
-    """Numbers, tables, rows, pictures, report and card; nothing half written beside them."""
+    """Numbers, tables, rows, pictures, report and card, and nothing else."""
     names = {path.name for path in (run_folder / "evaluation").iterdir()}
     assert names == {
         "metrics.json", "table.csv", "table.md", "predictions.csv",
@@ -46,24 +60,23 @@ def test_all_files_of_the_design_are_written(run_folder: Path) -> None:
 
 def test_the_rows_are_the_test_images_of_the_split(run_folder: Path) -> None:
     """Each held-out image once, no other, with its label."""
-    with (run_folder / "split.csv").open(newline="") as file:
-        held_out = {row["path"]: row for row in csv.DictReader(file) if row["part"] == "test"}
-    rows = rows_of(run_folder)
+    split = rows_of(run_folder / "split.csv")
+    held_out = {row["path"]: row["label"] for row in split if row["part"] == "test"}
+    rows = rows_of(run_folder / "evaluation" / "predictions.csv")
     assert list(rows[0]) == [*COLUMNS, "label"]
-    assert {Path(row["path"]).name for row in rows} == set(held_out)
     assert len(rows) == len(held_out) == 8
-    for row in rows:
-        assert row["label"] == held_out[Path(row["path"]).name]["label"]
+    assert {Path(row["path"]).name: row["label"] for row in rows} == held_out
 
 
 def test_the_numbers_follow_from_the_rows(run_folder: Path) -> None:
     """Counts, accuracy, ROC AUC and Brier score recomputed from predictions.csv."""
-    rows, found = rows_of(run_folder), metrics_of(run_folder)
+    rows, found = rows_of(run_folder / "evaluation" / "predictions.csv"), metrics_of(run_folder)
     truth = np.array([row["label"] == "blast" for row in rows], dtype=int)
     prob = np.array([float(row["probability"]) for row in rows])
-    right = int(((prob >= 0.5) == truth).sum())
+    correct = int(((prob >= 0.5) == truth).sum())
     accuracy = found["metrics"]["accuracy"]
-    assert (accuracy["k"], accuracy["n"]) == (right, len(rows))
+    assert (accuracy["k"], accuracy["n"]) == (correct, len(rows))
+    assert found["wrong"] == len(rows) - correct
     assert accuracy["ci_low"] < accuracy["value"] <= accuracy["ci_high"]
     assert found["metrics"]["roc_auc"]["value"] == pytest.approx(roc_auc(truth, prob))
     assert found["metrics"]["brier"]["value"] == pytest.approx(brier(truth, prob))
@@ -71,39 +84,60 @@ def test_the_numbers_follow_from_the_rows(run_folder: Path) -> None:
     assert found["metrics"]["sensitivity"]["n"] == truth.sum()
 
 
+def test_groups_have_intervals_of_their_own(run_folder: Path) -> None:
+    """Beside Wilson's: the same values and counts, resampled by groups."""
+    found = metrics_of(run_folder)
+    for name, grouped in found["grouped_metrics"].items():
+        plain = found["metrics"][name]
+        assert all(grouped[key] == plain[key] for key in ("value", "k", "n"))
+        assert grouped["method"] != plain["method"]
+
+
 def test_predicting_a_test_image_gives_the_written_probability(run_folder: Path) -> None:
     """For each row of predictions.csv, `predict` on that file alone agrees to 1e-5."""
     predictor = Predictor.load(run_folder, "cpu")
-    for row in rows_of(run_folder):
+    for row in rows_of(run_folder / "evaluation" / "predictions.csv"):
         [prediction] = predictor.predict([row["path"]])
         assert prediction.probability == pytest.approx(float(row["probability"]), abs=1e-5)
         assert prediction.sha256 == row["sha256"]
         assert prediction.model == row["model"]
 
 
-def test_drawn_images_are_called_synthetic_everywhere(run_folder: Path) -> None:
-    """metrics.json, table.md and the model say so."""
+def test_the_table_says_what_the_numbers_are_not(run_folder: Path) -> None:
+    """Drawn cells, no patients, no medical device; the model says that its images were drawn."""
+    text = (run_folder / "evaluation" / "table.md").read_text()
+    for words in ("SYNTHETIC", "never a patient", "about real cells", "Not a medical device"):
+        assert words in text
     assert metrics_of(run_folder)["synthetic"] is True
-    assert "SYNTHETIC" in (run_folder / "evaluation" / "table.md").read_text()
     assert json.loads((run_folder / "model.alld" / "alld.json").read_text())["data"]["synthetic"]
 
 
-def test_the_table_says_what_the_numbers_are_not(run_folder: Path) -> None:
-    """Cells not patients, no patient ids, not a medical device."""
-    text = (run_folder / "evaluation" / "table.md").read_text()
-    for words in ("never a patient", "nothing about real cells", "Not a medical device"):
-        assert words in text
-
-
-def test_the_caveats_of_real_images(run_folder: Path, tmp_path: Path) -> None:
-    """ALL-IDB2 lacks patient ids, leaks flatter, random weights are no transfer learning."""
-    evaluation = evaluate(Path(shutil.copytree(run_folder, tmp_path / "run")))
-    data = {**evaluation.data, "synthetic": False, "leaking_groups": 3, "split": "random"}
-    model = {**evaluation.model, "initial_weights": "random"}
-    told = " ".join(caveats(replace(evaluation, data=data, model=model)))
+def test_the_caveats_of_real_images(run_folder: Path) -> None:
+    """ALL-IDB2 has no patient ids, leaking groups flatter, random weights are no transfer."""
+    result = read_result(run_folder / "evaluation")
+    data = {**result.data, "synthetic": False, "leaking_groups": 3, "split": "random"}
+    model = {**result.model, "initial_weights": "random"}
+    told = " ".join(caveats(replace(result, data=data, model=model)))
     for words in ("no patient ids", "3 groups of same cells", "random weights"):
         assert words in told
     assert "SYNTHETIC" not in told
+
+
+def test_the_stored_result_is_read_back_as_it_was(run_folder: Path, validated: Path) -> None:
+    """Every key and number of metrics.json, of a run and of a cross-validation."""
+    for folder, kind in ((run_folder, "holdout"), (validated, "crossval")):
+        result = read_result(folder / "evaluation")
+        assert result.kind == kind
+        assert result.as_dict() == metrics_of(folder)
+
+
+def test_a_damaged_result_is_refused_by_its_key(copy: Path) -> None:
+    """One line with the file and the key."""
+    facts = metrics_of(copy)
+    facts["metrics"]["accuracy"]["value"] = "most"
+    (copy / "evaluation" / "metrics.json").write_text(json.dumps(facts))
+    with pytest.raises(RunError, match=r"metrics\.json: cannot be read \(metrics\.accuracy\.value"):
+        read_result(copy / "evaluation")
 
 
 def test_the_pictures_are_pictures(run_folder: Path) -> None:
@@ -114,61 +148,41 @@ def test_the_pictures_are_pictures(run_folder: Path) -> None:
             assert np.asarray(picture.convert("L")).std() > 5
 
 
-def test_an_evaluation_is_repeated_to_the_same_numbers(run_folder: Path, tmp_path: Path) -> None:
-    """Evaluating again replaces the folder by equal numbers."""
-    copy = Path(shutil.copytree(run_folder, tmp_path / "run"))
+def test_an_evaluation_is_repeated_to_the_same_numbers(
+    run_folder: Path, copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder is replaced; the background of the whole set comes from the cache."""
+    manifest = load_manifest(load_config(copy / "config.yaml").data)
+    whole = background_auc(manifest, load_groups(manifest).of_image)
+    assert whole.n == 40
+    assert metrics_of(run_folder)["background"] == whole.as_dict()
+    monkeypatch.setattr(alld.audit.background, "background_features", None)  # not called again
     (copy / "evaluation" / "stale.txt").touch()
-    evaluate(copy)
+    assert evaluate(copy).background == whole
     assert not (copy / "evaluation" / "stale.txt").exists()
     assert metrics_of(copy)["metrics"] == metrics_of(run_folder)["metrics"]
 
 
-def test_an_altered_split_is_refused(run_folder: Path, tmp_path: Path) -> None:
-    """Moving an image from training to test would make the numbers a lie."""
-    copy = Path(shutil.copytree(run_folder, tmp_path / "run"))
-    split = (copy / "split.csv").read_text()
-    (copy / "split.csv").write_text(split.replace(",train", ",test", 1))
-    with pytest.raises(RunError, match=r"split\.csv: altered"):
-        evaluate(copy)
+def test_predictive_values_name_their_prevalence(run_folder: Path, copy: Path) -> None:
+    """Without one there are none: the share of blasts in a test set is not that of a laboratory.
 
-
-def test_other_images_are_refused(run_folder: Path, drawn_set: Path, tmp_path: Path) -> None:
-    """A test image that changed since the training stops the evaluation."""
-    copy = Path(shutil.copytree(run_folder, tmp_path / "run"))
-    data = Path(shutil.copytree(drawn_set, tmp_path / "set"))
-    config = (copy / "config.yaml").read_text()
-    (copy / "config.yaml").write_text(config.replace(str(drawn_set), str(data)))
-    evaluate(copy)
-    shutil.copy(data / "Im001_1.tif", data / "Im002_1.tif")
-    with pytest.raises(AlldError, match="not the images that"):
-        evaluate(copy)
-
-
-def test_a_prevalence_adds_two_rows_that_name_it(run_folder: Path, tmp_path: Path) -> None:
-    """PPV and NPV of the run's own counts at 0.1, in metrics.json, table.csv and table.md."""
-    copy = Path(shutil.copytree(run_folder, tmp_path / "run"))
-    evaluation = evaluate(copy, prevalence=0.1)
-    found = metrics_of(copy)["metrics"]
-    for name, expected in predictive_values(evaluation.confusion, 0.1).items():
-        assert found[f"{name}_at_0.1"] == expected.as_dict()
-        assert f"\n{name}_at_0.1," in (copy / "evaluation" / "table.csv").read_text()
-        table = (copy / "evaluation" / "table.md").read_text()
-        assert f"| {name.upper()} at prevalence 0.1 |" in table
-    assert "0.1 of all cells judged are blasts: that share is assumed" in table
-
-
-def test_without_a_prevalence_there_is_no_predictive_value(run_folder: Path) -> None:
-    """The share of blasts in a test set says nothing about the cells of a laboratory."""
+    The caller's prevalence overrides `evaluate.prevalence`. The background can be left out.
+    """
     assert not [name for name in metrics_of(run_folder)["metrics"] if "_at_" in name]
-
-
-def test_the_prevalence_may_stand_in_the_settings(run_folder: Path, tmp_path: Path) -> None:
-    """`evaluate.prevalence` of the run is taken unless the caller gives another."""
-    copy = Path(shutil.copytree(run_folder, tmp_path / "run"))
-    config = (copy / "config.yaml").read_text()
-    (copy / "config.yaml").write_text(config.replace("prevalence: null", "prevalence: 0.25"))
-    assert "ppv_at_0.25" in evaluate(copy).metrics
-    assert "ppv_at_0.5" in evaluate(copy, prevalence=0.5).metrics
+    set_in_config(copy, "prevalence: null", "prevalence: 0.25")
+    set_in_config(copy, "background: true", "background: false")
+    confusion = read_result(run_folder / "evaluation").confusion
+    for given, prevalence in ((None, 0.25), (0.1, 0.1)):
+        result = evaluate(copy, prevalence=given, heat_maps=False)
+        table = (copy / "evaluation" / "table.md").read_text()
+        for name, expected in predictive_values(confusion, prevalence).items():
+            assert result.metrics[f"{name}_at_{prevalence}"] == expected
+            assert f"\n{name}_at_{prevalence}," in (copy / "evaluation" / "table.csv").read_text()
+            assert f"| {name.upper()} at prevalence {prevalence} |" in table
+        assert f"{prevalence} of all cells judged are blasts: that share is assumed" in table
+    assert not any("0.25" in name for name in result.metrics)
+    assert result.background.value is None
+    assert "is not known: evaluate.background is false" in table
 
 
 @pytest.mark.parametrize("prevalence", [0.0, 1.0, -0.1, 10.0, float("nan")])
@@ -178,12 +192,27 @@ def test_a_prevalence_out_of_range_is_refused(run_folder: Path, prevalence: floa
         evaluate(run_folder, prevalence=prevalence)
 
 
+def test_an_altered_split_is_refused(copy: Path) -> None:
+    """Moving an image from training to test would falsify the numbers."""
+    split = (copy / "split.csv").read_text()
+    (copy / "split.csv").write_text(split.replace(",train", ",test", 1))
+    with pytest.raises(RunError, match=r"split\.csv: altered"):
+        evaluate(copy)
+
+
+def test_other_images_are_refused(copy: Path, drawn_set: Path, tmp_path: Path) -> None:
+    """An image that changed since the training stops the evaluation."""
+    data = Path(shutil.copytree(drawn_set, tmp_path / "set"))
+    shutil.copy(data / "Im001_1.tif", data / "Im002_1.tif")
+    set_in_config(copy, str(drawn_set), str(data))
+    with pytest.raises(AlldError, match="not the images that"):
+        evaluate(copy)
+
+
 def test_an_evaluation_explains_itself(run_folder: Path) -> None:
     """Settings, versions, device, threads, times and commit of the training and of the test."""
-    found, run = (
-        metrics_of(run_folder)["provenance"],
-        json.loads((run_folder / "run.json").read_text()),
-    )
+    found = metrics_of(run_folder)["provenance"]
+    run = json.loads((run_folder / "run.json").read_text())
     assert found["config"]["train"]["batch_size"] == 8
     for name in ("device", "threads", "seconds", "git_commit", "versions", "started"):
         assert found["training"][name] == run[name]
@@ -192,42 +221,10 @@ def test_an_evaluation_explains_itself(run_folder: Path) -> None:
     assert found["evaluation"]["threads"] >= 1
 
 
-def test_the_background_of_the_set_stands_beside_the_numbers(
-    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It is that of the whole set, comes from the cache the second time, and can be left out."""
-    copy = Path(shutil.copytree(run_folder, tmp_path / "run"))
-    manifest = load_manifest(load_config(copy / "config.yaml").data)
-    whole = background_auc(manifest, load_groups(manifest).of_image)
-    assert whole.n == 40
-    assert metrics_of(run_folder)["background"] == whole.as_dict()
-    monkeypatch.setattr(alld.audit.background, "background_features", None)  # not called again
-    assert evaluate(copy).background == whole
-    config = (copy / "config.yaml").read_text()
-    (copy / "config.yaml").write_text(config.replace("background: true", "background: false"))
-    left_out = evaluate(copy).background
-    assert left_out.value is None
-    assert "evaluate.background is false" in str(left_out.reason)
-    assert "is not known: evaluate.background" in (copy / "evaluation" / "table.md").read_text()
-
-
-def test_groups_have_intervals_of_their_own(run_folder: Path) -> None:
-    """Beside Wilson's: the same values and counts, resampled by groups."""
-    found = metrics_of(run_folder)
-    for name, grouped in found["grouped_metrics"].items():
-        plain = found["metrics"][name]
-        assert (grouped["value"], grouped["k"], grouped["n"]) == (
-            plain["value"], plain["k"], plain["n"],
-        )  # fmt: skip
-        assert grouped["method"] != plain["method"]
-
-
 def test_metrics_read_as_a_person_says_them() -> None:
     """Percent with counts for proportions, plain numbers for areas, words for the undefined."""
-    assert format_metric(Metric(50 / 52, 50, 52, 0.87, 0.989, "Wilson 95 %")) == (
-        "96.2 %", "50/52", "87.0 to 98.9 %",
-    )  # fmt: skip
-    assert format_metric(Metric(0.9, None, 52, 0.8, 0.95, "x")) == (
-        "0.900", "n = 52", "0.800 to 0.950",
-    )  # fmt: skip
+    proportion = Metric(50 / 52, 50, 52, 0.87, 0.989, "Wilson 95 %")
+    assert format_metric(proportion) == ("96.2 %", "50/52", "87.0 to 98.9 %")
+    area = Metric(0.9, None, 52, 0.8, 0.95, "x")
+    assert format_metric(area) == ("0.900", "n = 52", "0.800 to 0.950")
     assert format_metric(Metric(None, None, 0, None, None, None, "no blast"))[0] == "undefined"

@@ -1,10 +1,11 @@
-"""Other images for a finished run: the model as it is, beside its own test, and never its own."""
+"""External validation: the unchanged model on other images, compared with the run's own test."""
 
 import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,10 +23,12 @@ from alld.model.bundle import read_info
 from alld.report.run_words import limits, supports
 from alld.runs.folder import Run
 
+Facts = dict[str, Any]
+
 
 @pytest.fixture(scope="module")
 def other_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """24 cells drawn by another hand, a folder a class. Read only."""
+    """24 cells drawn in another way, a folder for each class. Read only."""
     folder = tmp_path_factory.mktemp("other") / "other lab"
     rng = np.random.default_rng(3)
     for number in range(12):
@@ -54,51 +57,80 @@ def healthy_only(run: Path, other_set: Path, tmp_path_factory: pytest.TempPathFa
     return evaluate(run, data=folder)
 
 
-def facts_of(evaluation: Result) -> dict:
-    return json.loads((evaluation.folder / "metrics.json").read_text())
+@pytest.fixture
+def copy(run: Path, tmp_path: Path) -> Path:
+    """A copy of the run, to be changed."""
+    return Path(shutil.copytree(run, tmp_path / "run"))
 
 
-def told(evaluation: Result) -> str:
-    return " ".join(caveats(evaluation))
+def facts_of(result: Result) -> Facts:
+    facts: Facts = json.loads((result.folder / "metrics.json").read_text())
+    return facts
 
 
-def test_it_lies_beside_the_runs_own_test(run: Path, run_folder: Path, external: Result) -> None:
-    """A folder named after the set and its content; the run's own evaluation is left alone."""
+def compared(result: Result) -> Facts:
+    assert result.external is not None
+    return result.external
+
+
+def told(result: Result) -> str:
+    return " ".join(caveats(result))
+
+
+def forget_images(run: Path, root: Path) -> None:
+    """Let the settings and facts of the run name a folder that is gone."""
+    facts = json.loads((run / "run.json").read_text())
+    facts["data"]["root"] = f"{root}-gone"
+    (run / "run.json").write_text(json.dumps(facts))
+    config = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(config.replace(str(root), f"{root}-gone"))
+
+
+def test_it_has_a_folder_and_title_of_its_own(
+    run: Path, run_folder: Path, external: Result
+) -> None:
+    """Named after the set; page, card and table say what it is; the own test is left alone."""
     assert external.folder.parent == run / "external"
     assert external.folder.name.startswith("other-lab-")
-    assert {path.name for path in external.folder.iterdir()} >= {"metrics.json", "report.html"}
     own = Path("evaluation") / "metrics.json"
     assert (run / own).read_bytes() == (run_folder / own).read_bytes()
-
-
-def test_it_says_what_it_is(external: Result) -> None:
-    """In title, headline, page, card and table; and it is SYNTHETIC as its images are."""
     assert external.title == "efficientnet_lite0, external validation on other-lab"
-    page = Page(external.report.read_text())
-    assert "External validation: " in page.text
+    assert "External validation: " in Page(external.report.read_text()).text
     assert "**External validation**" in (external.folder / "model_card.md").read_text()
     table = (external.folder / "table.md").read_text()
     assert table.startswith("# SYNTHETIC: efficientnet_lite0, external validation on other-lab")
     assert "| The run's own test |" in table
 
 
-def test_all_images_are_judged_and_none_is_fitted_to(
-    run: Path, other_set: Path, external: Result, tmp_path: Path
+def test_nothing_is_fitted_to_the_other_set(
+    alld: Callable[..., Answer], run: Path, other_set: Path, external: Result
 ) -> None:
-    """Threshold and temperature are the bundle's, whatever the labels of the other set say."""
+    """With labels swapped by --positive, threshold, temperature and probabilities stay."""
     info = read_info(run / "model.alld")
     assert len(external.predictions) == 24
     assert external.model["threshold"] == info.threshold
     assert external.model["temperature"] == info.temperature
-    swapped = tmp_path / "swapped"
-    shutil.copytree(other_set / "blast", swapped / "healthy")
-    shutil.copytree(other_set / "healthy", swapped / "blast")
-    again = evaluate(run, data=swapped)
-    assert again.model == external.model
-    first = {row.sha256: row.probability for row in external.predictions}
-    for row in again.predictions:
-        assert row.probability == pytest.approx(first[row.sha256], abs=1e-6)
-    assert again.metrics["accuracy"].k == 24 - external.metrics["accuracy"].k
+    status, out, _ = alld("evaluate", run, "--data", other_set, "--positive", "healthy", "--json")
+    swapped = json.loads(out)
+    assert status == 0
+    assert swapped["external"]["set"] == "other-lab"
+    assert swapped["data"]["classes"] == {"healthy": 12, "blast": 12}
+    assert swapped["model"] == external.model
+    assert swapped["metrics"]["accuracy"]["k"] == external.wrong
+    assert swapped["abstention"]["verdicts"] == external.abstention["verdicts"]
+    status, _, err = alld("evaluate", run, "--positive", "healthy")
+    assert status == 2
+    assert "--positive goes with --data" in err
+
+
+def test_the_command_says_that_it_is_one(
+    alld: Callable[..., Answer], run: Path, other_set: Path
+) -> None:
+    """Title, comparison and SYNTHETIC stand in the terminal."""
+    status, out, _ = alld("evaluate", run, "--data", other_set)
+    assert status == 0
+    for words in ("external validation on other-lab", "against the run's own test", "SYNTHETIC"):
+        assert words in out
 
 
 def test_each_difference_is_here_minus_there(run_folder: Path, external: Result) -> None:
@@ -109,20 +141,20 @@ def test_each_difference_is_here_minus_there(run_folder: Path, external: Result)
     assert list(rows) == names
     assert rows.pop("out_of_domain")["external"] == external.abstention["out_of_domain"]
     for name, row in rows.items():
+        value = external.metrics[name].value
+        assert value is not None
         assert row["internal"]["value"] == own[name]["value"]
-        assert row["external"]["value"] == external.metrics[name].value
-        expected = external.metrics[name].value - own[name]["value"]
-        assert row["difference"]["value"] == pytest.approx(expected)
+        assert row["external"]["value"] == value
+        assert row["difference"]["value"] == pytest.approx(value - own[name]["value"])
 
 
-def test_without_the_runs_own_test_it_says_so(
-    run: Path, other_set: Path, external: Result, tmp_path: Path
+def test_nothing_is_compared_with_numbers_of_another_model_or_none(
+    run: Path, copy: Path, other_set: Path
 ) -> None:
-    """Nothing is compared with numbers of another model, or with none."""
-    copy = Path(shutil.copytree(run, tmp_path / "run"))
+    """The reason stands in the comparison's place."""
     shutil.rmtree(copy / "evaluation")
     found = evaluate(copy, data=other_set)
-    assert found.external["comparison"] is None
+    assert compared(found)["comparison"] is None
     assert "was not evaluated; for a comparison first: alld evaluate" in told(found)
     assert "Not possible: the run's own test" in Page(found.report.read_text()).text
     facts = json.loads((run / "evaluation" / "metrics.json").read_text())
@@ -134,34 +166,33 @@ def test_without_the_runs_own_test_it_says_so(
 
 def test_every_number_of_the_page_is_in_the_file(external: Result, healthy_only: Result) -> None:
     """The pages of both validations, read back; nothing comes from elsewhere."""
-    for evaluation in (external, healthy_only):
-        page = Page(evaluation.report.read_text())
-        rows = [prediction.as_row() for prediction in evaluation.predictions]
-        check_numbers(page, {**facts_of(evaluation), "predictions": rows})
+    for result in (external, healthy_only):
+        page = Page(result.report.read_text())
+        rows = [prediction.as_row() for prediction in result.predictions]
+        check_numbers(page, {**facts_of(result), "predictions": rows})
         check_nothing_loose(page)
         check_self_contained(page)
 
 
-def test_images_of_one_class_are_judged(healthy_only: Result) -> None:
-    """What they do not define is null with its reason, and nothing of it is compared."""
+def test_what_one_class_leaves_undefined_has_a_reason(healthy_only: Result) -> None:
+    """It is null with its reason, and nothing of it is compared."""
     metrics = facts_of(healthy_only)["metrics"]
     assert metrics["specificity"]["n"] == metrics["accuracy"]["n"] == 12
     assert metrics["sensitivity"]["value"] is None
     assert metrics["sensitivity"]["reason"] == "none of the 12 images is a blast"
     assert metrics["roc_auc"]["reason"] == "one class only: all 12 images are healthy cells"
-    rows = healthy_only.external["comparison"]
+    rows = compared(healthy_only)["comparison"]
     assert rows["specificity"]["difference"]["value"] is not None
     for name in ("accuracy", "brier", "ece"):
         assert rows[name]["difference"]["reason"] == "one class here, both there: no comparison"
-    assert "All images are of one class, healthy: accuracy is specificity here" in told(
-        healthy_only
-    )
-    assert healthy_only.external["shift"]["blast"]["distance"] is None
+    sentence = "All images are of one class, healthy: accuracy is specificity here"
+    assert sentence in told(healthy_only)
+    assert compared(healthy_only)["shift"]["blast"]["distance"] is None
 
 
-def test_a_class_far_from_the_runs_own_is_told(external: Result) -> None:
+def test_a_class_far_from_the_runs_own_is_reported(external: Result) -> None:
     """Discs in place of drawn cells: farther than chance, and than the run's own classes."""
-    shift = external.external["shift"]
+    shift = compared(external)["shift"]
     for name in ("blast", "healthy"):
         assert shift[name]["distance"] > 2 * shift[name]["by_chance"]
         assert shift[name]["p_value"] < 0.01
@@ -170,68 +201,60 @@ def test_a_class_far_from_the_runs_own_is_told(external: Result) -> None:
 
 
 def test_images_that_trained_the_model_are_refused(
-    run: Path, run_folder: Path, drawn_set: Path, other_set: Path, tmp_path: Path
+    run: Path, copy: Path, drawn_set: Path, other_set: Path, tmp_path: Path
 ) -> None:
-    """By content, whatever they are called now, and also where the run's own images are gone."""
-    split = (run_folder / "split.csv").read_text().splitlines()
+    """By content, whatever their names, and also where the run's own images are gone."""
+    split = (run / "split.csv").read_text().splitlines()
     trained = next(line.split(",")[0] for line in split if line.endswith(",train"))
     mixed = Path(shutil.copytree(other_set, tmp_path / "mixed"))
     shutil.copy(drawn_set / trained, mixed / "blast" / "renamed.tif")
     with pytest.raises(DataError, match=r"1 of these images trained .*\(first: blast/renamed"):
         evaluate(run, data=mixed)
-    gone = Path(shutil.copytree(run, tmp_path / "run"))
-    facts = json.loads((gone / "run.json").read_text())
-    facts["data"]["root"] = str(tmp_path / "gone")
-    (gone / "run.json").write_text(json.dumps(facts))
-    config = (gone / "config.yaml").read_text()
-    (gone / "config.yaml").write_text(config.replace(str(drawn_set), str(tmp_path / "gone")))
+    forget_images(copy, drawn_set)
     with pytest.raises(DataError, match="1 of these images trained"):
-        evaluate(gone, data=mixed)
-    away = evaluate(gone, data=other_set)
-    assert away.external["not_checked"] is None
+        evaluate(copy, data=mixed)
+    away = evaluate(copy, data=other_set)
+    assert compared(away)["not_checked"] is None
     assert "How far these images lie from the run's own is not known" in told(away)
 
 
 def test_an_older_run_is_checked_by_its_images(
-    run: Path, drawn_set: Path, other_set: Path, tmp_path: Path
+    copy: Path, drawn_set: Path, other_set: Path
 ) -> None:
-    """It did not write their hashes down: they are read again, or it is said that nobody looked."""
-    old = Path(shutil.copytree(run, tmp_path / "run"))
-    (old / "images.csv").unlink()
-    own, mixed = own_images(Run(old)), load_manifest(DataConfig(root=other_set))
+    """It recorded no hashes: they are read again, or the report says that nothing was checked."""
+    (copy / "images.csv").unlink()
+    own, mixed = own_images(Run(copy)), load_manifest(DataConfig(root=other_set))
     mixed = replace(mixed, records=(*mixed, *load_manifest(DataConfig(root=drawn_set))))
     with pytest.raises(DataError, match="32 of these images trained"):
-        check_other(Run(old), mixed, own)
-    config = (old / "config.yaml").read_text()
-    (old / "config.yaml").write_text(config.replace(str(drawn_set), str(tmp_path / "gone")))
-    away = evaluate(old, data=other_set)
+        check_other(Run(copy), mixed, own)
+    forget_images(copy, drawn_set)
+    away = evaluate(copy, data=other_set)
     assert "Whether some of these images trained the model was not checked" in told(away)
     assert "None of these images trained" not in " ".join(supports(facts_of(away)))
 
 
-def test_an_altered_list_of_images_is_not_believed(run: Path, tmp_path: Path) -> None:
-    """Hashes, labels and names must give the fingerprint of the training."""
-    copy = Path(shutil.copytree(run, tmp_path / "run"))
+def test_an_altered_list_of_images_is_not_trusted(copy: Path) -> None:
+    """Hashes, labels and names must give the fingerprint of the training; else the set is read."""
     text = (copy / "images.csv").read_text()
     (copy / "images.csv").write_text(text.replace(text.splitlines()[1][-64:], "0" * 64))
-    # What lies there still is the set itself.
-    assert own_images(Run(copy)).manifest.fingerprint == Run(copy).info["data"]["fingerprint"]
+    own = own_images(Run(copy)).manifest
+    assert own is not None
+    assert own.fingerprint == Run(copy).info["data"]["fingerprint"]
 
 
 def test_a_changed_copy_of_the_runs_own_set_is_no_other_set(
     run: Path, drawn_set: Path, tmp_path: Path
 ) -> None:
     """One image less: the others trained the model."""
-    copy = Path(shutil.copytree(drawn_set, tmp_path / "set"))
-    (copy / "Im001_1.tif").unlink()
+    changed = Path(shutil.copytree(drawn_set, tmp_path / "set"))
+    (changed / "Im001_1.tif").unlink()
     with pytest.raises(DataError, match=r"not the images that .* \(39 images now, 40 then\)"):
-        evaluate(run, data=copy)
+        evaluate(run, data=changed)
 
 
-def test_a_copy_of_the_real_all_idb2_is_never_external(run: Path, tmp_path: Path) -> None:
+def test_a_copy_of_the_real_all_idb2_is_never_external(copy: Path, tmp_path: Path) -> None:
     """Not even one with other bytes in every file."""
     drawn = load_manifest(DataConfig(root=draw_all_idb2(tmp_path / "a")))
-    copy = Path(shutil.copytree(run, tmp_path / "run"))
     facts = json.loads((copy / "run.json").read_text())
     facts["data"]["synthetic"] = False
     (copy / "run.json").write_text(json.dumps(facts))
@@ -239,46 +262,25 @@ def test_a_copy_of_the_real_all_idb2_is_never_external(run: Path, tmp_path: Path
         check_other(Run(copy), replace(drawn, synthetic=False), own_images(Run(copy)))
 
 
-def test_the_runs_own_test_images_are_told(run: Path, drawn_set: Path, tmp_path: Path) -> None:
-    """Unseen, and from nowhere else: let through, and said."""
+def test_the_runs_own_test_images_are_reported(run: Path, drawn_set: Path, tmp_path: Path) -> None:
+    """They are unseen, so they are accepted, but the report says where they come from."""
     rows = [line.split(",") for line in (run / "split.csv").read_text().splitlines()]
     lines = [f"{drawn_set / path},{label}" for path, label, _, part in rows if part == "test"]
     table = tmp_path / "own.csv"
     table.write_text("\n".join(["path,label", *lines]) + "\n")
     found = evaluate(run, data=table)
-    assert found.external["held_out_there"] == 8
+    assert compared(found)["held_out_there"] == 8
     assert "8 of these images are the run's own test images" in told(found)
 
 
-def test_kin_of_all_idb2_is_told(external: Result) -> None:
-    """Its crops come from ALL-IDB1: images of those names are no external test."""
+def test_the_origin_of_both_sets_is_reported(external: Result) -> None:
+    """ALL-IDB1 is the source of ALL-IDB2; a model of drawn images is SYNTHETIC on real ones."""
     facts = facts_of(external)
     assert any("would be no external test" in sentence for sentence in limits(facts))
     facts["external"]["fields_of_all_idb1"] = 3
     assert any("this is no external test" in sentence for sentence in limits(facts))
     facts["external"]["trained_on"]["name"] = "folders"
     assert not any("ALL-IDB1" in sentence for sentence in limits(facts))
-
-
-def test_a_model_of_drawn_images_is_told_on_real_ones(external: Result) -> None:
-    """SYNTHETIC whatever the tested images are."""
     real = replace(external, data={**external.data, "synthetic": False})
     assert real.synthetic
     assert "SYNTHETIC: the model was trained on drawn images" in told(real)
-
-
-def test_the_command_says_that_it_is_one(
-    alld: Callable[..., Answer], run: Path, other_set: Path
-) -> None:
-    """Terminal and JSON; --positive names the blasts of a set with names of its own."""
-    status, out, _ = alld("evaluate", run, "--data", other_set)
-    assert status == 0
-    for words in ("external validation on other-lab", "against the run's own test", "SYNTHETIC"):
-        assert words in out
-    status, out, _ = alld("evaluate", run, "--data", other_set, "--positive", "healthy", "--json")
-    assert status == 0
-    assert json.loads(out)["data"]["classes"] == {"healthy": 12, "blast": 12}
-    assert json.loads(out)["external"]["set"] == "other-lab"
-    status, _, err = alld("evaluate", run, "--positive", "healthy")
-    assert status == 2
-    assert "--positive goes with --data" in err

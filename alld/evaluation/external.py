@@ -24,7 +24,6 @@ from alld.evaluation.measure import Step, TestSet
 from alld.evaluation.result import METRICS, Result, as_metric, read_result
 from alld.inference.predictor import Predictor
 from alld.runs.folder import Run, read_manifest, read_records, read_split
-
 from alld.stats.intervals import UndefinedMetric
 from alld.stats.metrics import Metric
 from alld.stats.shift import Features, feature_shift, independent_difference
