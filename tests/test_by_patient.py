@@ -1,10 +1,11 @@
-"""A set with patients from training to report: on one side, counted once, and said so."""
+"""A set with patients: each on one side of a split, and counted as one observation."""
 
 import csv
 import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from drawn import draw_c_nmc, draw_preliminary
@@ -16,9 +17,6 @@ from alld.evaluation.crossval.train import crossval
 from alld.evaluation.holdout import evaluate
 from alld.evaluation.result import caveats
 from alld.report.run_words import limits, supports
-from alld.training.train import train
-
-TINY = {"train__frozen_epochs": 1, "train__epochs": 0}
 
 
 @pytest.fixture(scope="module")
@@ -33,25 +31,24 @@ def c_nmc(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def run(c_nmc: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished and evaluated run on the folds. Read only."""
-    config = with_settings(c_nmc / "C-NMC_training_data", **TINY)
-    folder = train(config, tmp_path_factory.mktemp("by-patient") / "run").folder
-    evaluate(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def folds(c_nmc: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished cross-validation on the folds, twice over. Read only."""
+    """A finished cross-validation in two repeats. Read only."""
     folder = tmp_path_factory.mktemp("by-patient") / "cv"
-    config = with_settings(c_nmc / "C-NMC_training_data", **TINY)
+    tiny = {"train__frozen_epochs": 1, "train__epochs": 0}
+    config = with_settings(c_nmc / "C-NMC_training_data", **tiny)
     crossval(config, folds=2, repeats=2, out=folder)
     return folder
 
 
-def facts_of(folder: Path) -> dict:
-    return json.loads((folder / "metrics.json").read_text())
+@pytest.fixture(scope="module")
+def run(folds: Path) -> Path:
+    """Its first fold: a finished and evaluated run. Read only."""
+    return folds / "repeat-1" / "fold-1"
+
+
+def facts_of(run: Path) -> dict[str, Any]:
+    facts: dict[str, Any] = json.loads((run / "evaluation" / "metrics.json").read_text())
+    return facts
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
@@ -59,22 +56,24 @@ def rows_of(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_the_numbers_by_patient_follow_from_the_rows(run: Path) -> None:
-    """Mean over subjects of the share judged as labelled, from predictions.csv by hand."""
-    found = facts_of(run / "evaluation")["by_patient"]
-    shares: dict[str, list[bool]] = {}
-    for row in rows_of(run / "evaluation" / "predictions.csv"):
-        subject = Path(row["path"]).name.split("_")[1]
-        shares.setdefault(subject, []).append(called_in(row) == row["label"])
-    means = [sum(right) / len(right) for right in shares.values()]
-    assert found["patients"] == found["accuracy"]["n"] == len(means)
-    assert found["accuracy"]["value"] == pytest.approx(sum(means) / len(means))
-    assert sum(found["kinds"].values()) == len(means)
+def test_the_numbers_by_patient_follow_from_the_rows(run: Path, folds: Path) -> None:
+    """Mean over subjects of the share classified as labelled, from predictions.csv by hand."""
+    for folder, patients in ((run, 8), (folds, 16)):
+        found = facts_of(folder)["by_patient"]
+        shares: dict[str, list[bool]] = {}
+        for row in rows_of(folder / "evaluation" / "predictions.csv"):
+            subject = Path(row["path"]).name.split("_")[1]
+            shares.setdefault(subject, []).append(called_in(row) == row["label"])
+        means = [sum(correct) / len(correct) for correct in shares.values()]
+        assert found["patients"] == found["accuracy"]["n"] == len(means) == patients
+        assert found["accuracy"]["value"] == pytest.approx(sum(means) / patients)
+        assert sum(found["kinds"].values()) == patients
+    assert found["kinds"] == {"blast": 8, "healthy": 8, "both": 0}
 
 
 def test_every_interval_counts_patients(run: Path) -> None:
     """No interval takes the cells of one subject for independent; the text says so."""
-    facts = facts_of(run / "evaluation")
+    facts = facts_of(run)
     assert facts["data"]["groups"] == "patients as the set names them"
     assert facts["data"]["test_groups"] == facts["by_patient"]["patients"]
     for metric in facts["metrics"].values():
@@ -88,7 +87,7 @@ def test_every_interval_counts_patients(run: Path) -> None:
 
 def test_leaking_patients_are_reported(run: Path) -> None:
     """A random split has cells of one subject on both sides."""
-    facts = facts_of(run / "evaluation")
+    facts = facts_of(run)
     facts["data"]["leaking_groups"] = 5
     told = " ".join(limits(facts))
     assert "{data.leaking_groups} patients lie on both sides of this {data.split} split" in told
@@ -98,7 +97,7 @@ def test_leaking_patients_are_reported(run: Path) -> None:
 def test_the_pages_show_patients(run: Path, folds: Path) -> None:
     """In the report of a run and of folds, in card and table; every number is of the file."""
     for folder in (run, folds):
-        facts = facts_of(folder / "evaluation")
+        facts = facts_of(folder)
         page = Page((folder / "evaluation" / "report.html").read_text())
         assert "By patient" in page.text
         assert "ROC AUC of the share called blast" in page.text
@@ -113,41 +112,32 @@ def test_the_pages_show_patients(run: Path, folds: Path) -> None:
 
 def test_a_set_without_patients_says_nothing_of_them(run_folder: Path) -> None:
     """Not zero patients: null, and no table."""
-    assert facts_of(run_folder / "evaluation")["by_patient"] is None
+    assert facts_of(run_folder)["by_patient"] is None
     assert "By patient" not in (run_folder / "evaluation" / "report.html").read_text()
     assert "patient" not in (run_folder / "split.csv").read_text()
 
 
 def test_folds_keep_patients_apart(folds: Path) -> None:
-    """Each subject is tested in one fold of a repeat; both repeats are averaged."""
+    """Each subject is tested in one fold of a repeat."""
     rows = rows_of(folds / "evaluation" / "predictions.csv")
-    places = {(row["repeat"], row["patient"]): set() for row in rows}
-    for row in rows:
-        places[row["repeat"], row["patient"]].add(row["fold"])
-    assert len(places) == 2 * 16
-    assert all(len(tested) == 1 for tested in places.values())
-    found = facts_of(folds / "evaluation")["by_patient"]
-    assert found["patients"] == 16
-    assert found["kinds"] == {"blast": 8, "healthy": 8, "both": 0}
-    shares: dict[str, list[bool]] = {}
-    for row in rows:
-        shares.setdefault(row["patient"], []).append(called_in(row) == row["label"])
-    means = [sum(right) / len(right) for right in shares.values()]
-    assert found["accuracy"]["value"] == pytest.approx(sum(means) / 16)
+    places = {(row["repeat"], row["patient"], row["fold"]) for row in rows}
+    assert len(places) == len({place[:2] for place in places}) == 2 * 16
 
 
 def test_a_comparison_counts_patients(run: Path, tmp_path: Path) -> None:
     """`alld compare` resamples what the split keeps together: the subjects."""
     other = Path(shutil.copytree(run, tmp_path / "other"))
     found = compare([run, other], draws=200)
-    assert found.groups == facts_of(run / "evaluation")["by_patient"]["patients"]
+    assert found.groups == facts_of(run)["by_patient"]["patients"]
 
 
 def test_the_preliminary_test_is_an_external_one(run: Path, c_nmc: Path, tmp_path: Path) -> None:
     """By subject, against the run's own test; names of subjects that trained are told."""
     copy = Path(shutil.copytree(run, tmp_path / "run"))
     found = evaluate(copy, data=c_nmc / "C-NMC_test_prelim_phase_data_labels.csv")
+    assert found.by_patient is not None
     assert found.by_patient.patients == 8
+    assert found.external is not None
     assert found.external["shared_patients"] == 0
     facts = {**found.external, "shared_patients": 2}
     told = " ".join(caveats(replace(found, external=facts)))
@@ -157,4 +147,5 @@ def test_the_preliminary_test_is_an_external_one(run: Path, c_nmc: Path, tmp_pat
     split = {row["patient"]: row["part"] for row in rows_of(run / "split.csv")}
     known = int(split["1"] != "test")
     found = evaluate(copy, data=again / "C-NMC_test_prelim_phase_data_labels.csv")
+    assert found.external is not None
     assert found.external["shared_patients"] == known

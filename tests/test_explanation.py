@@ -1,4 +1,4 @@
-"""What heat maps are worth: planted evidence is found, random maps are not believed."""
+"""Checks of heat maps: planted evidence is found, random maps are rejected."""
 
 import math
 from collections import Counter
@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -74,20 +75,25 @@ class Stub:
         return np.array([1 - math.exp(-step / 5) for step in steps])
 
 
-def judged(stub: Stub, pictures: Sequence[Pixels], threshold: float = 0.5) -> list[Prediction]:
-    found = stub.predict_pictures(pictures).tolist()
-    return [
+def explained_by(stub: Stub, pictures: list[Pixels], threshold: float = 0.5) -> Explanation:
+    """Explain what the stub predicts of the pictures, each in a group of its own."""
+    predictions = [
         Prediction(f"{n}.tif", f"{n:064d}", None, p, threshold, "0" * 64)
-        for n, p in enumerate(found)
+        for n, p in enumerate(stub.predict_pictures(pictures).tolist())
     ]
+    names = [str(number) for number in range(len(pictures))]
+    return explain_test(stub, pictures, predictions, names, draws=200)  # type: ignore[arg-type]
 
 
 def explained(maps: list[NDArray[np.float32]], pictures: list[Pixels]) -> Explanation:
-    stub = Stub(maps)
-    names = [str(number) for number in range(len(pictures))]
-    predictions = judged(stub, pictures)
-    assert all((one.probability or 0) > 0.7 for one in predictions)
-    return explain_test(stub, pictures, predictions, names, draws=200)  # type: ignore[arg-type]
+    assert (Stub(maps).predict_pictures(pictures) > 0.7).all()
+    return explained_by(Stub(maps), pictures)
+
+
+def mean(found: Explanation, measure: str, verdict: str = "all") -> Any:
+    """The summary of a measure; of type Any because its ends may be None elsewhere."""
+    assert found.summary is not None
+    return found.summary[verdict][measure]
 
 
 def right_map(place: tuple[int, int]) -> NDArray[np.float32]:
@@ -100,26 +106,22 @@ def test_a_planted_sign_is_found_by_erasing() -> None:
     """Maps that mark it lose the verdict, those of other images do not: an interval above 0."""
     pictures, where = planted(24)
     found = explained([right_map(place) for place in where], pictures)
-    assert found.summary is not None
-    measured = found.summary["all"]
-    assert measured["fall"].value > 0.5
-    assert measured["elsewhere"].value < 0.4
-    assert measured["difference"].ci_low > 0.2
-    assert measured["difference"].n == 24
+    assert mean(found, "fall").value > 0.5
+    assert mean(found, "elsewhere").value < 0.4
+    assert mean(found, "difference").ci_low > 0.2
+    assert mean(found, "difference").n == 24
 
 
-def test_random_maps_are_not_believed() -> None:
+def test_random_maps_are_rejected() -> None:
     """Blurring what they mark is no better than blurring what another marks."""
     pictures, _ = planted(24)
     rng = np.random.default_rng(3)
     maps = [rng.normal(size=(PLACES, PLACES)).astype(np.float32) for _ in pictures]
-    found = explained(maps, pictures)
-    assert found.summary is not None
-    difference = found.summary["all"]["difference"]
+    difference = mean(explained(maps, pictures), "difference")
     assert difference.ci_low < 0 < difference.ci_high
 
 
-def test_one_map_for_all_images_is_not_believed() -> None:
+def test_one_map_for_all_images_is_rejected() -> None:
     """What every image has in common, such as its middle, is no merit: exactly no difference."""
     pictures, _ = planted(12)
     found = explained([right_map((2, 2))] * 12, pictures)
@@ -129,14 +131,11 @@ def test_one_map_for_all_images_is_not_believed() -> None:
 def test_the_sign_is_that_of_the_verdict() -> None:
     """Below the threshold the evidence for healthy is erased, and P(healthy) is what falls."""
     pictures, where = planted(12)
-    stub = Stub([-right_map(place) for place in where])
-    predictions = judged(stub, pictures, threshold=0.99)
-    found = explain_test(stub, pictures, predictions, list("abcdefghijkl"), draws=100)  # type: ignore[arg-type]
+    found = explained_by(Stub([-right_map(place) for place in where]), pictures, threshold=0.99)
     assert {one.verdict for one in found.checked} == {"healthy"}
     # The sign speaks for blast here: without it the picture is healthier still.
     assert all(one.fall < -0.3 for one in found.checked)
-    assert found.summary is not None
-    assert found.summary["blast"]["fall"].value is None
+    assert mean(found, "fall", "blast").value is None
 
 
 def test_the_share_in_the_background_is_that_of_hand_arithmetic() -> None:
@@ -153,8 +152,7 @@ def test_the_background_is_that_of_the_audit() -> None:
     corners = np.zeros((PLACES, PLACES), np.float32)
     corners[[0, 0, -1, -1], [0, -1, 0, -1]] = 1
     found = explained([corners, right_map((2, 3))], pictures)
-    assert found.checked[0].outside > 0.9
-    assert found.checked[1].outside < 0.1
+    assert [round(one.outside or 0) for one in found.checked] == [1, 0]
     for one, picture in zip(found.checked, pictures, strict=True):
         assert one.even == background_mask(picture).mean()
 
@@ -189,12 +187,10 @@ def test_a_model_that_reads_the_background_is_seen(middle: bool, low: float, hig
     """It follows the slide that is put behind a cell; one that reads the middle does not."""
     pictures = slides(16)
     stub = Slides([np.ones((PLACES, PLACES), np.float32)] * 16, middle=middle)
-    names = [str(number) for number in range(16)]
-    found = explain_test(stub, pictures, judged(stub, pictures), names, draws=200)  # type: ignore[arg-type]
-    assert found.summary is not None
+    found = explained_by(stub, pictures)
     for verdict in ("all", "blast", "healthy"):
-        assert low < found.summary[verdict]["background_difference"].value < high
-    assert abs(found.summary["all"]["same_background"].value) < 0.1
+        assert low < mean(found, "background_difference", verdict).value < high
+    assert abs(mean(found, "same_background").value) < 0.1
 
 
 def test_an_exchange_leaves_the_cell_as_it_is() -> None:
@@ -257,9 +253,7 @@ def test_a_model_without_maps_gives_the_reason() -> None:
             raise ConfigError("heat map: tokens")
 
     pictures, _ = planted(2)
-    stub = Blind([])
-    found = explain_test(stub, pictures, judged(stub, pictures), ["a", "b"], draws=100)  # type: ignore[arg-type]
-    assert found.as_facts() == {"reason": "heat map: tokens"}
+    assert explained_by(Blind([]), pictures).as_facts() == {"reason": "heat map: tokens"}
 
 
 def test_of_a_large_test_some_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -306,19 +300,23 @@ def test_means_are_those_of_hand_arithmetic() -> None:
     assert "one group" in str(summary["healthy"]["fall"].reason)
     assert summary["all"]["other_background"].value == pytest.approx(0.2)
     assert summary["all"]["background_difference"].value is None
-    fall = summary["all"]["fall"]
+    fall: Any = summary["all"]["fall"]
     assert 0 <= fall.ci_low < 0.2 < fall.ci_high <= 0.5
 
 
 def test_intervals_resample_groups() -> None:
-    """Copies of an image are no further witnesses."""
+    """Copies of an image are not additional independent observations."""
     alone = [checked(n, "blast", 0.1 * n, 0.1) for n in range(6)]
     copied = [one for one in alone for _ in range(10)]
-    wide = summarise(alone, list("abcdef"), 500)["all"]["outside"]
-    same = summarise(copied, [g for g in "abcdef" for _ in range(10)], 500)["all"]["outside"]
-    narrow = summarise(copied, [str(n) for n in range(60)], 500)["all"]["outside"]
-    assert (same.ci_low, same.ci_high) == pytest.approx((wide.ci_low, wide.ci_high))
-    assert narrow.ci_high - narrow.ci_low < 0.5 * (wide.ci_high - wide.ci_low)
+    tenfold = [group for group in "abcdef" for _ in range(10)]
+    cases = ((alone, list("abcdef")), (copied, tenfold), (copied, [str(n) for n in range(60)]))
+    wide, same, narrow = (
+        np.array([metric.ci_low, metric.ci_high], dtype=float)
+        for rows, groups in cases
+        for metric in (summarise(rows, groups, 500)["all"]["outside"],)
+    )
+    assert same == pytest.approx(wide)
+    assert np.ptp(narrow) < 0.5 * np.ptp(wide)
 
 
 def test_the_table_is_read_back_as_it_was(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from alld.cells.facts import picture_facts
 from alld.data.preprocess import normalise, to_square
 from alld.errors import BundleError, ConfigError, DataError, RunError
 from alld.evaluation import export
-from alld.evaluation.hub import export_hub
+from alld.evaluation.export import export_hub
 from alld.images.decode import decode, read_image_bytes
 from alld.inference.prediction import OUT_OF_DOMAIN, UNCERTAIN, VERDICTS, Prediction
 from alld.inference.predictor import Predictor

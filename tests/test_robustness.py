@@ -1,16 +1,17 @@
-"""Changed pictures: each change is what it is called, and is judged as a file would be."""
+"""Changed images: each change is what its name says, and is predicted as a file would be."""
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from alld.cli import run_command
 from alld.evaluation.robustness import (
     CHANGES,
+    Pixels,
     blur,
     brightness,
     hue,
@@ -30,7 +31,7 @@ def files(drawn_set: Path) -> list[Path]:
 
 
 @pytest.fixture(scope="module")
-def pictures(files: list[Path]) -> list[NDArray[np.uint8]]:
+def pictures(files: list[Path]) -> list[Pixels]:
     return [decode(read_image_bytes(file), file.name).pixels for file in files]
 
 
@@ -41,7 +42,7 @@ def predictor(run_folder: Path) -> Predictor:
 
 @pytest.mark.parametrize("change", [change for _, _, change in CHANGES[1:]])
 def test_a_change_keeps_the_shape_and_changes_the_picture(
-    change, pictures: list[NDArray[np.uint8]]
+    change: Callable[[Pixels], Pixels], pictures: list[Pixels]
 ) -> None:
     """Also of a picture that is no square; twice the same."""
     for picture in (pictures[0], pictures[0][:200]):
@@ -52,7 +53,7 @@ def test_a_change_keeps_the_shape_and_changes_the_picture(
         assert np.array_equal(changed, change(picture))
 
 
-def test_a_change_of_nothing_is_the_picture_itself(pictures: list[NDArray[np.uint8]]) -> None:
+def test_a_change_of_nothing_is_the_picture_itself(pictures: list[Pixels]) -> None:
     """Factor 1, no blur, a whole turn; hue goes through 256 steps and may lose a little."""
     picture = pictures[0]
     for same in (scale(picture, 1), brightness(picture, 1), blur(picture, 0), unchanged(picture)):
@@ -85,8 +86,8 @@ def test_shrinking_goes_on_by_reflection() -> None:
     assert small[:10].std() > 20
 
 
-def test_decoded_pictures_are_judged_as_their_files(
-    predictor: Predictor, files: list[Path], pictures: list[NDArray[np.uint8]]
+def test_decoded_pictures_are_predicted_as_their_files(
+    predictor: Predictor, files: list[Path], pictures: list[Pixels]
 ) -> None:
     """`judge` is `predict` without the decoder; none gives none."""
     expected = [prediction.probability for prediction in predictor.predict(files)]
@@ -94,8 +95,8 @@ def test_decoded_pictures_are_judged_as_their_files(
     assert predictor.predict_pictures([]).shape == (0,)
 
 
-def test_every_change_is_judged_and_compared_with_none(
-    predictor: Predictor, pictures: list[NDArray[np.uint8]]
+def test_every_change_is_predicted_and_compared_with_none(
+    predictor: Predictor, pictures: list[Pixels]
 ) -> None:
     """The first row is that of the pictures themselves; counts and flips add up by hand."""
     y_true = [1] * 5 + [0] * 5
@@ -116,7 +117,7 @@ def test_every_change_is_judged_and_compared_with_none(
         assert (row.sensitivity.n, row.specificity.n, row.accuracy.n) == (5, 5, 10)
 
 
-def test_evaluate_shakes_when_it_is_asked_to(run_folder: Path, tmp_path: Path) -> None:
+def test_evaluate_measures_robustness_on_request(run_folder: Path, tmp_path: Path) -> None:
     """`--robustness` adds the table, whose first row is the evaluation itself."""
     copy = Path(shutil.copytree(run_folder, tmp_path / "run"))
     page = (copy / "evaluation" / "report.html").read_text()

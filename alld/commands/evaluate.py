@@ -65,7 +65,7 @@ def evaluate(
         raise ConfigError("--positive goes with --data: the run's own images have their names")
     folder = run or newest_run()
     with display.Steps() as steps:
-        evaluation = holdout.evaluate(
+        result = holdout.evaluate(
             folder,
             device,
             steps,

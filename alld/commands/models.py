@@ -91,7 +91,7 @@ def _export_onnx(source: Path, out: Path | None, data: Path | None, *, as_json: 
 
 
 def _export_hub(source: Path, out: Path | None, *, as_json: bool) -> None:
-    from alld.evaluation.hub import export_hub
+    from alld.evaluation.export import export_hub
 
     folder, identity, info = export_hub(source, out)
     if as_json:

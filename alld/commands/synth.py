@@ -59,9 +59,10 @@ def demo(
 
     with training_progress() as listener:
         shown = run_demo(out, seed, listener)
-    if not as_json:
-        for prediction in shown.predictions:
-            display.write(f"SYNTHETIC {display.prediction_line(prediction)}")
-    print_result(shown.evaluation, as_json=as_json)
-    if not as_json:
-        display.say("your own images: alld train --data FOLDER, then alld evaluate and alld predict")
+    if as_json:
+        display.print_json(shown.evaluation.as_dict())
+        return
+    for prediction in shown.predictions:
+        display.write(f"SYNTHETIC {display.prediction_line(prediction)}")
+    print_result(shown.evaluation, as_json=False)
+    display.say("your own images: alld train --data FOLDER, then alld evaluate and alld predict")

@@ -110,11 +110,7 @@ def external_folder(run: Run, manifest: Manifest) -> Path:
 
 
 def external_facts(test: TestSet, own: Own, found: Mapping[str, Any], step: Step) -> dict[str, Any]:
-    """Return how this test compares with the run's own, and how far apart both sets are.
-
-    Args:
-        found: the result of `measure`.
-    """
+    """Compare this test, as `measure` found it, with the run's own, and both sets' images."""
     run, manifest = test.run, test.manifest
     trained, held_out = run.info["data"], own.hashes("test")
     internal, reason = read_own_test(test)

@@ -10,6 +10,7 @@ background is replaced by that of an image with the same or the other verdict.
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,8 @@ from pydantic import TypeAdapter
 from alld.data.manifest import LABEL_NAMES
 from alld.runtime.files import write_csv
 from alld.runtime.reading import read_csv
-from alld.stats.intervals import UndefinedMetric, grouped_mean
-from alld.stats.metrics import Metric
+from alld.stats.intervals import grouped_mean
+from alld.stats.metrics import Metric, measured
 
 FILE = "heat_maps.csv"
 COLUMNS = (
@@ -84,12 +85,8 @@ def _mean(values: Sequence[float | None], groups: Sequence[str], draws: int) -> 
     if not known:
         return Metric(None, None, 0, None, None, None, "no image has one")
     numbers = np.array([values[row] for row in known], dtype=float)
-    mean = float(numbers.mean())
-    try:
-        interval = grouped_mean(numbers, [groups[row] for row in known], draws=draws)
-    except UndefinedMetric as undefined:
-        return Metric(mean, None, len(known), None, None, None, str(undefined))
-    return Metric(mean, None, len(known), interval.low, interval.high, interval.method)
+    interval = partial(grouped_mean, numbers, [groups[row] for row in known], draws=draws)
+    return measured(lambda: float(numbers.mean()), interval, len(known))
 
 
 def as_facts(summary: Summary, erased: float) -> dict[str, Any]:

@@ -24,16 +24,9 @@ from alld.stats.selective import gain_in_accuracy, risk_coverage
 
 Step = Callable[[str, int, int], None]  # name of the step, how far it is, of how much
 _OF_TRAINING = (
-    "started",
-    "seconds",
-    "device",
-    "precision",
-    "threads",
-    "workers",
-    "world_size",
-    "git_commit",
+    "started", "seconds", "device", "precision", "threads", "workers", "world_size", "git_commit",
     "versions",
-)
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -221,14 +214,17 @@ def set_facts(test: TestSet) -> dict[str, Any]:
         "leaking_groups": 0 if split is None else split.leaking_groups,
         "test_images": class_counts(test.labels),
     }
-    if split is None:
-        return facts
-    return facts | {
-        "parts": {part: len(split.indices(part)) for part in ("train", "valid", "test")},
-        "split": split.kind,
-        "split_seed": split.seed,
-        "split_sha256": test.run.info["split"]["sha256"],
-    }
+    return (
+        facts
+        if split is None
+        else facts
+        | {
+            "parts": {part: len(split.indices(part)) for part in ("train", "valid", "test")},
+            "split": split.kind,
+            "split_seed": split.seed,
+            "split_sha256": test.run.info["split"]["sha256"],
+        }
+    )
 
 
 def provenance(run: Run, *, device: str, threads: int, seconds: float) -> dict[str, Any]:

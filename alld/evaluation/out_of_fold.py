@@ -20,7 +20,7 @@ from alld.inference.prediction import VERDICTS
 from alld.runtime.files import plain_path
 from alld.runtime.reading import read_csv
 from alld.stats.intervals import UndefinedMetric, group_bootstrap
-from alld.stats.metrics import Metric, all_metrics, brier, grouped_proportions
+from alld.stats.metrics import Metric, all_metrics, brier, grouped_proportions, measured
 from alld.stats.patients import ByPatient, by_patient
 from alld.stats.ranking import pr_auc, roc_auc
 from alld.stats.reliability import expected_calibration_error
@@ -105,18 +105,15 @@ def missed_images(rows: Sequence[HeldOut]) -> tuple[Missed, ...]:
     for row in rows:
         of_image.setdefault(row.path, []).append(row)
     ranked = []
-    for own in of_image.values():
+    for path, own in of_image.items():
         distances = [row.distance for row in own if row.wrong]
-        if distances:
-            ranked.append((len(distances), fmean(distances), own))
+        if not distances:
+            continue
+        label, prob = LABEL_NAMES[own[0].label], [row.probability for row in own]
+        missed = Missed(path, own[0].sha256, label, len(distances), min(prob), max(prob))
+        ranked.append((len(distances), fmean(distances), missed))
     ranked.sort(key=lambda found: found[:2], reverse=True)
-    return tuple(_missed(own, times) for times, _, own in ranked)
-
-
-def _missed(rows: Sequence[HeldOut], times: int) -> Missed:
-    probabilities = [row.probability for row in rows]
-    first, label = rows[0], LABEL_NAMES[rows[0].label]
-    return Missed(first.path, first.sha256, label, times, min(probabilities), max(probabilities))
+    return tuple(missed for _, _, missed in ranked)
 
 
 def read_fold(run: Path, repeat: int, fold: int) -> list[HeldOut]:
@@ -243,17 +240,10 @@ def _mean_over_repeats(
     def mean(y_true: ArrayLike, y_prob: NDArray[np.float64]) -> float:
         return fmean(score(y_true, y_prob[:, repeat]) for repeat in range(y_prob.shape[1]))
 
-    n = len(truth)
-    try:
-        value = mean(truth, columns)
-    except UndefinedMetric as undefined:
-        return Metric(None, None, n, None, None, None, str(undefined))
-    try:
-        interval = group_bootstrap(mean, truth, columns, groups, draws=draws)
-    except UndefinedMetric as undefined:
-        return Metric(value, None, n, None, None, None, str(undefined))
-    method = f"mean of {columns.shape[1]} repeats, {interval.method}"
-    return Metric(value, None, n, interval.low, interval.high, method)
+    interval = partial(group_bootstrap, mean, truth, columns, groups, draws=draws)
+    found = measured(partial(mean, truth, columns), interval, len(truth))
+    method = found.method and f"mean of {columns.shape[1]} repeats, {found.method}"
+    return replace(found, method=method)
 
 
 def training_spread(per_repeat: Sequence[dict[str, Metric]]) -> dict[str, Spread]:

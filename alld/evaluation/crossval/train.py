@@ -105,32 +105,20 @@ def resume_crossval(
         Interrupted: stopped again.
     """
     plan = read_plan(folder)
-    if not all(fold.done for fold in plan.all_folds()):
-        _check_images(plan)
-    if cluster is None and not allow_inexact:
-        _check_machine(plan)
+    done = [fold for fold in plan.all_folds() if fold.done]
+    if len(done) < plan.folds * plan.repeats:
+        manifest = load_manifest(plan.config.data)
+        if manifest.fingerprint != plan.fingerprint:
+            raise RunError(
+                f"{manifest.root}: not the images that {folder} was begun with; "
+                "bring the same set back"
+            )
+        if done and cluster is None and not allow_inexact:
+            then = conditions_of(Run(done[-1].folder).info)
+            now = conditions_of(prepare_machine(plan.config.runtime))
+            if changed := differences(then, now):
+                raise inexact(folder, changed)
     return _complete(plan, listener, allow_inexact=allow_inexact, cluster=cluster)
-
-
-def _check_images(plan: Plan) -> None:
-    """Refuse other images before the missing folds are trained on them."""
-    manifest = load_manifest(plan.config.data)
-    if manifest.fingerprint != plan.fingerprint:
-        raise RunError(
-            f"{manifest.root}: not the images that {plan.folder} was begun with; "
-            "bring the same set back"
-        )
-
-
-def _check_machine(plan: Plan) -> None:
-    """Refuse to pool folds of different versions and threads."""
-    folds = plan.all_folds()
-    done = [fold for fold in folds if fold.done]
-    if not done or len(done) == len(folds):
-        return
-    then = conditions_of(Run(done[-1].folder).info)
-    if changed := differences(then, conditions_of(prepare_machine(plan.config.runtime))):
-        raise inexact(plan.folder, changed)
 
 
 def _complete(
