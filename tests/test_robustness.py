@@ -89,7 +89,7 @@ def test_shrinking_goes_on_by_reflection() -> None:
 def test_decoded_pictures_are_predicted_as_their_files(
     predictor: Predictor, files: list[Path], pictures: list[Pixels]
 ) -> None:
-    """`judge` is `predict` without the decoder; none gives none."""
+    """`predict_pictures` is `predict` without the decoder; no pictures give no rows."""
     expected = [prediction.probability for prediction in predictor.predict(files)]
     assert predictor.predict_pictures(pictures) == pytest.approx(expected, abs=1e-5)
     assert predictor.predict_pictures([]).shape == (0,)
