@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from alld.inference.predictor import Predictor as Predictor
 
 __version__ = "0.2.0"
-# Stands on every output that could be taken for a medical one.
+# Part of every output that could be mistaken for a medical one.
 NOTICE = "For research. Not a medical device, not for diagnosis."
 __all__ = ["Config", "Predictor", "evaluate", "load", "load_config", "train"]
 

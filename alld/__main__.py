@@ -1,4 +1,4 @@
-"""`python -m alld`, and the command `alld`: quiet from the first import to the last line."""
+"""Run the command line as `alld` or `python -m alld`."""
 
 import sys
 
@@ -6,7 +6,10 @@ from alld.runtime import process
 
 
 def main() -> None:
-    """Run the command line and exit: 0 done, 1 some inputs failed, 2 mend something, 130 or 143."""
+    """Run the command line and exit.
+
+    Status: 0 done, 1 some inputs failed, 2 an error of the user, 130 Ctrl-C, 143 SIGTERM.
+    """
     process.run(_work)
 
 

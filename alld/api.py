@@ -1,4 +1,4 @@
-"""What a notebook needs: train, evaluate, load. `import alld` offers these by their names."""
+"""Train, evaluate and load models from Python; `import alld` offers these functions."""
 
 from pathlib import Path
 
@@ -11,10 +11,13 @@ from alld.training import train as training
 
 
 def train(config: Config, out: str | Path | None = None) -> Run:
-    """Train one model; `out` is its folder, by default a new one under `runs/`.
+    """Train one model and return its run.
+
+    Args:
+        out: the folder of the run; by default a new one in `runs/`.
 
     Raises:
-        AlldError: something to mend, named in one line.
+        AlldError: the user must change something; the message says what.
     """
     return training.train(config, None if out is None else Path(out))
 
@@ -28,19 +31,22 @@ def evaluate(
 ) -> Result:
     """Test a finished run on its held-out images and write `RUN/evaluation/`.
 
-    With `data`, a folder or table of other images, it is an external validation and goes below
-    `RUN/external/`. `prevalence` adds PPV and NPV at that share of blasts; `tta` judges each image
-    in its eight orientations, or in one; by default as the model was calibrated.
+    Args:
+        data: a folder or table of other labelled images, for an external validation below
+            `RUN/external/`.
+        prevalence: the expected share of blasts, in (0, 1), at which PPV and NPV are added.
+        tta: whether to average the eight orientations of each image; by default as the model was
+            calibrated.
 
     Raises:
-        AlldError: no finished run there, or other images than those it was trained on.
+        AlldError: no finished run there, or the run's images have changed.
     """
     place = None if data is None else Path(data)
     return evaluation.evaluate(_folder(run), data=place, prevalence=prevalence, tta=tta)
 
 
 def load(model: Run | str | Path, device: str = "auto", *, tta: bool | None = None) -> Predictor:
-    """A model that predicts: of a run, a run's folder, a `model.alld` or an exported `.onnx`.
+    """Load the model of a run, a run's folder, a `model.alld` or an exported `.onnx`.
 
     Raises:
         BundleError: no finished model there, or one that fails its hashes.

@@ -74,7 +74,7 @@ def run_command(arguments: list[str]) -> int:
 
 
 def _report(error: BaseException) -> int:
-    """Print what ended a command and return the exit status; raise what is no error of a user's."""
+    """Print the error that ended a command and return the exit status; raise unexpected errors."""
     from alld import display
 
     if isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError):

@@ -1,4 +1,4 @@
-"""The whole way on drawn images, in minutes: draw, train, evaluate, predict."""
+"""Draw images, train on them, evaluate and predict: everything in minutes."""
 
 import shutil
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ IMAGES, RUN = "images", "run"
 
 @dataclass(frozen=True)
 class Demo:
-    """What the demonstration made; all of it is SYNTHETIC."""
+    """The results of a demonstration, all of them SYNTHETIC."""
 
     folder: Path
     evaluation: Result
@@ -28,12 +28,12 @@ class Demo:
 
 
 def run_demo(folder: Path, seed: int = 0, listener: Listener | None = None) -> Demo:
-    """Draw a set into `folder`, train the quick configuration on it, evaluate, predict three.
+    """Draw a set into `folder`, train the quick configuration on it, evaluate, predict 3 images.
 
     An earlier demonstration in `folder` is replaced.
 
     Raises:
-        RunError: the folder holds something that no demonstration made.
+        RunError: the folder contains something else.
     """
     listener = listener or Listener()
     _clear(folder)

@@ -4,6 +4,7 @@ import json
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -20,7 +21,9 @@ from alld.runtime.launch import launched
 
 if TYPE_CHECKING:
     from alld.inference.prediction import Prediction
+    from alld.runs.folder import Run
     from alld.training.callbacks import Progress
+    from alld.training.train import Listener
 
 T = TypeVar("T")
 
@@ -214,6 +217,37 @@ class TrainingDisplay:
         if self._live is not None:
             self._live.stop()
             self._live = None
+
+
+@contextmanager
+def training_progress() -> Iterator["Listener"]:
+    """Show a training in the terminal: its data, its split, its folder and a line per epoch."""
+    from alld.data.manifest import class_counts
+    from alld.training.train import Listener
+
+    def begin(run: "Run", manifest: Any, split: Any) -> None:
+        steps.close()
+        mark = "SYNTHETIC " if manifest.synthetic else ""
+        say(f"{mark}{manifest.kind}: {class_counts(manifest.labels)} cell images")
+        parts = ("train", "valid", "test")
+        sizes = ", ".join(f"{len(split.indices(part))} {part}" for part in parts)
+        say(f"{split.kind} split: {sizes}; groups: {split.groups_source}")
+        if split.leaking_groups:
+            warn(f"{split.leaking_groups} groups lie on both sides of this split")
+        say(f"run folder: {run.folder}")
+        facts = run.info
+        if shared := facts["parallel"]:
+            say(
+                f"{shared['processes']} processes: batches of {shared['global_batch']} images, "
+                f"{shared['batch_per_process']} in each; highest rate {shared['max_lr']:g}, as "
+                f"with one; batch norm: {shared['batch_norm']}"
+            )
+        detail(f"device {facts['device']}, {facts['threads']} threads")
+        detail(", ".join(f"{name} {number}" for name, number in facts["versions"].items()))
+        detail((run.folder / "config.yaml").read_text(encoding="utf-8").rstrip())
+
+    with Steps() as steps, TrainingDisplay() as live:
+        yield Listener(step=steps, note=warn, begin=begin, progress=live)
 
 
 def write_table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:

@@ -1,4 +1,4 @@
-"""Every error that a user can cause, in one tree.
+"""The errors that a user can cause.
 
     AlldError            exit status 2: the user must change something
     ├── ConfigError      a setting, an option or an architecture's name
@@ -8,12 +8,12 @@
     └── RunError         a run folder, or a run that cannot go on
         └── Interrupted  stopped by a signal, resumable: 130 (Ctrl-C) or 143 (SIGTERM)
 
-A message names the place, what was seen there, and what to do next; `cli` alone prints it.
+A message names the place, what was found there and what to do next. Only `cli` prints it.
 """
 
 from typing import Self
 
-# What the system, torch, CUDA and Metal say where memory is refused.
+# Parts of the messages of the system, torch, CUDA and Metal when memory runs out.
 _NO_MEMORY = (
     "allocate memory",
     "not enough memory",
@@ -24,9 +24,9 @@ _NO_MEMORY = (
 
 
 class AlldError(Exception):
-    """Something that the user can mend; `exit_status` is what the command line ends with.
+    """An error that the user can correct; the command line ends with its `exit_status`.
 
-    Where all processes of one training raise it `everywhere`, the first of them says it for all.
+    If `everywhere`, all processes of a training raise it, and only the first one prints it.
     """
 
     exit_status = 2
@@ -37,11 +37,11 @@ class AlldError(Exception):
         self.message = message
 
     def __str__(self) -> str:
-        # fastai writes words of its own into the arguments of what its callbacks raise.
+        # fastai adds text to the arguments of exceptions that its callbacks raise.
         return self.message
 
     def from_all(self) -> Self:
-        """This error, as one that all processes raise."""
+        """Mark this error as one that all processes raise, and return it."""
         self.everywhere = True
         return self
 
@@ -55,7 +55,7 @@ class DataError(AlldError):
 
 
 class ImageError(AlldError):
-    """A file that is not a picture ALLD accepts; the message gives the reason."""
+    """An image file that ALLD does not accept; the message gives the reason."""
 
 
 class BundleError(AlldError):
@@ -63,7 +63,7 @@ class BundleError(AlldError):
 
 
 class RunError(AlldError):
-    """A run folder in a state that the wanted step cannot use."""
+    """A run folder in the wrong state for this step."""
 
 
 class Interrupted(RunError):  # noqa: N818 - not a fault: the run can go on
@@ -75,14 +75,14 @@ class Interrupted(RunError):  # noqa: N818 - not a fault: the run can go on
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether it says that memory ran out, that of the machine or of a GPU."""
+    """Return whether the machine or a GPU ran out of memory."""
     if isinstance(error, MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(word in str(error) for word in _NO_MEMORY)
 
 
 def mishap(error: BaseException) -> str | None:
-    """A full disk, missing rights or too little memory in one line; None for any other error."""
+    """Describe a full disk, missing rights or too little memory; None for any other error."""
     if isinstance(error, OSError):
         return f"{error.filename or 'the output'}: {error.strerror or error}"
     if out_of_memory(error):

@@ -20,6 +20,7 @@ from drawn import draw_all_idb2
 from alld import display
 from alld.commands import load_command
 
+Alld = Callable[..., Answer]
 SETTINGS = [f"--set={key}={value}" for key, value in SMALL.items()]
 
 
@@ -35,7 +36,7 @@ def workplace(run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_train_evaluate_predict_runs(
-    alld: Callable[..., Answer], drawn_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    alld: Alld, drawn_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The main job from the command line, in a folder of its own."""
     monkeypatch.chdir(tmp_path)
@@ -59,7 +60,7 @@ def test_train_evaluate_predict_runs(
 
 
 def test_predict_takes_the_newest_real_run_and_says_which(
-    alld: Callable[..., Answer], workplace: Path, drawn_set: Path
+    alld: Alld, workplace: Path, drawn_set: Path
 ) -> None:
     """No --model: the newest finished run on real data under ./runs, named on standard error."""
     status, out, err = alld("predict", drawn_set / "Im001_1.tif")
@@ -69,7 +70,7 @@ def test_predict_takes_the_newest_real_run_and_says_which(
 
 
 def test_a_synthetic_run_never_stands_in_silently(
-    alld: Callable[..., Answer],
+    alld: Alld,
     run_folder: Path,
     drawn_set: Path,
     tmp_path: Path,
@@ -87,7 +88,7 @@ def test_a_synthetic_run_never_stands_in_silently(
 
 
 def test_json_is_the_only_thing_on_standard_output(
-    alld: Callable[..., Answer], run_folder: Path, drawn_set: Path, tmp_path: Path
+    alld: Alld, run_folder: Path, drawn_set: Path, tmp_path: Path
 ) -> None:
     """`predict --json`: model and rows; a bad file is a row, and the status is 1."""
     bad = tmp_path / "bad.tif"
@@ -103,7 +104,7 @@ def test_json_is_the_only_thing_on_standard_output(
 
 @pytest.mark.parametrize("table", ["csv", "jsonl"])
 def test_rows_stream_as_a_table(
-    alld: Callable[..., Answer], run_folder: Path, drawn_set: Path, tmp_path: Path, table: str
+    alld: Alld, run_folder: Path, drawn_set: Path, tmp_path: Path, table: str
 ) -> None:
     """--format on standard output and --out into a file give the same rows."""
     status, out, _ = alld("predict", "--model", run_folder, "--format", table, drawn_set)
@@ -122,7 +123,7 @@ def test_rows_stream_as_a_table(
 
 
 def test_all_inputs_bad_is_status_1_with_all_rows(
-    alld: Callable[..., Answer], run_folder: Path, tmp_path: Path
+    alld: Alld, run_folder: Path, tmp_path: Path
 ) -> None:
     """Even when nothing could be read every input has its row."""
     status, out, err = alld("predict", "--model", run_folder, tmp_path / "a", tmp_path / "b*")
@@ -162,7 +163,7 @@ BAD = {
 
 @pytest.mark.parametrize(("words", "named"), BAD.values(), ids=BAD.keys())
 def test_bad_input_is_status_2_with_its_line(
-    alld: Callable[..., Answer],
+    alld: Alld,
     words: list[str],
     named: str,
     run_folder: Path,
@@ -182,7 +183,7 @@ def test_bad_input_is_status_2_with_its_line(
 
 
 def test_a_place_that_cannot_be_written_is_one_line(
-    alld: Callable[..., Answer], run_folder: Path, drawn_set: Path, tmp_path: Path
+    alld: Alld, run_folder: Path, drawn_set: Path, tmp_path: Path
 ) -> None:
     """--out below a file, which is no folder: status 2, no traceback."""
     (tmp_path / "file").touch()
@@ -192,7 +193,7 @@ def test_a_place_that_cannot_be_written_is_one_line(
     assert err.splitlines()[-1].startswith("error: ")
 
 
-def test_a_truncated_image_in_the_set_is_named(alld: Callable[..., Answer], tmp_path: Path) -> None:
+def test_a_truncated_image_in_the_set_is_named(alld: Alld, tmp_path: Path) -> None:
     """A training set with an unreadable file is refused with the file's name."""
     data = draw_all_idb2(tmp_path / "set", per_class=10)
     victim = data / "Im007_1.tif"
@@ -207,9 +208,7 @@ def test_a_truncated_image_in_the_set_is_named(alld: Callable[..., Answer], tmp_
     assert "Im008_1.tif" in err
 
 
-def test_a_changed_bundle_is_refused(
-    alld: Callable[..., Answer], workplace: Path, drawn_set: Path
-) -> None:
+def test_a_changed_bundle_is_refused(alld: Alld, workplace: Path, drawn_set: Path) -> None:
     """One changed byte: status 2, one line."""
     weights = workplace / "runs" / "first" / "model.alld" / "model.safetensors"
     data = bytearray(weights.read_bytes())
@@ -223,14 +222,14 @@ def test_a_changed_bundle_is_refused(
 @pytest.mark.parametrize(
     "command", ["train", "evaluate", "predict", "compare", "audit", "runs", "models"]
 )
-def test_every_commands_help_has_an_example(alld: Callable[..., Answer], command: str) -> None:
+def test_every_commands_help_has_an_example(alld: Alld, command: str) -> None:
     """--help ends well and shows how the command is used."""
     status, out, _ = alld(command, "--help")
     assert status == 0
     assert f"Example: alld {command}" in out
 
 
-def test_the_help_says_the_defaults(alld: Callable[..., Answer]) -> None:
+def test_the_help_says_the_defaults(alld: Alld) -> None:
     """Brackets in a help text would be taken for markup and vanish."""
     out = " ".join(alld("train", "--help")[1].replace("│", " ").split())
     assert "(default: grouped)" in out
@@ -259,7 +258,7 @@ def test_the_tab_key_completes(words: str, offered: str) -> None:
     assert offered in done.stdout.splitlines()
 
 
-def test_models_lists_what_arch_may_say(alld: Callable[..., Answer]) -> None:
+def test_models_lists_what_arch_may_say(alld: Alld) -> None:
     """The paper's four and the packaged one, and whether their weights are here."""
     status, out, _ = alld("models", "--json")
     infos = {info["name"]: info for info in json.loads(out)}
@@ -269,7 +268,7 @@ def test_models_lists_what_arch_may_say(alld: Callable[..., Answer]) -> None:
     assert alld("models")[1].count("\n") > len(infos)
 
 
-def test_a_damaged_run_is_listed_as_such(alld: Callable[..., Answer], workplace: Path) -> None:
+def test_a_damaged_run_is_listed_as_such(alld: Alld, workplace: Path) -> None:
     """`alld runs` lists a run whose run.json cannot be read instead of falling over it."""
     (workplace / "runs" / "second").mkdir()
     broken = (
@@ -287,9 +286,7 @@ def test_a_damaged_run_is_listed_as_such(alld: Callable[..., Answer], workplace:
         assert alld("evaluate", "runs/second")[0] == 2
 
 
-def test_a_run_with_damaged_settings_is_one_line(
-    alld: Callable[..., Answer], workplace: Path
-) -> None:
+def test_a_run_with_damaged_settings_is_one_line(alld: Alld, workplace: Path) -> None:
     """Its config.yaml is named, whatever is wrong with it."""
     [run] = (workplace / "runs").iterdir()
     for content in ("train: [", "[" * 50_000, "epochs: 1", "\x00"):
@@ -342,28 +339,49 @@ def test_a_signal_in_the_middle_of_an_import_is_one_line(
     assert (done.returncode, done.stderr) == (status, f"stopped by {name}\n")
 
 
+def interrupted(words: list[object], number: int, begun: Callable[[], object]) -> tuple[int, str]:
+    """Start a command, send a signal when it has begun; its status and its last line."""
+    command = [sys.executable, "-m", "alld", *map(str, words)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not begun():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert "Traceback" not in errors
+    return process.returncode, errors.splitlines()[-1]
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
 @pytest.mark.parametrize(("number", "status", "name"), SIGNALS)
 def test_a_signal_leaves_nothing_half_drawn(
     tmp_path: Path, number: int, status: int, name: str
 ) -> None:
     """Whichever of the two ends `alld synth`: one line, its status, and an empty place."""
-    command = [sys.executable, "-m", "alld", "synth", tmp_path / "set", "--n", "5000"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    while not list(tmp_path.rglob("*.tif")):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
-    assert (process.returncode, errors.splitlines()[-1]) == (status, f"stopped by {name}")
-    assert "Traceback" not in errors
+    words = ["synth", tmp_path / "set", "--n", "5000"]
+    ended = interrupted(words, number, lambda: list(tmp_path.rglob("*.tif")))
+    assert ended == (status, f"stopped by {name}")
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(("number", "status", "_name"), SIGNALS)
+def test_a_signal_ends_the_command_resumable(
+    drawn_set: Path, tmp_path: Path, number: int, status: int, _name: str
+) -> None:
+    """Ctrl-C and SIGTERM: their own status and the command that goes on, no traceback."""
+    folder = tmp_path / "run"
+    words = ["train", "--data", drawn_set, "--out", folder, *SETTINGS, "--set=train.epochs=500"]
+    begun = (folder / "checkpoints" / "epoch-001").exists
+    found, line = interrupted(words, number, begun)
+    assert found == status
+    assert f"alld train --resume {folder}" in line
+    assert not list(folder.rglob("*.part"))
+
+
 def test_moved_images_are_found_where_the_user_says(
-    alld: Callable[..., Answer], workplace: Path, drawn_set: Path, tmp_path: Path
+    alld: Alld, workplace: Path, drawn_set: Path, tmp_path: Path
 ) -> None:
     """A run says where its images were; --data says where they are; others are refused."""
     run = workplace / "runs" / "first"
@@ -381,28 +399,6 @@ def test_moved_images_are_found_where_the_user_says(
     assert "not the images that" in err
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_the_command_resumable(
-    drawn_set: Path, tmp_path: Path, number: int, status: int
-) -> None:
-    """Ctrl-C and SIGTERM: their own status and the command that goes on, no traceback."""
-    folder = tmp_path / "run"
-    command = [sys.executable, "-m", "alld", "train", "--data", drawn_set, "--out", folder]
-    command += [*SETTINGS, "--set", "train.epochs=500"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    while not (folder / "checkpoints" / "epoch-001").exists():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == status
-    assert f"alld train --resume {folder}" in errors.splitlines()[-1]
-    assert "Traceback" not in errors
-    assert not list(folder.rglob("*.part"))
-
-
 def test_a_step_of_every_fold_has_its_own_time(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -418,7 +414,7 @@ def test_a_step_of_every_fold_has_its_own_time(
     ]
 
 
-def test_version(alld: Callable[..., Answer]) -> None:
+def test_version(alld: Alld) -> None:
     """--version prints the version of the installed distribution."""
     from importlib import metadata
 

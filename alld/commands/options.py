@@ -12,6 +12,7 @@ import typer
 from alld import display
 from alld.config.files import load_config, shipped_configs
 from alld.config.schema import Config, setting_keys
+from alld.runtime.launch import launched
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 VerboseOption = Annotated[
@@ -83,10 +84,19 @@ class GivenSettings:
         """Return the complete settings.
 
         What can be checked at once is checked here, before the seconds that fastai's import takes.
+        Of several processes of one training the first one reports what is wrong.
 
         Raises:
             ConfigError, DataError: an unknown key, value or network, or no data at that place.
         """
+        if launched().world_size == 1:
+            return self._read()
+        from alld.training.distributed import distributed, together
+
+        with distributed(), together():
+            return self._read()
+
+    def _read(self) -> Config:
         from alld.data.sources.find import check_place
         from alld.model.architectures import check_arch
 

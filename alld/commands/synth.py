@@ -8,7 +8,6 @@ import typer
 from alld import display
 from alld.commands.evaluate import print_result
 from alld.commands.options import JsonOption, VerboseOption
-from alld.commands.train import training_progress
 
 
 def synth(
@@ -57,7 +56,7 @@ def demo(
     """
     from alld.demo import run_demo
 
-    with training_progress() as listener:
+    with display.training_progress() as listener:
         shown = run_demo(out, seed, listener)
     if as_json:
         display.print_json(shown.evaluation.as_dict())
