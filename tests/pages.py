@@ -9,13 +9,13 @@ from html import unescape
 from html.parser import HTMLParser
 from typing import Any
 
-VOID = {"meta", "img", "br", "line", "polyline", "circle"}
-# Numbers there are no results: axes, file names, reasons of the decoder, citations, the style.
-NOT_READ = {"tick", "file", "gone", "reason", "cite"}
+VOID = {"meta", "img", "br", "path", "use"}
+# Numbers there are no results: file names, reasons of the decoder, citations, the style.
+NOT_READ = {"file", "gone", "reason", "cite"}
 # Fields that may be written in percent without saying so: their neighbour does, or "points".
 IN_POINTS = ("ci_low", ".low", ".sd", "gain.value", "gain.ci_high")
 # The only digits that may stand in a page without being looked up.
-CONSTANTS = re.compile("95\u00a0%|ALL-IDB[12]|model\\.weights_sha256")
+CONSTANTS = re.compile("95[ \u00a0]%|ALL-IDB[12]|model\\.weights_sha256")
 
 
 def called_in(row: Mapping[str, str]) -> str:
@@ -46,6 +46,7 @@ class Page(HTMLParser):
     html: str
     marked: list[Marked] = field(default_factory=list)
     loose: list[str] = field(default_factory=list)
+    drawn: list[str] = field(default_factory=list)  # the words and numbers of the charts
     files: list[str] = field(default_factory=list)
     attributes: list[tuple[str, str, str]] = field(default_factory=list)  # tag, name, value
     _open: list[_Open] = field(default_factory=list)
@@ -79,6 +80,8 @@ class Page(HTMLParser):
         marks = [one.marked for one in self._open if one.marked]
         if marks:
             marks[-1].text += data
+        elif any(one.tag == "svg" for one in self._open):
+            self.drawn.append(data.strip())
         elif not any(one.skipped for one in self._open):
             self.loose.append(data)
         if self._open and self._open[-1].tag == "code" and self._open[-1].skipped:
@@ -131,9 +134,11 @@ def check_numbers(page: Page, facts: Any) -> None:
 
 
 def check_nothing_loose(page: Page) -> None:
-    """Outside marked elements there is no digit but those of a few constant words."""
+    """Outside marked elements, only a few constant words and the ticks of charts have digits."""
     for text in page.loose:
         assert not re.search(r"\d", CONSTANTS.sub("", text)), text
+    for text in page.drawn:
+        assert re.fullmatch(r"\d+(\.\d+)?|1 - specificity.*|\D*", text), text
 
 
 def check_self_contained(page: Page) -> None:
@@ -155,6 +160,13 @@ def check_marks(page: Page) -> None:
     assert page.text.count(notice) == 2
     assert page.html.index(notice) < page.html.index("<h1>")
     assert page.html.rindex(notice) > page.html.index("</main>")
+
+
+def check_page(page: Page, facts: Any) -> None:
+    """Every number is that of the file, and nothing on the page is from elsewhere."""
+    check_numbers(page, facts)
+    check_nothing_loose(page)
+    check_self_contained(page)
 
 
 def metric_fields(name: str, metric: Mapping[str, Any]) -> set[str]:

@@ -16,7 +16,8 @@ from alld.evaluation.compare.compare import compare
 from alld.evaluation.crossval.train import crossval
 from alld.evaluation.holdout import evaluate
 from alld.evaluation.result import caveats
-from alld.report.run_words import limits, supports
+from alld.report.sentences import caveats as caveats_of
+from alld.report.sentences import supports
 
 
 @pytest.fixture(scope="module")
@@ -78,20 +79,20 @@ def test_every_interval_counts_patients(run: Path) -> None:
     assert facts["data"]["test_groups"] == facts["by_patient"]["patients"]
     for metric in facts["metrics"].values():
         assert metric["method"] is None or "Wilson" not in metric["method"]
-    told = " ".join(limits(facts))
-    assert "The unit of every number but those by patient is a cell image" in told
-    assert "No sensitivity or specificity of patients is given" in told
+    told = " ".join(caveats_of(facts))
+    assert "The unit of every number except those by patient is a cell image" in told
+    assert "No sensitivity or specificity for patients is given" in told
     assert "Every patient here has cells of one class only" in told
-    assert "No patient lies on both sides" in " ".join(supports(facts))
+    assert "No patient is on both sides" in " ".join(supports(facts))
 
 
 def test_leaking_patients_are_reported(run: Path) -> None:
     """A random split has cells of one subject on both sides."""
     facts = facts_of(run)
     facts["data"]["leaking_groups"] = 5
-    told = " ".join(limits(facts))
-    assert "{data.leaking_groups} patients lie on both sides of this {data.split} split" in told
-    assert "No patient lies on both sides" not in " ".join(supports(facts))
+    told = " ".join(caveats_of(facts))
+    assert "5 patients are on both sides of this grouped split" in told
+    assert "No patient is on both sides" not in " ".join(supports(facts))
 
 
 def test_the_pages_show_patients(run: Path, folds: Path) -> None:
@@ -100,7 +101,7 @@ def test_the_pages_show_patients(run: Path, folds: Path) -> None:
         facts = facts_of(folder)
         page = Page((folder / "evaluation" / "report.html").read_text())
         assert "By patient" in page.text
-        assert "ROC AUC of the share called blast" in page.text
+        assert "ROC AUC of the share classified as blast" in page.text
         rows = rows_of(folder / "evaluation" / "predictions.csv")
         numbers = [{**row, "probability": float(row["probability"])} for row in rows]
         check_numbers(page, {**facts, "predictions": numbers})
@@ -141,7 +142,7 @@ def test_the_preliminary_test_is_an_external_one(run: Path, c_nmc: Path, tmp_pat
     assert found.external["shared_patients"] == 0
     facts = {**found.external, "shared_patients": 2}
     told = " ".join(caveats(replace(found, external=facts)))
-    assert "2 patients here have the names of patients who trained the model" in told
+    assert "2 patients here have the same names as patients of the training set" in told
     again = tmp_path / "again"
     draw_preliminary(again, ["UID_1_9_9_all.bmp", "UID_99_9_9_all.bmp", "UID_H99_9_9_hem.bmp"])
     split = {row["patient"]: row["part"] for row in rows_of(run / "split.csv")}

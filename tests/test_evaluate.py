@@ -118,7 +118,7 @@ def test_the_caveats_of_real_images(run_folder: Path) -> None:
     data = {**result.data, "synthetic": False, "leaking_groups": 3, "split": "random"}
     model = {**result.model, "initial_weights": "random"}
     told = " ".join(caveats(replace(result, data=data, model=model)))
-    for words in ("no patient ids", "3 groups of same cells", "random weights"):
+    for words in ("no patient ids", "3 groups of images of the same cell", "random weights"):
         assert words in told
     assert "SYNTHETIC" not in told
 
@@ -179,10 +179,10 @@ def test_predictive_values_name_their_prevalence(run_folder: Path, copy: Path) -
             assert result.metrics[f"{name}_at_{prevalence}"] == expected
             assert f"\n{name}_at_{prevalence}," in (copy / "evaluation" / "table.csv").read_text()
             assert f"| {name.upper()} at prevalence {prevalence} |" in table
-        assert f"{prevalence} of all cells judged are blasts: that share is assumed" in table
+        assert f"the share of blasts among all cells is {prevalence}; this share was" in table
     assert not any("0.25" in name for name in result.metrics)
     assert result.background.value is None
-    assert "is not known: evaluate.background is false" in table
+    assert "predicts the class: evaluate.background is false" in table
 
 
 @pytest.mark.parametrize("prevalence", [0.0, 1.0, -0.1, 10.0, float("nan")])

@@ -20,7 +20,8 @@ from alld.evaluation.external import check_other, own_images
 from alld.evaluation.holdout import evaluate
 from alld.evaluation.result import Result, caveats
 from alld.model.bundle import read_info
-from alld.report.run_words import limits, supports
+from alld.report.sentences import caveats as caveats_of
+from alld.report.sentences import supports
 from alld.runs.folder import Run
 
 Facts = dict[str, Any]
@@ -185,7 +186,7 @@ def test_what_one_class_leaves_undefined_has_a_reason(healthy_only: Result) -> N
     assert rows["specificity"]["difference"]["value"] is not None
     for name in ("accuracy", "brier", "ece"):
         assert rows[name]["difference"]["reason"] == "one class here, both there: no comparison"
-    sentence = "All images are of one class, healthy: accuracy is specificity here"
+    sentence = "All images are of one class, healthy: accuracy is the same as specificity"
     assert sentence in told(healthy_only)
     assert compared(healthy_only)["shift"]["blast"]["distance"] is None
 
@@ -197,7 +198,7 @@ def test_a_class_far_from_the_runs_own_is_reported(external: Result) -> None:
         assert shift[name]["distance"] > 2 * shift[name]["by_chance"]
         assert shift[name]["p_value"] < 0.01
         assert (shift[name]["first"], shift[name]["second"]) == (7, 12)
-    assert "To the model these blasts look other than the run's own" in told(external)
+    assert "To the model, the blasts look different from the run's own" in told(external)
 
 
 def test_images_that_trained_the_model_are_refused(
@@ -215,7 +216,7 @@ def test_images_that_trained_the_model_are_refused(
         evaluate(copy, data=mixed)
     away = evaluate(copy, data=other_set)
     assert compared(away)["not_checked"] is None
-    assert "How far these images lie from the run's own is not known" in told(away)
+    assert "It is not known how far these images differ from the run's own" in told(away)
 
 
 def test_an_older_run_is_checked_by_its_images(
@@ -229,8 +230,8 @@ def test_an_older_run_is_checked_by_its_images(
         check_other(Run(copy), mixed, own)
     forget_images(copy, drawn_set)
     away = evaluate(copy, data=other_set)
-    assert "Whether some of these images trained the model was not checked" in told(away)
-    assert "None of these images trained" not in " ".join(supports(facts_of(away)))
+    assert "It was not checked whether the model was trained on some of these images" in told(away)
+    assert "The model was not trained on any of these" not in " ".join(supports(facts_of(away)))
 
 
 def test_an_altered_list_of_images_is_not_trusted(copy: Path) -> None:
@@ -276,11 +277,11 @@ def test_the_runs_own_test_images_are_reported(run: Path, drawn_set: Path, tmp_p
 def test_the_origin_of_both_sets_is_reported(external: Result) -> None:
     """ALL-IDB1 is the source of ALL-IDB2; a model of drawn images is SYNTHETIC on real ones."""
     facts = facts_of(external)
-    assert any("would be no external test" in sentence for sentence in limits(facts))
+    assert any("would not be an external test" in sentence for sentence in caveats_of(facts))
     facts["external"]["fields_of_all_idb1"] = 3
-    assert any("this is no external test" in sentence for sentence in limits(facts))
+    assert any("this is not an external test" in sentence for sentence in caveats_of(facts))
     facts["external"]["trained_on"]["name"] = "folders"
-    assert not any("ALL-IDB1" in sentence for sentence in limits(facts))
+    assert not any("ALL-IDB1" in sentence for sentence in caveats_of(facts))
     real = replace(external, data={**external.data, "synthetic": False})
     assert real.synthetic
     assert "SYNTHETIC: the model was trained on drawn images" in told(real)

@@ -13,11 +13,9 @@ from alld.errors import RunError
 from alld.evaluation.out_of_fold import HeldOut, Missed, Spread, wrong_rows
 from alld.evaluation.robustness import Changed
 from alld.inference.prediction import Prediction
-from alld.report import crossval_words, run_words
-from alld.report.facts import as_text
+from alld.report import sentences
 from alld.report.material import History
 from alld.report.metric_text import PROPORTIONS, TITLES, format_metric, title_of
-from alld.report.patient_words import known, told_by_patient
 from alld.runtime.reading import read_json
 from alld.stats.metrics import Confusion, Metric
 from alld.stats.patients import ByPatient
@@ -179,15 +177,12 @@ def as_metric(stored: Mapping[str, Any]) -> Metric:
 
 def caveats(result: Result) -> list[str]:
     """Return what a reader must know before quoting a number, a sentence each."""
-    facts = result.as_dict()
-    limits = run_words.limits if result.plan is None else crossval_words.limits
-    return [as_text(sentence, facts) for sentence in limits(facts)]
+    return sentences.caveats(result.as_dict())
 
 
 def patient_line(result: Result) -> str | None:
     """Return the numbers by patient as a sentence, or None where no patient is known."""
-    facts = result.as_dict()
-    return f"By patient: {as_text(told_by_patient(facts), facts)}." if known(facts) else None
+    return sentences.patient_line(result.as_dict())
 
 
 Table = tuple[tuple[str, ...], list[tuple[str, ...]]]  # headings, and a row of cells each

@@ -22,10 +22,9 @@ from alld.evaluation.result import (
 )
 from alld.inference.heat_map import Heat
 from alld.inference.prediction import COLUMNS
-from alld.report import crossval_words, run_words
+from alld.report.charts import draw_plots
 from alld.report.material import History, Material, Pictured, Scored, short_names
 from alld.report.page import write_report
-from alld.report.plots import draw_plots
 from alld.report.tables import markdown_table
 from alld.runtime.files import new_folder, write_csv, write_json, write_text
 
@@ -142,8 +141,7 @@ def material_of(
     }
     if "plan" in facts:
         missed = _missed_pictures(facts, root, names)
-        words = crossval_words.words(facts)
-        return Material(layout="crossval", facts=facts, words=words, misjudged=missed, **shared)
+        return Material(facts=facts, misclassified=missed, **shared)
 
     def picture(row: int, evidence: Heat | None = None) -> Pictured:
         return Pictured(
@@ -152,16 +150,14 @@ def material_of(
             name=names[rows[row].path],
             label=LABEL_NAMES[rows[row].label],
             verdict=LABEL_NAMES[rows[row].verdict],
-            lines=(f"P(blast) {{predictions.{row}.probability:score}}",),
+            row=row,
             evidence=evidence,
         )
 
     wrong = wrong_rows(rows)
     return Material(
-        layout="external" if facts["external"] else "run",
         facts={**facts, "predictions": [{"probability": row.probability} for row in rows]},
-        words=run_words.words(facts),
-        misjudged=tuple(map(picture, wrong)),
+        misclassified=tuple(map(picture, wrong)),
         explained=tuple(starmap(picture, explained.examples(wrong) if explained else ())),
         **shared,
     )
@@ -181,14 +177,7 @@ def _missed_pictures(
     """Return each image that a repeat of a cross-validation got wrong, once."""
     pictures = []
     for number, image in enumerate(facts["missed"]):
-        field = f"missed.{number}"
-        lines: tuple[str, ...] = (f"P(blast) {{{field}.lowest:score}}",)
-        if facts["plan"]["repeats"] > 1:
-            lines = (
-                f"in {{{field}.times}} of {{plan.repeats}} repeats",
-                f"P(blast) {{{field}.lowest:score}} to {{{field}.highest:score}}",
-            )
         verdict = LABEL_NAMES[1 - LABEL_NAMES.index(image["label"])]
         file, name = root / image["path"], names[image["path"]]
-        pictures.append(Pictured(file, image["sha256"], name, image["label"], verdict, lines))
+        pictures.append(Pictured(file, image["sha256"], name, image["label"], verdict, number))
     return tuple(pictures)

@@ -7,7 +7,7 @@ from alld import NOTICE
 from alld.data.manifest import Manifest
 from alld.evaluation.compare.result import PairedTest
 from alld.paper.systems import System
-from alld.report.dot_plot import Line, draw_dots
+from alld.report.charts import Row, draw_dots
 from alld.report.tables import latex_table, markdown_table, percent
 from alld.runtime.files import new_folder, write_csv, write_json, write_text
 from alld.stats.metrics import Metric
@@ -36,8 +36,8 @@ class Table:
 def write_table(folder: Path, table: Table) -> None:
     """Write the table as `.csv`, `.md`, `.tex`, `.png`, `.json` and `pairs.csv` in a new folder."""
     pairs = [_pair_row(pair) for pair in table.pairs]
-    lines = [
-        Line(
+    rows = [
+        Row(
             label,
             system.paper_shaped,
             system.metrics["accuracy"],
@@ -53,7 +53,7 @@ def write_table(folder: Path, table: Table) -> None:
         write_json(file.with_suffix(".json"), facts)
         write_text(file.with_suffix(".md"), markdown(table))
         write_text(file.with_suffix(".tex"), latex(table))
-        draw_dots(file.with_suffix(".png"), table.title, lines, table.legend)
+        draw_dots(file.with_suffix(".png"), table.title, rows, table.legend)
 
 
 def markdown(table: Table) -> str:

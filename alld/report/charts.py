@@ -1,253 +1,320 @@
-"""The drawings of a report: what lies where on a small sheet; the template turns it into SVG."""
+"""Draw the charts of a result, the same for the page and for the pictures beside it."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import sqrt
+from pathlib import Path
+from textwrap import fill
 from typing import Any
 
+import numpy as np
+from markupsafe import Markup
+from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from alld.report.material import History, Scored
+from alld.report.figures import (
+    BLUE,
+    GREY,
+    INCHES,
+    INK,
+    ORANGE,
+    PAPER,
+    open_figure,
+    save_png,
+    svg_of,
+)
+from alld.report.material import History, Material, Scored
+from alld.report.sentences import say
 from alld.stats.intervals import UndefinedMetric
+from alld.stats.metrics import Metric
 from alld.stats.ranking import pr_curve, roc_curve
 
-WIDTH, HEIGHT = 360, 300  # of the sheet, in its own units
-LEFT, RIGHT, TOP, BOTTOM = 54, 350, 12, 252  # of the field between the axes
-SHEET = {
-    "width": WIDTH,
-    "height": HEIGHT,
-    "left": LEFT,
-    "right": RIGHT,
-    "top": TOP,
-    "bottom": BOTTOM,
-}
+_STAMP_WIDTH = 92  # characters of 7 points that a picture of 5 inches holds
+
+Draw = Callable[[Axes, Material], None]
 
 
 @dataclass(frozen=True)
-class Tick:
-    """A number beside an axis."""
+class Drawing:
+    """A chart for the page: the inside of its SVG element, or the reason why there is none."""
 
-    at: float
-    text: str
-
-
-@dataclass(frozen=True)
-class Line:
-    """A line through `points`, as SVG writes them; `kind` is its class in the style sheet."""
-
-    kind: str
-    points: str
-
-
-@dataclass(frozen=True)
-class Dot:
-    """A point, with a whisker from `low` to `high` where there is an interval."""
-
-    kind: str
-    x: float
-    y: float
-    radius: float = 4.5
-    low: float | None = None
-    high: float | None = None
-
-
-@dataclass(frozen=True)
-class Chart:
-    """One drawing; with a `reason` there is nothing to draw, and it says why."""
-
-    name: str
-    title: str
-    x_label: str = ""
-    y_label: str = ""
-    x_ticks: tuple[Tick, ...] = ()
-    y_ticks: tuple[Tick, ...] = ()
-    lines: tuple[Line, ...] = ()
-    dots: tuple[Dot, ...] = ()
-    legend: tuple[tuple[str, str], ...] = ()  # class, words
+    svg: Markup | None
+    size: tuple[float, float] = (0, 0)  # width and height of the SVG in its own units
     reason: str | None = None
 
 
-def roc_chart(tests: Sequence[Scored], curve: str, point: str) -> Chart:
-    """Sensitivity over 1 - specificity: a curve for each test, with a dot where its verdicts are.
+def draw_plots(folder: Path, material: Material) -> None:
+    """Write `confusion.png`, `roc.png` and `loss.png` into `folder`."""
+    stamp = _stamp(material)
+    for name, draw in (("confusion", confusion), ("roc", roc), ("loss", loss)):
+        with open_figure() as (figure, axes):
+            try:
+                draw(axes, material)
+                axes.set_title(_title(name, material))
+            except UndefinedMetric as undefined:
+                axes.set_title("not drawn")
+                axes.text(0.5, 0.4, str(undefined), ha="center", wrap=True)
+            colour = ORANGE if material.facts["synthetic"] else GREY
+            figure.set_layout_engine("constrained")
+            figure.supxlabel(stamp, fontsize=7, color=colour)
+            save_png(figure, folder / f"{name}.png")
 
-    `curve` and `point` are their names in the legend, sentences with fields.
+
+def drawings(material: Material) -> dict[str, Drawing]:
+    """Draw the charts of the page, by their names."""
+    charts: dict[str, Draw] = {
+        "roc": roc,
+        "pr": precision_recall,
+        "reliability": reliability,
+        "loss": loss,
+        "risk": risk,
+    }
+    return {name: _drawing(name, draw, material) for name, draw in charts.items()}
+
+
+def roc(axes: Axes, material: Material) -> None:
+    """Draw sensitivity over 1 - specificity, a curve per test, and a dot at the threshold.
+
+    Raises:
+        UndefinedMetric: only one class is there.
     """
-    title = "ROC curve"
-    try:
-        curves = [roc_curve(test.y_true, test.y_prob)[:2] for test in tests]
-    except UndefinedMetric as undefined:
-        return Chart("roc", title, reason=str(undefined))
-    return _unit_chart(
-        "roc",
-        title,
-        ("healthy cells called blast", "blasts found"),
-        lines=(
-            _line("chance", [(0, 0), (1, 1)]),
-            *(_line("curve", zip(fpr, tpr, strict=True)) for fpr, tpr in curves),
-        ),
-        dots=tuple(_dot("point", *test.roc_point) for test in tests),
-        legend=(("curve", curve), ("point", point), ("chance", "chance")),
-    )
+    curves = [roc_curve(test.y_true, test.y_prob)[:2] for test in material.tests]
+    _unit_axes(axes, "1 - specificity (healthy cells classified as blast)", "sensitivity")
+    axes.plot([0, 1], [0, 1], color=GREY, linewidth=1.2, linestyle=":", label="chance")
+    _draw_tests(axes, curves, [test.roc_point for test in material.tests])
 
 
-def pr_chart(tests: Sequence[Scored], curve: str, point: str) -> Chart:
-    """Precision over sensitivity, as the steps whose area is the average precision.
+def precision_recall(axes: Axes, material: Material) -> None:
+    """Draw precision over sensitivity in the steps whose area is the average precision.
 
-    `curve` and `point` as in `roc_chart`.
+    Raises:
+        UndefinedMetric: only one class is there.
     """
-    title = "Precision and recall"
-    try:
-        curves = [_precision_steps(test) for test in tests]
-    except UndefinedMetric as undefined:
-        return Chart("pr", title, reason=str(undefined))
-    counts = [test.counts for test in tests]
+    curves = [_precision_steps(test) for test in material.tests]
+    counts = [test.counts for test in material.tests]
     share = counts[0].blast / counts[0].n
-    return _unit_chart(
-        "pr",
-        title,
-        ("blasts found", "blasts among those called blast"),
-        lines=(
-            _line("chance", [(0, share), (1, share)]),
-            *(_line("curve", steps) for steps in curves),
-        ),
-        dots=tuple(
-            _dot("point", c.true_positive / c.blast, c.true_positive / called)
-            for c in counts
-            if (called := c.true_positive + c.false_positive)
-        ),
-        legend=(("curve", curve), ("point", point), ("chance", "share of blasts")),
-    )
-
-
-def _precision_steps(test: Scored) -> list[tuple[float, float]]:
-    recall, precision, _ = pr_curve(test.y_true, test.y_prob)
-    pairs = zip([0.0, *recall[:-1]], recall, precision, strict=True)
-    return [(x, height) for before, here, height in pairs for x in (before, here)]
-
-
-def reliability_chart(points: Sequence[Mapping[str, Any]]) -> Chart:
-    """Share of blasts over the mean P(blast) of each bin, with its interval; see ReliabilityPoint.
-
-    A dot's area grows with its number of images.
-    """
-    most = max(point["n"] for point in points)
-    return _unit_chart(
-        "reliability",
-        "Reliability",
-        ("mean P(blast)", "share of blasts"),
-        lines=(_line("chance", [(0, 0), (1, 1)]),),
-        dots=tuple(
-            Dot(
-                "bin",
-                _x(point["mean_probability"]),
-                _y(point["observed"]),
-                radius=round(2.5 + 5 * sqrt(point["n"] / most), 1),
-                low=_y(point["ci_low"]),
-                high=_y(point["ci_high"]),
-            )
-            for point in points
-        ),
-        legend=(("bin", "one bin"), ("chance", "calibrated")),
-    )
-
-
-def risk_chart(points: Sequence[Mapping[str, Any]], kept: float | None) -> Chart:
-    """Share of wrong verdicts over the share of images that keep theirs; see RiskPoint.
-
-    `kept` is the share that has a verdict, marked by a line; None where nothing is marked.
-    """
-    highest = max(point["risk"] for point in points) or 0.05
-    top = min(1.0, 1.1 * highest)
-    y_axis = _axis(0, top, BOTTOM, TOP)
-    lines = [_line("curve", [(p["coverage"], p["risk"]) for p in points], _x, y_axis)]
-    legend = [("curve", "the surest of the images")]
-    if kept is not None:
-        lines.insert(0, _line("rule", [(kept, 0), (kept, top)], _x, y_axis))
-        legend.append(("rule", "as many as have a verdict"))
-    return Chart(
-        "risk",
-        "Risk and coverage",
-        "share of images judged",
-        "share of them judged wrongly",
-        x_ticks=_ticks(0, 1, _x),
-        y_ticks=_ticks(0, top, y_axis),
-        lines=tuple(lines),
-        legend=tuple(legend),
-    )
-
-
-def loss_chart(histories: Sequence[History]) -> Chart:
-    """Training and validation loss of each run over its epochs."""
-    title = "Loss while training"
-    rows = [row for history in histories for row in history]
-    if not rows:
-        return Chart("loss", title, reason="no epoch was recorded")
-    highest = max(float(row[kind]) for row in rows for kind in ("train_loss", "valid_loss"))
-    last = max(len(history) for history in histories)
-    x_axis = _axis(1, max(last, 2), LEFT, RIGHT)
-    y_axis = _axis(0, highest or 1, BOTTOM, TOP)
-    lines = [
-        _line(kind, _losses(history, column), x_axis, y_axis)
-        for history in histories
-        for kind, column in (("train", "train_loss"), ("curve", "valid_loss"))
+    _unit_axes(axes, "recall (sensitivity)", "precision (PPV)")
+    axes.plot([0, 1], [share, share], color=GREY, linewidth=1.2, linestyle=":", label="chance")
+    points = [
+        (c.true_positive / c.blast, c.true_positive / positive)
+        for c in counts
+        if (positive := c.true_positive + c.false_positive)
     ]
-    legend = [("train", "training"), ("curve", "validation")]
-    frozen = frozen_epochs(histories[0])
+    _draw_tests(axes, curves, points)
+
+
+def reliability(axes: Axes, material: Material) -> None:
+    """Draw the share of blasts over the mean P(blast) of each bin, with its interval.
+
+    The area of a dot grows with its number of images.
+    """
+    points = material.facts["reliability"]
+    most = max(point["n"] for point in points)
+    _unit_axes(axes, "mean P(blast)", "share of blasts")
+    axes.plot([0, 1], [0, 1], color=GREY, linewidth=1.2, linestyle=":", label="perfect calibration")
+    for number, point in enumerate(points):
+        mean = point["mean_probability"]
+        axes.plot([mean, mean], [point["ci_low"], point["ci_high"]], color=BLUE, linewidth=1.2)
+        axes.plot(
+            mean,
+            point["observed"],
+            marker="o",
+            markersize=5 + 10 * sqrt(point["n"] / most),
+            color=BLUE,
+            markeredgecolor=PAPER,
+            linestyle="none",
+            label=None if number else "one bin",
+        )
+    _legend(axes)
+
+
+def loss(axes: Axes, material: Material) -> None:
+    """Draw training and validation loss over the epochs of each training.
+
+    Raises:
+        UndefinedMetric: no epoch was recorded.
+    """
+    histories = [history for history in material.histories if history]
+    if not histories:
+        raise UndefinedMetric("no epoch was recorded")
+    columns = (("train_loss", "training", ORANGE, "--"), ("valid_loss", "validation", BLUE, "-"))
+    for number, history in enumerate(histories):
+        epochs = [int(row["epoch"]) for row in history]
+        for column, name, colour, style in columns:
+            axes.plot(
+                epochs,
+                [float(row[column]) for row in history],
+                color=colour,
+                linestyle=style,
+                linewidth=2.2 / len(histories) ** 0.5,
+                marker="o" if len(epochs) < 3 else None,
+                label=None if number else name,
+            )
+    frozen = _frozen_epochs(histories[0])
     if frozen:
-        ends = [(frozen + 0.5, 0.0), (frozen + 0.5, highest or 1)]
-        lines.insert(0, _line("rule", ends, x_axis, y_axis))
-        legend.append(("rule", "from here all layers train"))
-    return Chart(
-        "loss",
-        title,
-        "epoch",
-        "cross-entropy",
-        x_ticks=_ticks(1, max(last, 2), x_axis, whole=True),
-        y_ticks=_ticks(0, highest or 1, y_axis),
-        lines=tuple(lines),
-        legend=tuple(legend),
+        axes.axvline(frozen + 0.5, color=GREY, linewidth=1.2, label="from here, all layers train")
+    _axes(axes, "epoch", "cross-entropy")
+    axes.set(xlim=(0.5, max(map(len, histories)) + 0.5), ylim=(0, None))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _legend(axes)
+
+
+def risk(axes: Axes, material: Material) -> None:
+    """Draw the error rate over the share of images kept, the most certain ones first."""
+    abstention = material.facts["abstention"]
+    points, kept = abstention["curve"], abstention["kept"]["value"]
+    coverage, errors = zip(*((one["coverage"], one["risk"]) for one in points), strict=True)
+    axes.plot(coverage, errors, color=BLUE, linewidth=2.2, label="most certain images")
+    if kept is not None:
+        axes.axvline(kept, color=GREY, linewidth=1.2, label="share that gets a verdict")
+    _axes(axes, "share of images classified", "error rate")
+    axes.set(xlim=(0, 1), ylim=(0, min(1.0, 1.1 * (max(errors) or 0.05))))
+    _legend(axes)
+
+
+def confusion(axes: Axes, material: Material) -> None:
+    """Draw the confusion table with counts and the share of each row."""
+    c = material.facts["confusion"]
+    counts = np.array(
+        [
+            [c["true_positive"], c["false_negative"]],
+            [c["false_positive"], c["true_negative"]],
+        ]
     )
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1.15)
+    for row, column in np.ndindex(2, 2):
+        share = shares[row, column]
+        text, colour = f"{counts[row, column]}\n{share:.0%}", "white" if share > 0.6 else INK
+        axes.text(column, row, text, ha="center", va="center", fontsize=18, color=colour)
+    axes.set_xticks([0, 1], ["blast", "healthy"])
+    axes.set_yticks([0, 1], ["blast", "healthy"], rotation=90, va="center")
+    axes.set_xlabel(say("predicted", material.facts))
+    axes.set_ylabel("label")
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
 
 
-def frozen_epochs(history: History) -> int:
-    """The epochs of the first phase, 0 where there is no other."""
+@dataclass(frozen=True)
+class Row:
+    """A system in `draw_dots`: its single tests, its folds, and what its paper reports."""
+
+    name: str
+    tests: tuple[float, ...]  # accuracies
+    folds: Metric
+    quoted: float | None
+
+
+def draw_dots(path: Path, title: str, rows: Sequence[Row], quoted: str) -> None:
+    """Draw the accuracies of several systems, one row each; `quoted` names the diamonds."""
+    with open_figure((9, 1.8 + 0.62 * len(rows))) as (figure, axes):
+        figure.set_layout_engine("constrained")
+        for height, row in enumerate(reversed(rows)):
+            _draw_row(axes, row, height)
+        axes.set_yticks(range(len(rows)), [fill(row.name, 32) for row in reversed(rows)])
+        axes.set_ylim(-0.6, len(rows) - 0.4)
+        axes.set_xlabel("accuracy, % of cell images")
+        figure.suptitle(title, fontsize=11, fontweight="bold", x=0.01, ha="left")
+        axes.grid(axis="x")
+        axes.tick_params(axis="y", length=0)
+        axes.plot([], [], "o", color=BLUE, markersize=5, label="one paper-shaped test")
+        axes.plot([], [], "s", color=INK, markersize=6, label="grouped 5-fold, 95 % interval")
+        if any(row.quoted is not None for row in rows):
+            axes.plot([], [], "D", color=ORANGE, markersize=9, label=quoted)
+        figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9.5)
+        figure.text(0.995, 0.008, "research use only", fontsize=7.5, color=GREY, ha="right")
+        save_png(figure, path)
+
+
+def _draw_row(axes: Axes, row: Row, height: int) -> None:
+    if row.tests:
+        # Tests of 52 images fall on few values: equal ones are stacked, so that each is seen.
+        values, counts = np.unique(np.round(row.tests, 6), return_counts=True)
+        x = np.repeat(values, counts) * 100
+        y = height + 0.12 + np.concatenate([np.arange(count) * 0.07 for count in counts])
+        axes.plot(x, y, "o", color=BLUE, alpha=0.65, markersize=5, markeredgewidth=0)
+    folds = row.folds
+    if folds.ci_low is not None and folds.ci_high is not None:
+        axes.hlines(height - 0.15, folds.ci_low * 100, folds.ci_high * 100, color=INK, lw=2)
+    axes.plot((folds.value or 0) * 100, height - 0.15, "s", color=INK, markersize=6)
+    if row.quoted is not None:
+        axes.plot(row.quoted * 100, height, "D", color=ORANGE, markersize=9, zorder=4)
+
+
+def _drawing(name: str, draw: Draw, material: Material) -> Drawing:
+    with open_figure(salt=name) as (figure, axes):
+        try:
+            draw(axes, material)
+        except UndefinedMetric as undefined:
+            return Drawing(None, reason=str(undefined))
+        return Drawing(svg_of(figure, axes), (72 * INCHES[0], 72 * INCHES[1]))
+
+
+def _title(name: str, material: Material) -> str:
+    if name != "loss":
+        return say("correct" if name == "confusion" else "area", material.facts)
+    last = [float(history[-1]["valid_accuracy"]) for history in material.histories if history]
+    ends = dict.fromkeys(f"{accuracy:.1%}" for accuracy in (min(last), max(last)))
+    return f"Last validation accuracy {' to '.join(ends)}"
+
+
+def _stamp(material: Material) -> str:
+    """Return the last line of a picture, broken between its parts where it is too long."""
+    mark = "SYNTHETIC · " if material.facts["synthetic"] else ""
+    line = f"{mark}{say('stamp', material.facts)} · research use only"
+    parts = (part.replace(" ", "\u00a0") for part in line.split(" · "))
+    return fill(" · ".join(parts), _STAMP_WIDTH, break_on_hyphens=False)
+
+
+def _draw_tests(
+    axes: Axes, curves: Sequence[tuple[Any, Any]], points: Sequence[tuple[float, float]]
+) -> None:
+    """Draw a curve for each test and a dot for its classifications at the threshold."""
+    for number, curve in enumerate(curves):
+        name = None if number else "model" if len(curves) == 1 else "one repeat"
+        axes.plot(*curve, color=BLUE, linewidth=2.2 / len(curves) ** 0.5, label=name)
+    for number, point in enumerate(points):
+        name = None if number else "at the threshold"
+        axes.plot(
+            *point,
+            marker="o",
+            markersize=9,
+            color=ORANGE,
+            markeredgecolor=PAPER,
+            linestyle="none",
+            zorder=3,
+            label=name,
+        )
+    _legend(axes)
+
+
+def _precision_steps(test: Scored) -> tuple[Any, Any]:
+    recall, precision, _ = pr_curve(test.y_true, test.y_prob)
+    return np.repeat([0.0, *recall], 2)[1:-1], np.repeat(precision, 2)
+
+
+def _frozen_epochs(history: History) -> int:
+    """Return the number of epochs of the first phase, 0 if it is the only one."""
     count = sum(row["phase"] == history[0]["phase"] for row in history)
     return count if count < len(history) else 0
 
 
-def _losses(history: History, column: str) -> list[tuple[float, float]]:
-    return [(float(row["epoch"]), float(row[column])) for row in history]
+def _axes(axes: Axes, x_label: str, y_label: str) -> None:
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    axes.grid()
+    axes.tick_params(length=0, pad=6)
 
 
-def _axis(low: float, high: float, start: float, end: float) -> Callable[[float], float]:
-    """From values to units of the sheet; SVG counts y downwards."""
-    return lambda value: round(start + (value - low) / (high - low) * (end - start), 1)
+def _unit_axes(axes: Axes, x_label: str, y_label: str) -> None:
+    _axes(axes, x_label, y_label)
+    axes.set(xlim=(0, 1), ylim=(0, 1))
 
 
-_x, _y = _axis(0, 1, LEFT, RIGHT), _axis(0, 1, BOTTOM, TOP)
-
-
-def _unit_chart(name: str, title: str, labels: tuple[str, str], **parts: Any) -> Chart:
-    """Both axes from 0 to 1."""
-    ends = _ticks(0, 1, _x), _ticks(0, 1, _y)
-    return Chart(name, title, *labels, *ends, **parts)
-
-
-def _ticks(
-    low: float, high: float, axis: Callable[[float], float], *, whole: bool = False
-) -> tuple[Tick, ...]:
-    values = MaxNLocator(nbins=5, integer=whole).tick_values(low, high)
-    return tuple(Tick(axis(v), f"{v:g}") for v in map(float, values) if low <= v <= high)
-
-
-def _line(
-    kind: str,
-    points: Iterable[tuple[float, float]],
-    x_axis: Callable[[float], float] = _x,
-    y_axis: Callable[[float], float] = _y,
-) -> Line:
-    return Line(kind, " ".join(f"{x_axis(x):g},{y_axis(y):g}" for x, y in points))
-
-
-def _dot(kind: str, x: float, y: float) -> Dot:
-    return Dot(kind, _x(x), _y(y))
+def _legend(axes: Axes) -> None:
+    """Put the legend below the axes, where it covers no line, and draw whole lines and dots."""
+    for line in axes.lines:
+        line.set_clip_on(False)
+    axes.legend(
+        loc="upper left", bbox_to_anchor=(-0.1, -0.16), ncols=3, frameon=False, fontsize=9.5
+    )

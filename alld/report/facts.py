@@ -1,19 +1,18 @@
-"""Sentences with numbers in them: every number is looked up in the facts, none is typed.
+"""Wrap stored facts so that every number a template shows carries its path and its full value.
 
-A sentence is a template such as `"{metrics.accuracy.k} of {metrics.accuracy.n} cell images"`, its
-fields dotted paths into the content of `metrics.json`, with a style behind a colon where a number
-is to be rounded. In HTML each field is marked with its path and full value, so that whatever the
-page shows can be held against the file.
+In a template `{{ metrics.accuracy.value | percent }}` looks the number up in the content of
+`metrics.json` and rounds it. In HTML the result is an element with `data-field` and, where it is
+rounded, `data-value`: a test can compare each number on the page with the file.
 """
 
 import json
 import re
-from collections.abc import Callable, Mapping
-from string import Formatter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from markupsafe import Markup
 
+from alld.report.metric_text import PROPORTIONS
 from alld.runtime.files import one_line
 
 STYLES: dict[str, Callable[[Any], str]] = {
@@ -29,66 +28,93 @@ STYLES: dict[str, Callable[[Any], str]] = {
 }
 _MARKDOWN = re.compile(r"([\\`*\[\]<>|&])")
 
+Form = Callable[[str, str, str | None], str]  # from text, path and full value if rounded
 
-def look_up(facts: Any, field: str) -> Any:
-    """The value at a dotted path; a number in it counts the entries of a list.
 
-    Raises:
-        KeyError, IndexError: a path that is not there, which is a mistake in a template.
+def as_text(text: str, path: str, full: str | None) -> str:
+    """Return the text of a fact as it is."""
+    return text
+
+
+def as_markdown(text: str, path: str, full: str | None) -> str:
+    """Escape the text of a fact so that it starts no Markdown markup."""
+    return _MARKDOWN.sub(r"\\\1", text)
+
+
+def as_html(text: str, path: str, full: str | None) -> Markup:
+    """Return the escaped text in an element that names its path and full value."""
+    if full is None:
+        return Markup('<span data-field="{}">{}</span>').format(path, text)
+    return Markup('<span data-field="{}" data-value="{}">{}</span>').format(path, full, text)
+
+
+class Fact:
+    """A value of the stored facts with its path, to be shown by a template.
+
+    `fact.key` (in a template) and `fact[key]` lead to inner facts. Conditions are not for
+    templates to compute: beside truth and the test `given` (is not null), they get them by name.
     """
-    if not field:
-        return facts
-    if not isinstance(facts, Mapping):
-        key, _, rest = field.partition(".")
-        return look_up(facts[int(key)], rest)
-    # A key may hold a dot itself, as `ppv_at_0.1` does.
-    keys = field.split(".")
-    for length in range(len(keys), 0, -1):
-        key = ".".join(keys[:length])
-        if key in facts:
-            return look_up(facts[key], ".".join(keys[length:]))
-    raise KeyError(field)
+
+    def __init__(self, value: Any, form: Form, path: str) -> None:
+        self._value, self._form, self._path = value, form, path
+
+    def __getitem__(self, key: str | int) -> "Fact":
+        return Fact(self._value[key], self._form, f"{self._path}.{key}")
+
+    def __iter__(self) -> Iterator[Any]:
+        """Iterate over the keys of a mapping, or the inner facts of a list."""
+        if isinstance(self._value, Mapping):
+            return iter(self._value)
+        return (self[number] for number in range(len(self._value)))
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._value
+
+    def __len__(self) -> int:
+        return len(self._value)
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
+    def __str__(self) -> str:
+        return show(self)
+
+    def __html__(self) -> str:
+        return show(self)
+
+    def items(self) -> list[tuple[str, "Fact"]]:
+        """Return the keys of a mapping with their facts."""
+        return [(key, self[key]) for key in self._value]
 
 
-def as_text(template: str, facts: Any, escape: Callable[[str], str] = lambda text: text) -> str:
-    """The sentence as plain text; `escape` is applied to what comes from the facts alone."""
-    return "".join(
-        literal + ("" if field is None else escape(_written(facts, field, style or "")))
-        for literal, field, style, _ in Formatter().parse(template)
-    )
-
-
-def as_markdown(template: str, facts: Any) -> str:
-    """The sentence as Markdown; what comes from the facts starts no markup of its own."""
-    return as_text(template, facts, lambda text: _MARKDOWN.sub(r"\\\1", text))
-
-
-def as_html(template: str, facts: Any) -> Markup:
-    """The sentence as HTML: everything escaped, each field in a span that says where it is from."""
-    parts = []
-    for literal, field, style, _ in Formatter().parse(template):
-        parts.append(Markup.escape(literal))
-        if field is not None:
-            parts.append(marked(facts, field, style or ""))
-    return Markup("").join(parts)
-
-
-def marked(facts: Any, field: str, style: str = "", tag: str = "span") -> Markup:
-    """One field as an element with `data-field`; a styled one has its full value in `data-value`.
-
-    `tag` is `tspan` inside a drawing.
-    """
-    text = _written(facts, field, style)
-    if not style:
-        return Markup('<{0} data-field="{1}">{2}</{0}>').format(Markup(tag), field, text)
-    value = STYLES[""](look_up(facts, field))
-    return Markup('<{0} data-field="{1}" data-value="{2}">{3}</{0}>').format(
-        Markup(tag), field, value, text
-    )
-
-
-def _written(facts: Any, field: str, style: str) -> str:
-    value = look_up(facts, field)
+def show(fact: Fact, style: str = "") -> str:
+    """Write a fact in one of `STYLES`; null is "undefined" in every style but the plain one."""
+    value, full = fact._value, STYLES[""](fact._value)
     if value is None and style:
-        return "undefined"
-    return one_line(STYLES[style](value))
+        return fact._form("undefined", fact._path, full)
+    text = one_line(STYLES[style](value))
+    return fact._form(text, fact._path, full if style else None)
+
+
+def given(fact: Fact) -> bool:
+    """Whether a fact is not null."""
+    return fact._value is not None
+
+
+def css_percent(fact: Fact) -> str:
+    """Return a proportion as a CSS length, to place a mark on a scale."""
+    return f"{100 * fact._value:.2f}%"
+
+
+def at(fact: Fact, path: Iterable[str]) -> Fact:
+    """Return the inner fact at a path of keys."""
+    for key in path:
+        fact = fact[key]
+    return fact
+
+
+def style_of(metric: Fact) -> str:
+    """Return "percent" for a proportion and "score" for any other metric."""
+    # The mean of a proportion over repeats has no count that would show what it is.
+    counted = metric._value.get("k") is not None
+    return "percent" if counted or metric._path.rpartition(".")[2] in PROPORTIONS else "score"

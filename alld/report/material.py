@@ -1,13 +1,12 @@
-"""What the report and the pictures of a result are made from, the same for every kind of result."""
+"""Hold what the report and the pictures of a result are made from."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from alld.inference.heat_map import Heat
-from alld.report.words import Words
 from alld.stats.metrics import Confusion, confusion
 
 History = Sequence[Mapping[str, str]]  # the rows of history.csv
@@ -15,7 +14,7 @@ History = Sequence[Mapping[str, str]]  # the rows of history.csv
 
 @dataclass(frozen=True)
 class Scored:
-    """What was said of a set of images, each once; labels and verdicts are 0 healthy or 1 blast."""
+    """The predictions for a set of images, one each; labels and verdicts are 0 or 1 (blast)."""
 
     y_true: Sequence[int]
     y_prob: Sequence[float]
@@ -23,47 +22,42 @@ class Scored:
 
     @property
     def counts(self) -> Confusion:
-        """Right and wrong verdicts of both classes."""
+        """Correct and wrong verdicts of both classes."""
         return confusion(self.y_true, self.verdicts)
 
     @property
     def roc_point(self) -> tuple[float, float]:
-        """1 - specificity and sensitivity of the verdicts; both classes must be there."""
+        """1 - specificity and sensitivity of the verdicts; both classes must be present."""
         counts = self.counts
         return counts.false_positive / counts.healthy, counts.true_positive / counts.blast
 
 
 @dataclass(frozen=True)
 class Pictured:
-    """A tested image to be shown; `lines` are sentences with fields, see `facts`.
-
-    `evidence` (h, w) is its heat map, where that is shown beside it.
-    """
+    """A tested image to show, with its heat map (h, w) beside it if there is one."""
 
     file: Path
     sha256: str | None
     name: str  # to show: never a whole path
     label: str
     verdict: str
-    lines: tuple[str, ...]
+    row: int  # of the image in the facts: in `missed` of a cross-validation, else `predictions`
     evidence: Heat | None = None
 
 
 @dataclass(frozen=True)
 class Material:
-    """A result, ready to be shown."""
+    """A held-out test, an external test or a cross-validation, ready to be shown."""
 
-    layout: Literal["run", "external", "crossval"]  # the folder of its templates
-    facts: Mapping[str, Any]  # what may be looked up: metrics.json, for a run also its predictions
-    words: Words
-    tests: tuple[Scored, ...]  # a run is tested once, a cross-validation once in each repeat
-    misjudged: tuple[Pictured, ...]  # in the order in which to show them
+    facts: Mapping[str, Any]  # metrics.json; of a run, also its predictions
+    tests: tuple[Scored, ...]  # one for a run, one per repeat for a cross-validation
+    misclassified: tuple[Pictured, ...]  # in the order in which to show them
     histories: tuple[History, ...]  # of each training
     explained: tuple[Pictured, ...] = ()  # with heat maps, in the order in which to show them
 
 
 def short_names(paths: Sequence[str]) -> list[str]:
-    """The file's name, with its folder where that name stands for several: no one's whole path."""
+    """Return file names, with their folder where a name occurs more than once: no whole path."""
     whole = [Path(path) for path in paths]
-    often = Counter(path.name for path in set(whole))  # repeats judge one image several times
-    return [path.name if often[path.name] == 1 else "/".join(path.parts[-2:]) for path in whole]
+    count = Counter(path.name for path in set(whole))  # repeats predict one image several times
+    return [path.name if count[path.name] == 1 else "/".join(path.parts[-2:]) for path in whole]

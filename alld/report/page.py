@@ -1,37 +1,27 @@
-"""The report of a result: one page that opens offline, and a model card with the same facts.
-
-Both are functions of its material. The pages of a run and of a cross-validation share their
-templates; what differs stands in `templates/run/` and `templates/crossval/`, and in the words.
-"""
+"""Write the report of a result: a page that opens offline, and a model card with the same facts."""
 
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from alld import NOTICE
-from alld.report.charts import (
-    SHEET,
-    loss_chart,
-    pr_chart,
-    reliability_chart,
-    risk_chart,
-    roc_chart,
-)
-from alld.report.facts import as_html, as_markdown, look_up, marked
-from alld.report.guidelines import SOURCES
+from alld.report.charts import drawings
+from alld.report.facts import Form, as_html, as_markdown
 from alld.report.material import Material
 from alld.report.metric_text import PROPORTIONS, TITLES, title_of
-from alld.report.patient_words import known, told_by_patient
-from alld.report.thumbnails import thumbnails
-from alld.report.verdict import source
-from alld.report.words import Words
+from alld.report.sentences import context, sentences, template
+from alld.report.thumbnails import thumbnail
 from alld.runtime.files import write_text
 
 PAGE, CARD = "report.html", "model_card.md"
 MOST_MISTAKES = 24  # shown; each costs 50 kB
+SOURCES = (
+    "TRIPOD+AI: Collins et al., BMJ 385 (2024) e078378.",
+    "CLAIM: Mongan, Moy and Kahn, Radiology: Artificial Intelligence 2 (2020) e200029; update: "
+    "Tejani et al., the same journal 6 (2024) e240300.",
+)
 
 
 def write_report(folder: Path, material: Material) -> None:
@@ -41,84 +31,47 @@ def write_report(folder: Path, material: Material) -> None:
 
 
 def render_page(material: Material) -> str:
-    """The page as HTML; every file name and every text of the facts is escaped."""
-    shown, words = thumbnails(material.misjudged[:MOST_MISTAKES]), material.words
+    """Return the page as HTML; every file name and every text from the facts is escaped."""
+    shown = [thumbnail(one) for one in material.misclassified[:MOST_MISTAKES]]
     facts = {**material.facts, "shown": len(shown)}
-    return _render(
-        f"{material.layout}/{PAGE}",
-        facts,
-        words,
-        look_up=partial(look_up, facts),
-        say=partial(as_html, facts=facts),
-        number=partial(marked, facts),
-        proportions=PROPORTIONS,
-        sheet=SHEET,
-        charts=(
-            roc_chart(material.tests, words.curve, words.point),
-            pr_chart(material.tests, words.curve, words.point),
-            reliability_chart(facts["reliability"]),
-            loss_chart(material.histories),
-        ),
-        risk=risk_chart(facts["abstention"]["curve"], facts["abstention"]["kept"]["value"]),
+    stages = {stage: _leaves(recorded) for stage, recorded in facts["provenance"].items()}
+    settings = stages.pop("config")
+    recorded = dict.fromkeys(leaf for leaves in stages.values() for leaf in leaves)
+    return template("page.html", as_html).render(
+        **_common(facts, as_html),
+        drawings=drawings(material),
         mistakes=shown,
-        more_mistakes=len(shown) < len(material.misjudged),
-        explained=thumbnails(material.explained),
-        **_provenance(facts["provenance"]),
+        more_mistakes=len(shown) < len(material.misclassified),
+        explained=[thumbnail(one) for one in material.explained],
+        settings=settings,
+        stages=stages,
+        recorded=sorted(recorded, key=lambda leaf: leaf[0] == "versions"),  # these come last
     )
 
 
 def render_card(material: Material) -> str:
-    """The model card as Markdown."""
-    facts = material.facts
-    say = partial(as_markdown, facts=facts)
-    return _render(f"{material.layout}/{CARD}", facts, material.words, say=say)
+    """Return the model card as Markdown."""
+    return template("card.md", as_markdown).render(**_common(material.facts, as_markdown))
 
 
-def _render(template: str, facts: Mapping[str, Any], words: Words, **context: Any) -> str:
-    environment = Environment(
-        loader=PackageLoader("alld.report"),
-        autoescape=template.endswith(".html"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    return environment.get_template(template).render(
-        facts=facts,
-        words=words,
-        notice=NOTICE,
-        style_of=partial(_style_of, facts),
-        titles=TITLES | {name: title_of(name) for name in facts["metrics"]},
-        by_patient=told_by_patient(facts) if known(facts) else "",
-        source=source(facts),
-        sources=SOURCES,
-        **context,
-    )
-
-
-def _style_of(facts: Mapping[str, Any], field: str) -> str:
-    """How to write a metric; the mean of a proportion over repeats has no count to tell it by."""
-    counted = look_up(facts, field).get("k") is not None
-    return "percent" if counted or field.rpartition(".")[2] in PROPORTIONS else "score"
-
-
-def _provenance(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings, and what was recorded of each stage (training, evaluation), as rows."""
-    stages = {
-        stage: {leaf: f"{stage}.{leaf}" for leaf in _leaves(recorded)}
-        for stage, recorded in facts.items()
-        if stage != "config"
+def _common(facts: Mapping[str, Any], form: Form) -> dict[str, Any]:
+    supports, limits = (sentences(f"{name}.j2", facts, form) for name in ("supports", "limits"))
+    return {
+        **context(facts, form),
+        "supports": [Markup(sentence) for sentence in supports],
+        "limits": [Markup(sentence) for sentence in limits],
+        "notice": NOTICE,
+        "plain_title": facts["title"],
+        "titles": TITLES | {name: title_of(name) for name in facts["metrics"]},
+        "proportions": PROPORTIONS,
+        "sources": SOURCES,
     }
-    rows = dict.fromkeys(leaf for leaves in stages.values() for leaf in leaves)
-    # Versions come last, whatever order the stages were recorded in.
-    recorded = sorted(rows, key=lambda leaf: leaf.startswith("versions."))
-    return {"settings": _leaves(facts["config"]), "stages": stages, "recorded": recorded}
 
 
-def _leaves(facts: Mapping[str, Any], above: str = "") -> list[str]:
-    """The dotted paths of all values in nested facts, in their order."""
-    leaves: list[str] = []
+def _leaves(facts: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Return the paths of all values in nested facts, in their order."""
+    leaves: list[tuple[str, ...]] = []
     for key, value in facts.items():
-        inner = isinstance(value, Mapping)
-        leaves += _leaves(value, f"{above}{key}.") if inner else [f"{above}{key}"]
+        inner = _leaves(value) if isinstance(value, Mapping) else [()]
+        leaves += [(key, *path) for path in inner]
     return leaves

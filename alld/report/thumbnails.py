@@ -1,7 +1,6 @@
-"""Tested images as small pictures that travel inside a page."""
+"""Turn tested images into small pictures inside the page."""
 
 import base64
-from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 
@@ -20,29 +19,32 @@ SIDE = 144  # px, the longer side of a thumbnail
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """A tested image with its picture, a `data:` address.
-
-    `picture` is None where the file can no longer be read as it was: then `error` says why.
-    """
+    """A tested image with its picture as a `data:` address, or the reason why there is none."""
 
     name: str
     label: str
     verdict: str
-    lines: tuple[str, ...]
+    row: int
     picture: str | None
     error: str | None = None
 
 
-def thumbnails(pictured: Sequence[Pictured]) -> tuple[Thumbnail, ...]:
-    """The images with their pictures, in their order."""
-    return tuple(map(_thumbnail, pictured))
+def thumbnail(one: Pictured) -> Thumbnail:
+    """Return the image with its picture, unless the file is missing or changed since the test."""
+    picture, error = None, None
+    try:
+        picture = _picture(one)
+    except ImageError as failure:
+        # Every reason begins with the path, whose odd letters the decoder may have replaced.
+        error = one_line(str(failure)[len(f"{one.file}: ") :])
+    return Thumbnail(one_line(one.name), one.label, one.verdict, one.row, picture, error)
 
 
 def _picture(one: Pictured) -> str:
-    """A PNG in a `data:` address, at most 144 px a side; with its heat map a square and as wide.
+    """Return a PNG of at most 144 px a side; with its heat map, a square and one of the map.
 
     Raises:
-        ImageError: it cannot be read, or is not the file of that hash any more.
+        ImageError: it cannot be read, or no longer has this hash.
     """
     pixels = decode(read_unchanged(one.file, one.sha256), str(one.file)).pixels
     if one.evidence is not None:
@@ -54,13 +56,3 @@ def _picture(one: Pictured) -> str:
     png = BytesIO()
     picture.save(png, "PNG", optimize=True)
     return f"data:image/png;base64,{base64.b64encode(png.getvalue()).decode()}"
-
-
-def _thumbnail(one: Pictured) -> Thumbnail:
-    picture, error = None, None
-    try:
-        picture = _picture(one)
-    except ImageError as failure:
-        # Every reason begins with the path, whose odd letters the decoder may have replaced.
-        error = one_line(str(failure)[len(f"{one.file}: ") :])
-    return Thumbnail(one_line(one.name), one.label, one.verdict, one.lines, picture, error)
