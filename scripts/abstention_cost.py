@@ -21,8 +21,7 @@ from alld.data.preprocess import normalise
 from alld.model.abstain import fit_limits
 from alld.model.architectures import normalisation
 from alld.model.backbones import create_model
-from alld.model.folding import fold_batch_norm
-from alld.model.torch_network import features_and_logits
+from alld.model.torch_network import features_and_logits, fold_batch_norm
 from alld.runtime.device import keep_freed_memory
 
 BATCH, REFERENCES = 16, 166  # training images of ALL-IDB2

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from alld.model.backbones import create_model, layer_groups
-from alld.model.folding import fold_batch_norm
+from alld.model.torch_network import fold_batch_norm
 from alld.runtime.device import keep_freed_memory, resolve_device, set_threads
 from alld.training.learner import FusedAdam
 

@@ -60,16 +60,12 @@ def whole(inputs: Inputs, job: Job, tmp_path_factory: pytest.TempPathFactory) ->
     return out.read_bytes()
 
 
-def silent(_now: int, _before: int, _total: int) -> None:
-    """Show no progress."""
-
-
 def predict_archive(
     inputs: Inputs,
     out: Path,
     job: Job,
     engine: Engine = predict_here,
-    progress: Progress = silent,
+    progress: Progress = lambda *_: None,
     size: int = SMALL,
 ) -> Tally:
     return archive.predict_archive(inputs, out, job, engine, progress, size)

@@ -13,14 +13,15 @@ from conftest import REPOSITORY, SMALL
 from drawn import draw_all_idb2
 from untrained import write_untrained
 
+from alld.commands.archive import job_of
 from alld.config.files import load_config
 from alld.errors import ConfigError, Interrupted
 from alld.evaluation.crossval.train import crossval
 from alld.inference.archives.archive import predict_archive
 from alld.inference.archives.engines import Job, predict_here, predict_on_ray
 from alld.inference.inputs import Inputs
+from alld.inference.predictor import Predictor
 from alld.runtime.cluster import connected
-from alld.runtime.files import sha256_hex
 
 pytestmark = pytest.mark.slow
 ray = pytest.importorskip("ray")
@@ -49,20 +50,8 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> tuple[Inputs, Job]:
     folder = tmp_path_factory.mktemp("archive")
     drawn = sorted(draw_all_idb2(folder / "cells", per_class=10).glob("*.tif"))
     model = write_untrained(folder / "model.alld")
-    job = Job(
-        model=str(model),
-        identity=sha256_hex((model / "SHA256SUMS").read_bytes()),
-        device="cpu",
-        tta=False,
-        threads=1,
-        table="csv",
-        folder=str(folder),
-    )
+    job = job_of(Predictor.load(model, "cpu", threads=1), model, "csv")
     return Inputs(tuple(drawn[row % 20] for row in range(150))), job
-
-
-def silent(_now: int, _before: int, _total: int) -> None:
-    """Show no progress."""
 
 
 def workers_of_ray() -> list[int]:
@@ -77,7 +66,7 @@ def test_an_archive_on_two_nodes_is_that_of_one_process(
 ) -> None:
     """Also where one of the processes is killed while it works."""
     inputs, job = archive
-    predict_archive(inputs, tmp_path / "here.csv", job, predict_here, silent, 16)
+    predict_archive(inputs, tmp_path / "here.csv", job, predict_here, lambda *_: None, 16)
     killed: list[int] = []
 
     def kill_one(now: int, _before: int, _total: int) -> None:
@@ -129,7 +118,7 @@ def test_folds_on_two_nodes_are_those_of_one_process(
     assert found[0].read_bytes() == found[1].read_bytes()
 
 
-def test_a_local_cluster_lets_silent_in_without_its_token(tmp_path: Path) -> None:
+def test_a_local_cluster_lets_nobody_in_without_its_token(tmp_path: Path) -> None:
     """Whoever reaches a Ray cluster's ports can run code there."""
     script = """
 import os, subprocess, sys

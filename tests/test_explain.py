@@ -16,9 +16,8 @@ from alld.inference.heat_map import coloured, enlarged, greatest, heat_map, heat
 from alld.inference.predictor import Predictor
 from alld.model.backbones import Body, create_head, create_model
 from alld.model.explain import evidence
-from alld.model.folding import fold_batch_norm
 from alld.model.network import ORIENTATIONS
-from alld.model.torch_network import features_and_logits, turned, turned_back
+from alld.model.torch_network import features_and_logits, fold_batch_norm, turned, turned_back
 
 SIDE, PLACES = 32, 4
 # Logits of healthy and blast for the mean of each channel.

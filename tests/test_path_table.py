@@ -64,6 +64,7 @@ def test_tables_come_after_the_files_that_are_sorted(tmp_path: Path) -> None:
         ("list.csv", b"path,Path\na.tif,b.tif\n", "two columns are called path"),
         ("list.csv", None, "No such file"),
         ("list.parquet", {"name": ["a.tif"]}, "needs the column path; found name"),
+        ("list.parquet", pa.table([["a"], ["b"]], ["path"] * 2), "two columns are called path"),
         ("list.parquet", {"path": [1, 2]}, "holds int64, not text"),
         ("list.parquet", {"path": ["a.tif", None]}, "row 2: no path"),
         ("list.parquet", {"path": pa.array([], pa.string())}, "has no rows"),
@@ -72,23 +73,16 @@ def test_tables_come_after_the_files_that_are_sorted(tmp_path: Path) -> None:
     ],
 )
 def test_a_file_that_is_no_such_table_is_one_line(
-    name: str, content: bytes | dict[str, object] | None, reason: str, tmp_path: Path
+    name: str, content: bytes | dict[str, object] | pa.Table | None, reason: str, tmp_path: Path
 ) -> None:
     """The line names the table, and what was found there."""
-    if isinstance(content, dict):
-        write_table(pa.table(content), tmp_path / name)
-    elif content is not None:
+    if isinstance(content, bytes):
         (tmp_path / name).write_bytes(content)
+    elif content is not None:
+        write_table(pa.table(content) if isinstance(content, dict) else content, tmp_path / name)
     with pytest.raises(DataError, match=reason) as caught:
         list(paths_in(tmp_path / name))
     assert str(tmp_path / name) in str(caught.value)
-
-
-def test_two_columns_of_paths_are_refused_in_parquet(tmp_path: Path) -> None:
-    """The table does not say which one is meant."""
-    write_table(pa.table([["a.tif"], ["b.tif"]], names=["path"] * 2), tmp_path / "list.parquet")
-    with pytest.raises(DataError, match="two columns are called path"):
-        list(paths_in(tmp_path / "list.parquet"))
 
 
 def test_rows_are_read_as_they_are_needed(tmp_path: Path) -> None:

@@ -75,9 +75,7 @@ class HeatPictures:
         square = self._predictor.square(pixels)
         evidence = self._predictor.evidence([square])[0]  # (h, w)
         place = self.folder / self._name(prediction)
-        panel = to_square(pixels, PANEL, "none")
-        picture = _draw(prediction, self._predictor, panel, evidence, pixels.shape[:2], synthetic)
-        _save(place, picture)
+        _save(place, _draw(prediction, self._predictor, pixels, evidence, synthetic))
         self._synthetic |= synthetic
         thumb = to_square(pixels, THUMB, "none")
         pair = np.concatenate([thumb, overlaid(thumb, evidence)], axis=1)
@@ -138,12 +136,7 @@ def _save(place: Path, picture: Image.Image) -> None:
 
 
 def _draw(
-    prediction: Prediction,
-    predictor: Predictor,
-    panel: Pixels,
-    evidence: Heat,
-    shape: Sequence[int],
-    synthetic: bool,
+    prediction: Prediction, predictor: Predictor, pixels: Pixels, evidence: Heat, synthetic: bool
 ) -> Image.Image:
     """Draw picture, map and colour scale side by side, with the prediction and the model."""
     left, right, scale = MARGIN, 2 * MARGIN + PANEL, 3 * MARGIN + 2 * PANEL
@@ -152,9 +145,10 @@ def _draw(
     top = HEAD + 20 * len(reason)
     sheet = Image.new("RGB", (width, top + PANEL + FOOT), PAPER)
     draw = ImageDraw.Draw(sheet)
-    for place, pixels in ((left, panel), (right, overlaid(panel, evidence))):
-        sheet.paste(Image.fromarray(pixels), (place, top))
-        _frame(draw, (place, top), shape)
+    panel = to_square(pixels, PANEL, "none")
+    for place, shown in ((left, panel), (right, overlaid(panel, evidence))):
+        sheet.paste(Image.fromarray(shown), (place, top))
+        _frame(draw, (place, top), pixels.shape[:2])
     _draw_scale(sheet, draw, (scale, top), greatest(evidence))
     found = f"{prediction.verdict}   P(blast) {prediction.probability or 0:.3f}"
     title = f"{'SYNTHETIC   ' if synthetic else ''}{found}, threshold {prediction.threshold:.3g}"
@@ -163,20 +157,14 @@ def _draw(
     # A picture may be passed on, so it does not show the whole path.
     file = shortened("/".join(Path(prediction.path).parts[-2:]), width - 2 * MARGIN, 14)
     _draw_lines(draw, (left, top - 26), [file])
-    _draw_lines(draw, (left, top + PANEL + 12), _about(predictor, evidence))
-    return sheet
-
-
-def _about(predictor: Predictor, evidence: Heat) -> list[str]:
-    """Return the lines on the kind of map, the model, and that it is no diagnosis."""
-    info = predictor.info
     ways = "mean of eight orientations" if predictor.tta else "upright"
     height, across = evidence.shape
-    return [
-        f"{info.arch}, model {predictor.identity[:12]}. Grad-CAM at the last features, "
-        f"{height} x {across} places, {ways}: coarse, and no outline of anything.",
-        NOTICE,
-    ]
+    about = (
+        f"{predictor.info.arch}, model {predictor.identity[:12]}. Grad-CAM at the last features, "
+        f"{height} x {across} places, {ways}: coarse, and no outline of anything."
+    )
+    _draw_lines(draw, (left, top + PANEL + 12), [about, NOTICE])
+    return sheet
 
 
 def _draw_lines(
@@ -202,13 +190,16 @@ def _draw_scale(
     bar = Image.fromarray(coloured(np.repeat(steps, SCALE[0], axis=1), limit))
     sheet.paste(Image.new("RGB", bar.size, "#8c8c8c"), at)
     sheet.paste(bar, at, bar)
-    ends = ((f"+{limit:.2g}", 0), ("0", 0.5), (f"-{limit:.2g}", 1))
-    for text, where in ends:
-        anchor = ("la", "lm", "ld")[round(2 * where)]
-        draw.text((x + SCALE[0] + 6, y + where * PANEL), text, INK, font(13), anchor=anchor)
-    for text, where in (("for blast", 0.1), ("(logits)", 0.56), ("for healthy", 0.9)):
+    for text, where, colour, anchor in (
+        (f"+{limit:.2g}", 0, INK, "la"),
+        ("for blast", 0.1, GREY, "lm"),
+        ("0", 0.5, INK, "lm"),
+        ("(logits)", 0.56, GREY, "lm"),
+        ("for healthy", 0.9, GREY, "lm"),
+        (f"-{limit:.2g}", 1, INK, "ld"),
+    ):
         place = (x + SCALE[0] + 6, y + where * PANEL)
-        draw.text(place, text, GREY, font(13), anchor="lm")
+        draw.text(place, text, colour, font(13), anchor=anchor)
 
 
 def _draw_overview(

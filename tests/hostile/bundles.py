@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,17 @@ class Canary:
 
     def __reduce__(self) -> tuple[Callable[[str], object], tuple[str]]:
         return os.mkdir, (str(self.file),)
+
+
+def assert_refused(answer: Sequence[object], named: str, folder: Path) -> None:
+    """Status 2, one printable line that has the word, and no canary in `folder`."""
+    status, out, err = answer
+    line = str(err).removesuffix("\n")
+    assert (status, out) == (2, "")
+    assert line.startswith("error: ")
+    assert line.isprintable()
+    assert named in line
+    assert not (folder / "canary").exists()
 
 
 def resum(bundle: Path) -> None:
@@ -147,6 +158,11 @@ def _tensors(header: bytes, length: int | None = None) -> Damage:
     return write(WEIGHTS, struct.pack("<Q", size) + header)
 
 
+def _one_tensor(shape: list[int], end: int) -> bytes:
+    """Return a header of one tensor `x` whose numbers end at this byte."""
+    return json.dumps({"x": {"dtype": "F32", "shape": shape, "data_offsets": [0, end]}}).encode()
+
+
 # Name: what was done, and a word of the answer.
 LIES: dict[str, tuple[Damage, str]] = {
     "unknown arch": (change_info(arch="resnet51"), "resnet51"),
@@ -195,14 +211,8 @@ LIES: dict[str, tuple[Damage, str]] = {
     "header beyond the file": (_tensors(b"", 10**15), "does not fit"),
     "header of 2^64 - 1": (write(WEIGHTS, b"\xff" * 8), "does not fit"),
     "header is no JSON": (_tensors(b"\0\1\2\3"), "does not fit"),
-    "tensor beyond the file": (
-        _tensors(b'{"x":{"dtype":"F32","shape":[9],"data_offsets":[0,36]}}'),
-        "does not fit",
-    ),
-    "shape of 2^62": (
-        _tensors(b'{"x":{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,0]}}'),
-        "does not fit",
-    ),
+    "tensor beyond the file": (_tensors(_one_tensor([9], 36)), "does not fit"),
+    "shape of 2^62": (_tensors(_one_tensor([2**62, 4], 0)), "does not fit"),
     "weights missing": (lambda b: (b / WEIGHTS).unlink(), "is missing"),
     "sums missing": (lambda b: (b / SUMS).unlink(), "is missing"),
     "a file more": (lambda b: (b / "extra.pkl").write_bytes(b"x"), "does not belong"),
@@ -220,10 +230,7 @@ LIES: dict[str, tuple[Damage, str]] = {
         "differs",
     ),
     "a file of two lines": (lambda b: (b / "a\nerror: none").touch(), "does not belong"),
-    "arch of 17 GB": (
-        change_info(arch="timm:eva02_enormous_patch14_clip_224"),
-        "does not fit",
-    ),
+    "arch of 17 GB": (change_info(arch="timm:eva02_enormous_patch14_clip_224"), "does not fit"),
     "weights of 8 GB": (_sparse(WEIGHTS, 8 * 2**30), "larger than"),
     "weights of 1 TB": (_sparse(WEIGHTS), "larger than"),
     "facts of 1 TB": (_sparse(INFO), "larger than"),

@@ -23,11 +23,14 @@ def sealed_again(change: Callable[[ModelProto], object]) -> Damage:
         assert model.metadata_props[-1].key == SEAL
         del model.metadata_props[-1]
         change(model)
-        data = model.SerializeToString()
-        entry = StringStringEntryProto(key=SEAL, value=hashlib.sha256(data).hexdigest())
-        file.write_bytes(data + ModelProto(metadata_props=[entry]).SerializeToString())
+        file.write_bytes(_sealed(model.SerializeToString()))
 
     return damage
+
+
+def _sealed(data: bytes) -> bytes:
+    seal = StringStringEntryProto(key=SEAL, value=hashlib.sha256(data).hexdigest())
+    return data + ModelProto(metadata_props=[seal]).SerializeToString()
 
 
 def entry(model: ModelProto, name: str) -> StringStringEntryProto:
@@ -63,11 +66,8 @@ def _pickled(file: Path) -> None:
 
 def _no_utf8(file: Path) -> None:
     """Protobuf takes such a word, and onnxruntime would tell standard output that it does not."""
-    seal = StringStringEntryProto(key=SEAL, value="0" * 64)
-    length = len(ModelProto(metadata_props=[seal]).SerializeToString())
-    data = file.read_bytes()[:-length].replace(b"Conv", b"C\xc9nv")
-    seal.value = hashlib.sha256(data).hexdigest()
-    file.write_bytes(data + ModelProto(metadata_props=[seal]).SerializeToString())
+    data = file.read_bytes()[: -len(_sealed(b""))]
+    file.write_bytes(_sealed(data.replace(b"Conv", b"C\xc9nv")))
 
 
 def _without_metadata(file: Path) -> None:

@@ -20,7 +20,6 @@ from alld.cells.facts import picture_facts
 from alld.data.preprocess import normalise, to_square
 from alld.errors import BundleError, ConfigError
 from alld.model.bundle import Bundle
-from alld.model.folding import fold_batch_norm
 from alld.model.network import Network, blast_probability
 from alld.model.onnx.file import (
     INPUT,
@@ -35,7 +34,7 @@ from alld.model.onnx.file import (
     sealed,
 )
 from alld.model.onnx.network import OnnxNetwork
-from alld.model.torch_network import TorchNetwork, features_and_logits
+from alld.model.torch_network import TorchNetwork, features_and_logits, fold_batch_norm
 from alld.runtime.files import one_line, replacing
 
 if TYPE_CHECKING:

@@ -120,10 +120,16 @@ def read_exported(path: Path, required: str | None = None) -> Exported:
         BundleError: no such file, one that is cut short, altered or of another program, or one
             with operators of its own, programs within, or data elsewhere.
     """
+    from google.protobuf.message import DecodeError
+    from onnx import ModelProto
+
     data = read_whole(path, MOST_BYTES, follow_links=True)
     identity = _verified(path, data)
     check_identity(path, identity, required)
-    model = _parsed(path, data)
+    try:
+        model: ModelProto = ModelProto.FromString(data)
+    except DecodeError as error:
+        raise BundleError(f"{path}: not an ONNX file; export the run again") from error
     _check_network(path, model)
     entries = {entry.key: entry.value for entry in model.metadata_props}
     known = {INFO, FACTS, NOTICE, SEAL}
@@ -132,7 +138,10 @@ def read_exported(path: Path, required: str | None = None) -> Exported:
     info = parse_info(f"{path}: {INFO}", entries[INFO].encode())
     facts = parse_facts(f"{path}: {FACTS}", entries[FACTS].encode(), ExportFacts, SCHEMA_VERSION)
     features = _check_shapes(path, model, info.image_size)
-    arrays = _decoded(entries[LIMITS]) if LIMITS in entries else None
+    try:
+        arrays = b64decode(entries[LIMITS], validate=True) if LIMITS in entries else None
+    except ValueError:
+        arrays = b""  # which is rejected as tensors
     return Exported(data, info, facts, parse_limits(path, arrays, info, features), identity)
 
 
@@ -176,24 +185,6 @@ def _verified(path: Path, data: bytes) -> str:
         raise BundleError(f"{path}: altered since it was exported (its SHA-256 differs)")
     whole.update(data[-length:])
     return whole.hexdigest()
-
-
-def _parsed(path: Path, data: bytes) -> "ModelProto":
-    from google.protobuf.message import DecodeError
-    from onnx import ModelProto
-
-    try:
-        model: ModelProto = ModelProto.FromString(data)
-        return model
-    except DecodeError as error:
-        raise BundleError(f"{path}: not an ONNX file; export the run again") from error
-
-
-def _decoded(text: str) -> bytes:
-    try:
-        return b64decode(text, validate=True)
-    except ValueError:
-        return b""  # which is refused as tensors
 
 
 def _check_network(path: Path, model: "ModelProto") -> None:
