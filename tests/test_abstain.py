@@ -1,6 +1,7 @@
 """Pictures that a model cannot predict: limits, their storage, and the explanation."""
 
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,12 +52,6 @@ def cell(drawn_set: Path) -> Picture:
 
 def facts_of(picture: Picture) -> NDArray[np.float64]:
     return picture_facts(to_square(picture, 224, "none"), max(picture.shape[:2]))
-
-
-def predicted(predictor: Predictor, picture: Picture, folder: Path) -> tuple[str | None, str]:
-    Image.fromarray(picture).save(folder / "picture.png")
-    row = predictor.predict([folder / "picture.png"])[0]
-    return row.verdict, row.reason or ""
 
 
 def normal(n: int, features: int = 6, seed: int = 0) -> tuple[NDArray[np.float32], np.ndarray]:
@@ -151,13 +146,19 @@ def test_limits_that_lie_are_refused() -> None:
     ids=["blurred", "stain", "blank", "field", "noise"],
 )
 def test_what_is_no_such_cell_is_refused_in_words(
-    predictor: Predictor, trained_set: tuple[Path, Run], tmp_path: Path, change: object, words: str
+    predictor: Predictor,
+    trained_set: tuple[Path, Run],
+    tmp_path: Path,
+    change: Callable[[Picture], Picture],
+    words: str,
 ) -> None:
     """Out of domain, a reason that says what is odd, and still a probability."""
     picture = decode((trained_set[0] / "Im001_1.tif").read_bytes(), "cell").pixels
-    verdict, reason = predicted(predictor, change(picture), tmp_path)
-    assert verdict == OUT_OF_DOMAIN
-    assert words in reason
+    Image.fromarray(change(picture)).save(tmp_path / "picture.png")
+    [row] = predictor.predict([tmp_path / "picture.png"])
+    assert row.verdict == OUT_OF_DOMAIN
+    assert words in str(row.reason)
+    assert row.probability is not None
 
 
 def test_most_cells_of_the_set_are_not_refused(

@@ -16,6 +16,7 @@ from hostile.bundles import assert_refused, flip
 from hostile.exported import LIES
 from numpy.typing import NDArray
 from onnx import ModelProto
+from PIL import Image
 from serving import running
 from untrained import write_untrained
 
@@ -87,8 +88,6 @@ def paths(cells: list[Path], folder: Path) -> list[Path]:
     """Cells, a picture that is none, a file that is no picture, and one that is missing."""
     noise = np.random.default_rng(0).integers(0, 256, (90, 60, 3), np.uint8)
     (folder / "text.tif").write_text("no picture")
-    from PIL import Image
-
     Image.fromarray(noise).save(folder / "noise.png")
     names = ("noise.png", "text.tif", "missing.tif")
     return [*cells, *(folder / name for name in names)]

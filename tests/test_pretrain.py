@@ -22,7 +22,7 @@ from alld.data.sources.find import load_manifest
 from alld.errors import ConfigError, DataError, Interrupted, RunError
 from alld.model.backbones import Body, create_model, whole_state
 from alld.model.bundle import read_info
-from alld.model.weights import MAX_SAID, PRETRAINED, origin_of, save_file
+from alld.model.weights import LONGEST_ORIGIN, PRETRAINED, origin_of, save_file
 from alld.runs.create import resolve_config
 from alld.runtime.files import sha256_hex
 from alld.training.pretrain import Pretrained, pretrain
@@ -129,7 +129,7 @@ def test_what_a_file_says_of_itself_is_not_believed_at_length(tmp_path: Path) ->
     save_file(path, {"a": torch.zeros(1)}, {PRETRAINED: "a\nb" + "x" * 5000})
     told = origin_of(path)
     assert "\n" not in told
-    assert len(told) < MAX_SAID + 40
+    assert len(told) < LONGEST_ORIGIN + 40
     save_file(path, {"a": torch.zeros(1)}, {})
     assert origin_of(path) == "file w.safetensors"
 

@@ -145,7 +145,7 @@ def _layout(arch: str, network: Network, features: object) -> tuple[int, ToGrid 
     match features:
         case Tensor(ndim=4) if features.shape[1] == channels:
             return channels, None
-        case Tensor(ndim=4) if features.shape[3] == channels:  # swin and its kin
+        case Tensor(ndim=4) if features.shape[3] == channels:  # Swin and related ones
             return channels, _from_channels_last
         case Tensor(ndim=3) if features.shape[2] == channels:  # vision transformers
             prefix = getattr(network, "num_prefix_tokens", 0)

@@ -128,7 +128,7 @@ def _verified_sums(path: Path, required: str | None) -> tuple[dict[str, str], st
     sums = _parse_sums(path / SUMS, data)
     if sums.keys() != present - {SUMS}:
         odd = sorted(sums.keys() ^ (present - {SUMS}))[0]
-        raise BundleError(f"{path}: {odd} is not as {SUMS} says; copy the bundle anew")
+        raise BundleError(f"{path}: {odd} is not both there and in {SUMS}; copy the bundle anew")
     return sums, identity
 
 

@@ -33,7 +33,7 @@ _CLASSIFIERS = ("fc.", "classifier.", "head.", "head_dist.")
 _PICKLES = (".pth", ".pt", ".bin")
 _WRAPPERS = ("state_dict", "model")  # keys under which training scripts nest the tensors
 _REACH_SECONDS = 10
-PRETRAINED, MAX_SAID = "alld_pretrain", 200  # key of a file's metadata, and its most characters
+PRETRAINED, LONGEST_ORIGIN = "alld_pretrain", 200  # key of the metadata; characters
 
 
 def load_pretrained(arch: str, network: nn.Module) -> None:
@@ -98,7 +98,7 @@ def origin_of(path: Path) -> str:
             facts = (file.metadata() or {}).get(PRETRAINED, "")
     except (SafetensorError, OSError):
         facts = ""
-    return f"file {path.name} ({spelt(facts)[:MAX_SAID]})" if facts else f"file {path.name}"
+    return f"file {path.name} ({spelt(facts)[:LONGEST_ORIGIN]})" if facts else f"file {path.name}"
 
 
 def _load_state(network: nn.Module, state: Mapping[str, Tensor], place: str) -> None:

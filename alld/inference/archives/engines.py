@@ -8,6 +8,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import chdir, contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import count
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from threading import Thread
@@ -40,11 +41,11 @@ class Job:
 
 
 def predict_shard(
-    job: Job, parts: Parts, shard: Shard, count: Callable[[], None] = lambda: None
+    job: Job, parts: Parts, shard: Shard, counted: Callable[[], None] = lambda: None
 ) -> None:
     """Predict the images of one shard and write its part; an unreadable file becomes a row.
 
-    `count` is called after each image.
+    `counted` is called after each image.
 
     Raises:
         BundleError, RunError: there is no such model, or another one by now.
@@ -58,12 +59,12 @@ def predict_shard(
             raise RunError(f"{job.model}: is another model by now; give the command again")
         tally = Tally.empty()
 
-        def counted() -> Iterator[Prediction]:
+        def predictions() -> Iterator[Prediction]:
             for prediction in tally.counting(predictor.iterate(shard.paths)):
                 yield prediction
-                count()
+                counted()
 
-        parts.write(shard.number, body(counted(), job.table, COLUMNS), tally)
+        parts.write(shard.number, body(predictions(), job.table, COLUMNS), tally)
 
 
 @lru_cache(maxsize=1)
@@ -76,15 +77,9 @@ def predict_here(
     job: Job, parts: Parts, shards: Iterable[Shard], progress: Callable[[int], None]
 ) -> None:
     """Predict one shard after another in this process."""
-    done = 0
-
-    def count() -> None:
-        nonlocal done
-        done += 1
-        progress(done)
-
+    numbers = count(1)
     for shard in shards:
-        predict_shard(job, parts, shard, count)
+        predict_shard(job, parts, shard, lambda: progress(next(numbers)))
 
 
 def predict_in_processes(
@@ -206,7 +201,7 @@ def _end_with(lifeline: Connection) -> None:
 
 
 def _predict_counted(job: Job, parts: Parts, shard: Shard) -> None:
-    def count() -> None:
+    def counted() -> None:
         _rows[_place] += 1
 
-    predict_shard(job, parts, shard, count)
+    predict_shard(job, parts, shard, counted)

@@ -72,7 +72,7 @@ class ExportFacts(Strict):
 
 @dataclass(frozen=True)
 class Exported:
-    """A verified file: its bytes, and what its metadata say of the model."""
+    """A verified file: its bytes, and what its metadata say about the model."""
 
     data: bytes
     info: BundleInfo
@@ -111,7 +111,7 @@ def sealed(
 
 
 def read_exported(path: Path, required: str | None = None) -> Exported:
-    """Verify an exported file and read what it says.
+    """Verify an exported file and read its facts.
 
     Args:
         required: the identity that it must have, compared before anything is parsed.
