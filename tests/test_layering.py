@@ -1,6 +1,7 @@
 """Rooms import only from rooms before them."""
 
 import ast
+import re
 import subprocess
 import sys
 from graphlib import TopologicalSorter
@@ -58,6 +59,26 @@ def room_of(dotted: str) -> str | None:
 
 
 FILES = sorted(PACKAGE.rglob("*.py"))
+# From the command line to the metrics of a trained model, in the order of reading.
+EVENING_PATH = (
+    "cli",
+    "commands/train",
+    "training/train",
+    "training/learner",
+    "training/loaders",
+    "training/augment",
+    "training/phases",
+    "training/callbacks",
+    "training/checkpoints",
+    "model/backbones",
+    "model/bundle",
+    "inference/predictor",
+    "images/decode",
+    "data/preprocess",
+    "data/splits",
+    "evaluation/holdout",
+    "stats/metrics",
+)
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(PACKAGE)))
@@ -88,10 +109,18 @@ def test_folders_form_no_cycle() -> None:
     TopologicalSorter(graph).prepare()  # raises CycleError, which names the folders
 
 
+def test_the_main_path_can_be_read_in_an_evening() -> None:
+    """It has at most 3,000 lines, and none about several processes, archives or exports."""
+    files = [(PACKAGE / name).with_suffix(".py") for name in EVENING_PATH]
+    text = "\n".join(file.read_text(encoding="utf-8") for file in files)
+    assert text.count("\n") <= 3000
+    assert not re.findall(r"\b(?:ranks?|rays?|shards?|onnx)\b", text, flags=re.IGNORECASE)
+
+
 def test_a_folder_is_one_subject() -> None:
-    """No folder of the package or of the tests' helpers holds more than 20 Python files."""
+    """No folder of the package or of the tests' helpers holds more than 15 Python files."""
     folders = {file.parent for file in FILES}
-    crowded = [str(folder) for folder in folders if len(list(folder.glob("*.py"))) > 20]
+    crowded = [str(folder) for folder in folders if len(list(folder.glob("*.py"))) > 15]
     assert not crowded
 
 
