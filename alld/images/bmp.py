@@ -10,7 +10,7 @@ Refusals are `ImageError` without the file's name, which `decode` puts in front.
 
 import struct
 
-from alld.images.refusals import FETCH, check_size, refusal
+from alld.images.formats import FETCH, check_size, refusal
 
 _HEADERS = (12, 40, 52, 56, 64, 108, 124)  # bytes
 _RAW, _MASKS = 0, (3, 6)
