@@ -1,9 +1,9 @@
-"""Bytes of an image file to RGB uint8: the one decoder of training, evaluation and prediction.
+"""Decode image files to RGB arrays, for training, evaluation and prediction alike.
 
-**Accepted** are TIFF, BMP, PNG and JPEG, told by content and never by name. A name that contradicts
-the content is a warning. Of an MPO JPEG the first picture is used.
+**Accepted** are TIFF, BMP, PNG and JPEG, recognised by content and never by name. A name that
+contradicts the content causes a warning. Of an MPO JPEG the first picture is used.
 
-**Changed, and said so in `conversions`**: 1-bit, grey, palette and CMYK become RGB. 16-bit samples
+**Converted, and listed in `conversions`**: 1-bit, grey, palette and CMYK become RGB. 16-bit samples
 keep their high byte and 12-bit samples their upper 8 bits, never clipped; 16-bit grey that stores
 white as 0 is inverted. Alpha is laid over white. EXIF orientation is applied exactly once, that of
 XMP never. ICC profiles and gamma are not applied: training saw plain sample values.
@@ -46,7 +46,8 @@ from alld.runtime.files import one_line, plain_path, sha256_hex
 
 MAX_FILE_BYTES = 256 * 2**20
 SYNTHETIC_MARK = b"ALLD SYNTHETIC"
-_checked: set[str] = set()  # SHA-256 of the files that passed all checks in this process
+MAX_CHECKED = 2**17  # hashes; about 20 MB
+_checked: set[str] = set()  # SHA-256 of the first MAX_CHECKED files that passed all checks
 
 
 @dataclass(frozen=True)
@@ -89,9 +90,9 @@ def read_image_bytes(path: Path) -> bytes:
 
 
 def read_unchanged(path: Path, sha256: str | None) -> bytes:
-    """Read a file again, which must be the very one of that hash, if there is one.
+    """Read a file again, and compare its SHA-256 unless `sha256` is None.
 
-    Raises ImageError where it is not, and where `read_image_bytes` does.
+    Raises ImageError if the file has changed, and where `read_image_bytes` does.
     """
     data = read_image_bytes(path)
     if sha256 is not None and sha256_hex(data) != sha256:
@@ -100,11 +101,14 @@ def read_unchanged(path: Path, sha256: str | None) -> bytes:
 
 
 def decode(data: bytes, name: str, sha256: str | None = None) -> Decoded:
-    """Turn the bytes of an image file into RGB by the policy above.
+    """Return the RGB picture that the bytes of an image file show, by the policy above.
 
     `name` serves only the messages and the warning about the suffix. `sha256` is the hash of
     `data`, if the caller has just computed it: bytes that have passed the checks once in this
-    process are then decoded without them. Raises ImageError, nothing else.
+    process are decoded without them from then on. The first 131,072 hashes are remembered.
+
+    Raises:
+        ImageError: the image is refused. Nothing else is raised.
     """
     try:
         decoded = _decode(data, name, checked=sha256 in _checked)
@@ -113,13 +117,13 @@ def decode(data: bytes, name: str, sha256: str | None = None) -> Decoded:
     except Exception as error:  # Pillow lets almost any kind out on foreign bytes
         seen = f"damaged, cut short or of an unusual kind ({error or type(error).__name__})"
         raise _failure(name, f"{seen}; get the original file again, or {RESAVE}") from error
-    if sha256 is not None:
+    if sha256 is not None and len(_checked) < MAX_CHECKED:
         _checked.add(sha256)
     return decoded
 
 
 def is_synthetic(data: bytes) -> bool:
-    """Whether the mark of ALLD's drawn images stands anywhere in the bytes of a file."""
+    """Return whether a file carries the mark of ALLD's synthetic images."""
     return SYNTHETIC_MARK in data
 
 
@@ -168,7 +172,7 @@ def _bits_per_sample(data: bytes, kind: str, tags: Tags) -> int:
 
 
 def _check_header(image: ImageFile.ImageFile, bits: int) -> None:
-    """Refuse, before pixels are allocated, what is too large, or of a kind that is misread."""
+    """Refuse pictures that are too large or would be misread, before pixels are allocated."""
     check_size(*image.size)
     if image.mode not in COLOURS:
         raise refusal(f"{image.format} with samples of the kind {image.mode}")
@@ -189,5 +193,5 @@ def _check_indices(image: Image.Image, colours: int) -> None:
 
 
 def _failure(place: object, reason: object) -> ImageError:
-    """One line, whatever letters the file's name and the library's words are made of."""
+    """Return an error of one printable line, whatever the file's name and `reason` contain."""
     return ImageError(one_line(f"{plain_path(str(place))}: {reason}"))

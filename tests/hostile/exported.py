@@ -31,7 +31,8 @@ def sealed_again(change: Callable[[ModelProto], object]) -> Damage:
 
 
 def entry(model: ModelProto, name: str) -> StringStringEntryProto:
-    return next(one for one in model.metadata_props if one.key == name)
+    found: StringStringEntryProto = next(one for one in model.metadata_props if one.key == name)
+    return found
 
 
 def facts(name: str, **changed: object) -> Damage:
