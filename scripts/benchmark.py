@@ -46,7 +46,8 @@ def main() -> None:
         bench = Bench(options, Path(folder), Path(folder, "drawn"))
         call(*ALLD, "synth", bench.drawn, "--n", 40 if options.quick else 260)
         sections = (
-            startup, prediction, archive, runtimes, abstention, serving, memory, training,
+            startup, decoding, prediction, archive, runtimes, abstention, serving, memory,
+            training,
         )  # fmt: skip
         for section in sections:
             if section.__name__ in options.sections:
@@ -224,6 +225,20 @@ def archive(bench: Bench) -> None:
     ]
 
 
+def decoding(bench: Bench) -> None:
+    """Each format through `decode`, with all checks and without, against plain Pillow."""
+    done = call(sys.executable, SCRIPTS / "decoding_speed.py", 3 if bench.options.quick else 41)
+    for name, (pillow, checked, known) in json.loads(done.output.splitlines()[-1]).items():
+        lines = [Line(f"decoding: {name}, {way}") for way in ("Pillow", "checked", "known hash")]
+        for line, seconds in zip(lines, (pillow, checked, known), strict=True):
+            line.add(Done(seconds, done.peak_mb), 1)
+        bench.lines += lines
+        bench.ratios += [
+            Ratio(f"decode / Pillow, {name}", checked / pillow, "at most 1.5"),
+            Ratio(f"decode / Pillow, {name}, known hash", known / pillow, "at most 1.5"),
+        ]
+
+
 def startup(bench: Bench) -> None:
     """What a user waits for before anything happens."""
     python, torch = Line("python -c pass"), Line("import torch, torchvision")
@@ -267,8 +282,8 @@ def report(bench: Bench) -> None:
 
 def parse() -> argparse.Namespace:
     sections = (
-        "startup", "prediction", "archive", "runtimes", "abstention", "serving", "memory",
-        "training",
+        "startup", "decoding", "prediction", "archive", "runtimes", "abstention", "serving",
+        "memory", "training",
     )  # fmt: skip
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help="set to train on (default: the drawn one)")

@@ -28,5 +28,5 @@ def test_every_line_of_the_benchmark_is_measured(tmp_path: Path) -> None:
     assert lines["efficientnet_lite0: stock"]["images"] == 48  # it leaves out the last 2 of 26
     assert lines["prediction: alld predict, whole command"]["images"] == 400
     assert all(second > 0 for line in lines.values() for second in line["seconds"])
-    assert len(found["ratios"]) == 13
+    assert len(found["ratios"]) == 33
     assert "| figure | reached | wanted |" in done.stdout

@@ -18,6 +18,8 @@ from crafted import Pixels, chunk, encode, exif, grey_tiff, make_tiff, png, tile
 from PIL import Image, ImageFile
 
 from alld.errors import ImageError
+from alld.images import decode as decoding
+from alld.images import tiff_parts
 from alld.images.decode import (
     MAX_FILE_BYTES,
     SYNTHETIC_MARK,
@@ -102,13 +104,6 @@ def test_other_colours_become_rgb(kind: str, mode: str, words: str) -> None:
         decoded.pixels, np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
     )
     assert decoded.conversions == (words,)
-
-
-def test_cmyk_jpeg_of_adobe_is_not_a_negative() -> None:
-    """A CMYK JPEG stores inverted ink when Adobe's mark is there: white paper stays white."""
-    data = encode(np.full((8, 8, 3), 255, np.uint8), "JPEG", "CMYK")
-    assert b"Adobe" in data
-    assert decode(data, "cell").pixels.min() == 255
 
 
 def test_alpha_is_laid_over_white() -> None:
@@ -239,13 +234,6 @@ def test_uncompressed_16_bit_planes_are_refused() -> None:
     assert "separate colour planes" in refusal(data)
 
 
-def test_8_bit_planes_are_read() -> None:
-    """8-bit colour in separate planes is put together."""
-    planes = [RGB[:, :, channel].tobytes() for channel in range(3)]
-    decoded = decode(make_tiff((32, 24), planes, tags={284: [2]}), "cell")
-    np.testing.assert_array_equal(decoded.pixels, RGB)
-
-
 def test_16_bit_png_keeps_the_high_byte() -> None:
     """16-bit PNGs, grey and colour, are divided by 256 and not clipped at 255."""
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in RGB16)
@@ -258,17 +246,6 @@ def test_16_bit_png_keeps_the_high_byte() -> None:
     assert grey.conversions == ("16-bit samples scaled to 8", "grey to RGB")
 
 
-@pytest.mark.parametrize("order", ["<", ">"])
-@pytest.mark.parametrize("deflated", [False, True])
-def test_16_bit_grey_tiff_keeps_the_high_byte(order: str, deflated: bool) -> None:
-    """16-bit grey is divided by 256 in both byte orders, raw or deflated."""
-    samples = RGB16[:, :, 0].astype(order + "u2").tobytes()
-    part, code = (zlib.compress(samples), 8) if deflated else (samples, 1)
-    tags = {259: [code], 278: [5]}
-    data = make_tiff((7, 5), [part], bits=(16,), photometric=1, order=order, tags=tags)
-    np.testing.assert_array_equal(decode(data, "cell").pixels[:, :, 1], RGB16[:, :, 0] >> 8)
-
-
 @pytest.mark.parametrize("width", [4, 5])
 def test_12_bit_grey_tiff_is_scaled_by_its_own_depth(width: int) -> None:
     """Packed 12-bit samples are divided by 16; rows of odd width end on a whole byte."""
@@ -279,14 +256,6 @@ def test_12_bit_grey_tiff_is_scaled_by_its_own_depth(width: int) -> None:
     np.testing.assert_array_equal(decoded.pixels[:, :, 0], samples >> 4)
     assert decoded.conversions == ("12-bit samples scaled to 8", "grey to RGB")
     assert decoded.warnings == ()
-
-
-@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
-def test_grey_that_stores_white_as_zero_is_inverted(kind: type[np.unsignedinteger]) -> None:
-    """Photometric interpretation 0 shows 0 as white and the highest value as black."""
-    top = np.iinfo(kind).max
-    decoded = decode(grey_tiff(np.array([[0, top, top // 4]], kind), photometric=0), "cell")
-    assert decoded.pixels[0, :, 0].tolist() == [255, 0, 255 - 63]
 
 
 @pytest.mark.parametrize(("brightest", "count"), [(4095, 1), (4096, 0)])
@@ -346,13 +315,6 @@ def test_tag_values_beyond_the_end_are_refused() -> None:
     entry = data.index(struct.pack("<HHI", 33000, 4, 2)) + 8
     cut = data[:entry] + struct.pack("<I", len(data) - 4) + data[entry + 4 :]
     assert "tag 33000 lie beyond the end" in refusal(cut)
-
-
-def test_honest_tiles_are_read() -> None:
-    """A picture of 32 x 24 px in tiles of 16 x 16 px is put together."""
-    padded = np.pad(RGB, ((0, 8), (0, 0), (0, 0)))
-    tiles = [padded[y : y + 16, x : x + 16].tobytes() for y in (0, 16) for x in (0, 16)]
-    np.testing.assert_array_equal(decode(tiled((32, 24), 16, tiles), "cell").pixels, RGB)
 
 
 def test_a_tag_named_twice_is_refused() -> None:
@@ -460,6 +422,44 @@ def test_truncated_files_are_refused(kind: str) -> None:
 
 def same(one: Decoded, other: Decoded) -> bool:
     return np.array_equal(one.pixels, other.pixels) and one.conversions == other.conversions
+
+
+@pytest.mark.parametrize("kind", SWEEP)
+def test_a_hash_that_passed_is_decoded_without_checks(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second decoding of a known hash runs no check and returns the same picture."""
+
+    def check(*_given: object) -> None:
+        raise ImageError("checked")
+
+    data, whole = SWEEP[kind], decode(SWEEP[kind], "cell")
+    monkeypatch.setattr(decoding, "_checked", set())
+    assert same(decode(data, "cell", "its hash"), whole)
+    for module, name in (
+        (decoding, "check_png"),
+        (decoding, "check_bmp"),
+        (decoding, "read_markers"),
+        (tiff_parts, "check_samples"),
+    ):
+        monkeypatch.setattr(module, name, check)
+    assert same(decode(data, "cell", "its hash"), whole)
+    for sha256 in (None, "another hash"):
+        with pytest.raises(ImageError, match="checked"):
+            decode(data, "cell", sha256)
+
+
+def test_hashes_that_passed_are_few_and_hold_no_refused_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """At most MAX_CHECKED hashes are remembered, and none of a file that was refused."""
+    monkeypatch.setattr(decoding, "_checked", set())
+    monkeypatch.setattr(decoding, "MAX_CHECKED", 2)
+    with pytest.raises(ImageError):
+        decode(SWEEP["png"][:-20], "cell", "refused")
+    for number in range(4):
+        decode(SWEEP["png"], "cell", str(number))
+    assert decoding._checked == {"0", "1"}
 
 
 def test_truncated_files_are_refused_even_where_pillow_is_told_to_load_them(

@@ -34,6 +34,7 @@ from alld.errors import DataError
 from alld.evaluation import holdout as evaluating
 from alld.evaluation import out_of_fold
 from alld.evaluation.compare.predictions import path_below
+from alld.runs.folder import read_split
 from alld.runtime.files import cell, one_line, plain_path, spelt, well_formed
 
 sys.path.insert(0, str(REPOSITORY / "scripts"))
@@ -275,7 +276,6 @@ def test_an_evaluation_notices_a_file_that_changes_under_it(
     data = Path(shutil.copytree(drawn_set, tmp_path / "set"))
     with (run / "split.csv").open(newline="") as file:
         victim = next(row["path"] for row in csv.DictReader(file) if row["part"] == "test")
-    read_split = evaluating.read_split
     monkeypatch.setattr(
         evaluating, "read_split", lambda *of: (changing(data / victim)(), read_split(*of))[1]
     )

@@ -1,4 +1,4 @@
-"""Tables and facts that others may have written: what is in them, or one reason why not."""
+"""CSV tables and JSON files of unknown origin are read, or refused with one reason."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Work done ahead by threads: in order, bounded, called off."""
+"""`map_ahead` keeps the order of its items, reads ahead within a bound, and can be stopped."""
 
 import threading
 import time

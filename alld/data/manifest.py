@@ -86,7 +86,8 @@ class Manifest:
 
     def decode(self, index: int) -> Decoded:
         """Decode image number `index`; raise as `read` does, or ImageError if it is no image."""
-        return decode(self.read(index), str(self.file(index)))
+        data = self.read(index)
+        return decode(data, str(self.file(index)), self.records[index].sha256)
 
 
 def differing(known: Mapping[str, str], here: Mapping[str, str]) -> str:

@@ -1,16 +1,14 @@
-"""What must hold in a BMP before Pillow may open it: its header and its length must agree.
+"""Check that a BMP's header and its length agree, before Pillow opens it.
 
-A BMP has no checksum. What can be noticed is a header that declares another size, depth or place
-of the pixels than the file has: the pixels must lie behind header and palette and end where the
-file ends. Run lengths are refused: no microscope writes them, and Pillow unpacks them pixel by
-pixel: 24 MB of them took 7 s. So are palettes and masks that Pillow takes for something else.
-
-Refusals are `ImageError` without the file's name, which `decode` puts in front.
+A BMP has no checksum, so only a header that declares another size, depth or place of the pixels is
+noticed: the pixels must lie behind header and palette and end where the file ends. Run lengths are
+refused: no microscope writes them, and Pillow took 7 s to unpack 24 MB of them. Palettes and masks
+that Pillow takes for something else are refused too.
 """
 
 import struct
 
-from alld.images.refusals import FETCH, check_size, refusal
+from alld.images.formats import FETCH, check_size, refusal
 
 _HEADERS = (12, 40, 52, 56, 64, 108, 124)  # bytes
 _RAW, _MASKS = 0, (3, 6)
@@ -18,11 +16,7 @@ _PADDING = 3  # bytes that may follow the pixels; some writers round a file up
 
 
 def check_bmp(data: bytes) -> int:
-    """Return the number of palette colours, 0 for none.
-
-    Raises:
-        ImageError: pixels that are packed, cut, or not where and what the header says.
-    """
+    """Return the number of palette colours, 0 without a palette; ImageError for a bad file."""
     if len(data) < 26:
         raise refusal("the BMP ends within its header", FETCH)
     start, size = struct.unpack_from("<II", data, 10)
@@ -68,7 +62,7 @@ def _check_palette(data: bytes, size: int, bits: int) -> int:
 
 
 def _palette_bytes(data: bytes, size: int, bits: int, compression: int) -> int:
-    """Bytes between header and pixels: the masks of 16 and 32 bits, or the palette."""
+    """Return the bytes between header and pixels: the masks of 16 and 32 bits, or the palette."""
     if bits > 8:
         return 12 if compression == 3 and size == 40 else 0
     if size == 12:

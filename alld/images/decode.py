@@ -1,9 +1,9 @@
-"""Bytes of an image file to RGB uint8: the one decoder of training, evaluation and prediction.
+"""Decode image files to RGB arrays, for training, evaluation and prediction alike.
 
-**Accepted** are TIFF, BMP, PNG and JPEG, told by content and never by name. A name that contradicts
-the content is a warning. Of an MPO JPEG the first picture is used.
+**Accepted** are TIFF, BMP, PNG and JPEG, recognised by content and never by name. A name that
+contradicts the content causes a warning. Of an MPO JPEG the first picture is used.
 
-**Changed, and said so in `conversions`**: 1-bit, grey, palette and CMYK become RGB. 16-bit samples
+**Converted, and listed in `conversions`**: 1-bit, grey, palette and CMYK become RGB. 16-bit samples
 keep their high byte and 12-bit samples their upper 8 bits, never clipped; 16-bit grey that stores
 white as 0 is inverted. Alpha is laid over white. EXIF orientation is applied exactly once, that of
 XMP never. ICC profiles and gamma are not applied: training saw plain sample values.
@@ -28,51 +28,33 @@ Safe to call from many threads. Every refusal is an `ImageError` of one line.
 
 import os
 import stat
-from collections.abc import Callable
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
-from typing import IO
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageFile
-from PIL.BmpImagePlugin import BmpImageFile
-from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
-from PIL.TiffImagePlugin import TiffImageFile
 
 from alld.errors import ImageError
 from alld.images.bmp import check_bmp
-from alld.images.formats import contradiction, format_of
-from alld.images.jpeg import check_bits, check_jpeg
-from alld.images.orientation import load, upright
+from alld.images.formats import FETCH, RESAVE, check_size, format_of, refusal, suffix_warnings
+from alld.images.jpeg import decode_jpeg, read_markers
 from alld.images.png import check_png
-from alld.images.quiet import without_warnings
-from alld.images.refusals import FETCH, RESAVE, check_size, refusal
-from alld.images.rgb import COLOURS, to_rgb
-from alld.images.tiff import check_tiff
-from alld.images.tiff_tags import BITS, PHOTOMETRIC, Tags
+from alld.images.rgb import COLOURS, RGB, open_image, read_orientation, to_rgb, upright
+from alld.images.tiff import BITS, PHOTOMETRIC, Tags
+from alld.images.tiff_parts import decode_tiff
 from alld.runtime.files import one_line, plain_path, sha256_hex
 
 MAX_FILE_BYTES = 256 * 2**20
 SYNTHETIC_MARK = b"ALLD SYNTHETIC"
-
-# The plugins are called by name: Image.open would hide why a file was not accepted, and would
-# follow an MPO into its further pictures.
-_OPENERS: dict[str, Callable[[IO[bytes]], ImageFile.ImageFile]] = {
-    "TIFF": TiffImageFile,
-    "BMP": BmpImageFile,
-    "PNG": PngImageFile,
-    "JPEG": JpegImageFile,
-}
+MAX_CHECKED = 2**17  # hashes; about 20 MB
+_checked: set[str] = set()  # SHA-256 of the first MAX_CHECKED files that passed all checks
 
 
 @dataclass(frozen=True)
 class Decoded:
     """One picture and what was done to it."""
 
-    pixels: NDArray[np.uint8]  # RGB (H, W, 3), C-contiguous, the caller's own
+    pixels: RGB  # (H, W, 3), C-contiguous, the caller's own
     format: str  # "TIFF", "BMP", "PNG" or "JPEG"
     conversions: tuple[str, ...]  # what decoding changed, in words; empty for plain 8-bit RGB
     warnings: tuple[str, ...]
@@ -108,9 +90,9 @@ def read_image_bytes(path: Path) -> bytes:
 
 
 def read_unchanged(path: Path, sha256: str | None) -> bytes:
-    """Read a file again, which must be the very one of that hash, if there is one.
+    """Read a file again, and compare its SHA-256 unless `sha256` is None.
 
-    Raises ImageError where it is not, and where `read_image_bytes` does.
+    Raises ImageError if the file has changed, and where `read_image_bytes` does.
     """
     data = read_image_bytes(path)
     if sha256 is not None and sha256_hex(data) != sha256:
@@ -118,51 +100,68 @@ def read_unchanged(path: Path, sha256: str | None) -> bytes:
     return data
 
 
-def decode(data: bytes, name: str) -> Decoded:
-    """Turn the bytes of an image file into RGB by the policy above.
+def decode(data: bytes, name: str, sha256: str | None = None) -> Decoded:
+    """Return the RGB picture that the bytes of an image file show, by the policy above.
 
-    `name` serves the messages and the name/content warning only. Raises ImageError, nothing else.
+    `name` serves only the messages and the warning about the suffix. `sha256` is the hash of
+    `data`, if the caller has just computed it: bytes that have passed the checks once in this
+    process are decoded without them from then on. The first 131,072 hashes are remembered.
+
+    Raises:
+        ImageError: the image is refused. Nothing else is raised.
     """
     try:
-        return _decode(data, name)
+        decoded = _decode(data, name, checked=sha256 in _checked)
     except ImageError as error:
         raise _failure(name, error) from error
     except Exception as error:  # Pillow lets almost any kind out on foreign bytes
         seen = f"damaged, cut short or of an unusual kind ({error or type(error).__name__})"
         raise _failure(name, f"{seen}; get the original file again, or {RESAVE}") from error
+    if sha256 is not None and len(_checked) < MAX_CHECKED:
+        _checked.add(sha256)
+    return decoded
 
 
 def is_synthetic(data: bytes) -> bool:
-    """Whether the mark of ALLD's drawn images stands anywhere in the bytes of a file."""
+    """Return whether a file carries the mark of ALLD's synthetic images."""
     return SYNTHETIC_MARK in data
 
 
-def _decode(data: bytes, name: str) -> Decoded:
+def _decode(data: bytes, name: str, *, checked: bool) -> Decoded:
     # A switch of the whole process: a library that turned it on would give us half pictures.
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     kind = format_of(data)
-    tags = check_tiff(data) if kind == "TIFF" else {}
-    jpeg = check_jpeg(data) if kind == "JPEG" else None
-    colours = check_png(data) if kind == "PNG" else check_bmp(data) if kind == "BMP" else 0
-    with without_warnings():
-        image = _OPENERS[kind](BytesIO(data))
+    pixels: RGB | None = None
+    tags: Tags = {}
+    colours = 0  # of a palette
+    if kind == "JPEG":
+        pixels = decode_jpeg(data, None if checked else read_markers(data))
+    elif kind == "TIFF":
+        tags, pixels = decode_tiff(data, checked=checked)
+    elif not checked:
+        colours = check_png(data) if kind == "PNG" else check_bmp(data)
+    image = open_image(data, kind)
     bits = _bits_per_sample(data, kind, tags)
     _check_header(image, bits)
-    orientation = load(image)
-    if jpeg is not None:
-        check_bits(data, jpeg, image)
-    _check_indices(image, colours)
-    pixels, conversions = to_rgb(image, bits, white_is_zero=tags.get(PHOTOMETRIC) == (0,))
-    warnings = contradiction(name, kind)
+    if kind == "PNG":
+        image.load()  # its EXIF may stand behind the pixels
+    orientation = read_orientation(image)
+    conversions = [COLOURS[image.mode]] if COLOURS[image.mode] else []
+    turned = kind == "TIFF" and pixels is None  # Pillow turns a TIFF as it loads
+    if pixels is None:
+        image.load()
+        _check_indices(image, colours)
+        pixels, conversions = to_rgb(image, bits, white_is_zero=tags.get(PHOTOMETRIC) == (0,))
+    warnings = suffix_warnings(name, kind)
     if bits == 16 and pixels.max() < 4096 >> 8:
         warnings.append("looks like 12-bit data in 16-bit samples: the picture will be dark")
     if orientation is None:
         warnings.append("EXIF cannot be read: the picture is taken as upright")
     elif orientation > 1:
         conversions.append(f"EXIF orientation {orientation} applied")
-        # Pillow itself turns a TIFF while it loads.
-        pixels = pixels if kind == "TIFF" else upright(pixels, orientation)
-    return Decoded(np.array(pixels, order="C"), kind, tuple(conversions), tuple(warnings))
+        pixels = pixels if turned else upright(pixels, orientation)
+    own = np.require(pixels, requirements=["C", "W", "O"])
+    return Decoded(own, kind, tuple(conversions), tuple(warnings))
 
 
 def _bits_per_sample(data: bytes, kind: str, tags: Tags) -> int:
@@ -173,7 +172,7 @@ def _bits_per_sample(data: bytes, kind: str, tags: Tags) -> int:
 
 
 def _check_header(image: ImageFile.ImageFile, bits: int) -> None:
-    """Refuse, before pixels are allocated, what is too large, or of a kind that is misread."""
+    """Refuse pictures that are too large or would be misread, before pixels are allocated."""
     check_size(*image.size)
     if image.mode not in COLOURS:
         raise refusal(f"{image.format} with samples of the kind {image.mode}")
@@ -194,5 +193,5 @@ def _check_indices(image: Image.Image, colours: int) -> None:
 
 
 def _failure(place: object, reason: object) -> ImageError:
-    """One line, whatever letters the file's name and the library's words are made of."""
+    """Return an error of one printable line, whatever the file's name and `reason` contain."""
     return ImageError(one_line(f"{plain_path(str(place))}: {reason}"))

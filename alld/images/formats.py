@@ -1,8 +1,14 @@
-"""Which format a file is: by its content, and whether its name says another one."""
+"""Tell image formats apart by content, and refuse what is too large; `decode` adds the name."""
 
 from pathlib import PurePath
 
-from alld.images.refusals import refusal
+from alld.errors import ImageError
+
+RESAVE = "save it as 8-bit RGB TIFF or PNG"
+FETCH = "get the original file again"
+MAX_PIXELS = 25_000_000
+MAX_SIDE = 10_000  # px
+MAX_METADATA = 2**24  # bytes
 
 _SIGNATURES = (
     (b"II*\0", "TIFF"),
@@ -11,7 +17,7 @@ _SIGNATURES = (
     (b"\x89PNG\r\n\x1a\n", "PNG"),
     (b"\xff\xd8\xff", "JPEG"),
 )
-_STRANGERS = (
+_OTHERS = (
     (b"II+\0", "BigTIFF"),
     (b"MM\0+", "BigTIFF"),
     (b"%!PS", "PostScript"),
@@ -29,8 +35,26 @@ _SUFFIXES = {
 }
 
 
+def refusal(seen: str, advice: str = RESAVE) -> ImageError:
+    """Return an error of one sentence and one piece of advice."""
+    return ImageError(f"{seen}; {advice}")
+
+
+def check_metadata(size: int) -> None:
+    """Refuse this many bytes beside the pixels: Pillow copies them several times."""
+    if size > MAX_METADATA:
+        raise refusal(f"over {MAX_METADATA >> 20} MiB of text and other facts beside the picture")
+
+
+def check_size(width: int, height: int) -> None:
+    """Refuse a picture that is too large by its header, before anything is unpacked."""
+    if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
+        limits = f"over {MAX_PIXELS // 10**6} megapixels or {MAX_SIDE} px a side"
+        raise refusal(f"{width} x {height} px, {limits}", "crop it to one cell")
+
+
 def format_of(data: bytes) -> str:
-    """The format that the first bytes stand for; anything but the four is refused by its name."""
+    """Return the format that the first bytes name; ImageError for any but the four."""
     for start, kind in _SIGNATURES:
         if data.startswith(start):
             return kind
@@ -45,7 +69,7 @@ def _looks_like(data: bytes) -> str:
     if data[4:8] == b"ftyp":
         return "HEIC, AVIF or a film"
     start = data[:64].removeprefix(b"\xef\xbb\xbf").lstrip()
-    for signature, what in _STRANGERS:
+    for signature, what in _OTHERS:
         if start.startswith(signature):
             return what
     if all(byte in b"\t\r\n" or 32 <= byte < 127 for byte in data[:64]):
@@ -53,8 +77,8 @@ def _looks_like(data: bytes) -> str:
     return f"unknown content (first bytes {data[:4].hex(' ')})"
 
 
-def contradiction(name: str, kind: str) -> list[str]:
-    """A warning where the suffix of a name stands for another format than `kind`."""
+def suffix_warnings(name: str, kind: str) -> list[str]:
+    """Return a warning if the suffix of `name` belongs to another format than `kind`."""
     suffix = PurePath(name).suffix.lower()
     named = next((other for other, known in _SUFFIXES.items() if suffix in known), kind)
     return [] if named == kind else [f"named {suffix}, but the content is {kind}"]

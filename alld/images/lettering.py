@@ -1,4 +1,4 @@
-"""Words on pictures: one font, and names cut to the width there is."""
+"""Fit text to the width of a picture, in Pillow's default font."""
 
 from PIL import ImageFont
 
@@ -8,12 +8,12 @@ INK, GREY, PAPER, RULE, MARK = "#20242b", "#626873", "white", "#c9ccd2", "#D55E0
 
 
 def font(size: int) -> Font:
-    """Pillow's own, at that many px."""
+    """Return Pillow's default font at `size` px."""
     return ImageFont.load_default(size)
 
 
 def shortened(text: str, width: int, size: int = 12) -> str:
-    """The end of a text that fits `width` px: the end of a path tells images apart."""
+    """Return the end of a text that fits `width` px: the end of a path tells images apart."""
     letters = font(size)
     printable = "".join(letter if letter.isprintable() else "?" for letter in text)
     if letters.getlength(printable) <= width:
@@ -24,7 +24,7 @@ def shortened(text: str, width: int, size: int = 12) -> str:
 
 
 def wrapped(text: str, width: int, size: int) -> list[str]:
-    """A text as lines that fit `width` px, broken between words."""
+    """Return a text as lines that fit `width` px, broken between words."""
     letters, lines = font(size), [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()

@@ -1,23 +1,19 @@
-"""What must hold in a PNG before Pillow may open it.
+"""Check what Pillow does not look at in a PNG.
 
-Pillow reads pixels without looking at the checksums that stand behind them, and leaves what is
-missing at the end of the stream as it found the memory. Every chunk's CRC is therefore checked
-here, and the pixels are unpacked once to be counted: they must be as many as the header declares,
-with the right checksum behind them. A flipped bit anywhere before the end mark is a refusal.
-
-Pillow takes a palette wherever it stands or stands again, and a text called `interlace` or `bbox`
-for a fact of its own; such files are refused.
-
-Refusals are `ImageError` without the file's name, which `decode` puts in front.
+Pillow ignores the checksums behind the pixels, and leaves missing pixels as it found the memory. So
+the CRC of every chunk is checked, and the pixels are unpacked once more to be counted, which also
+checks their Adler-32: a flipped bit anywhere before the end mark is refused. Pillow also takes a
+palette wherever it stands, and text called `interlace` or `bbox` for a fact of the picture.
 """
 
 import struct
 import zlib
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from math import ceil
 
-from alld.images.inflate import inflated_bytes
-from alld.images.refusals import FETCH, check_size, check_words, refusal
+import imagecodecs
+
+from alld.images.formats import FETCH, check_metadata, check_size, refusal
 
 MAX_CHUNKS = 100_000  # 200 MB of pixels in chunks of 8 KiB, as libpng writes them, are 25,000
 _VITAL = (b"PLTE", b"IDAT")  # what a reader must understand: the names with a capital first
@@ -27,20 +23,14 @@ _FRAMES = (b"acTL", b"fcTL", b"fdAT")
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 _NAMES_OF_PILLOW = (b"interlace", b"transparency", b"bbox", b"exif", b"default_image")
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
-# Of the seven interlaced pictures: first column, first row, and the steps from there.
-_ADAM7 = (
-    (0, 0, 8, 8),
-    (4, 0, 8, 8),
-    (0, 4, 4, 8),
-    (2, 0, 4, 4),
-    (0, 2, 2, 4),
-    (1, 0, 2, 2),
-    (0, 1, 1, 2),
-)
+# Of the seven interlaced pictures: first column and row, and the steps from there.
+_LEFT, _TOP = (0, 4, 0, 2, 0, 1, 0), (0, 0, 4, 0, 2, 0, 1)
+_RIGHT, _DOWN = (8, 8, 4, 4, 2, 2, 1), (8, 8, 8, 4, 4, 2, 2)
+_ADAM7 = tuple(zip(_LEFT, _TOP, _RIGHT, _DOWN, strict=True))
 
 
 def check_png(data: bytes) -> int:
-    """Return the number of palette colours, 0 for none; ImageError for a bad file."""
+    """Return the number of palette colours, 0 without a palette; ImageError for a bad file."""
     chunks = _chunks(data)
     name, header = next(chunks)
     if name != b"IHDR" or len(header) != 13:
@@ -51,21 +41,26 @@ def check_png(data: bytes) -> int:
     if packing or filters or interlaced > 1:
         raise refusal("PNG pixels packed in a way that the standard does not know")
     check_size(width, height)
-    needed = _row_bytes(width, height, depth * _CHANNELS[colour], bool(interlaced))
-    bodies: list[memoryview] = []
+    pixels: list[memoryview] = []
     seen: dict[bytes, int] = {}  # bytes of the last chunk of each name
-    words = 0
+    metadata = 0
     for name, body in chunks:
         _check_chunk(name, body, seen)
         if name == b"tRNS":
-            _check_key(body, depth, colour)
+            _check_transparent_colour(body, depth, colour)
         seen[name] = len(body)
         if name == b"IDAT":
-            bodies.append(body)
+            pixels.append(body)
         else:
-            words += len(body)
-            check_words(words)
-    _check_pixels(bodies, needed)
+            metadata += len(body)
+            check_metadata(metadata)
+    needed = _unpacked_bytes(width, height, depth * _CHANNELS[colour], bool(interlaced))
+    try:
+        found = len(imagecodecs.deflate_decode(b"".join(pixels), out=needed))
+    except RuntimeError as error:
+        raise refusal(f"the PNG's pixels are damaged, or too many ({error})", FETCH) from error
+    if found != needed:
+        raise refusal("the PNG holds fewer pixels than its header declares", FETCH)
     return _palette_colours(seen, depth) if colour == 3 else 0
 
 
@@ -73,10 +68,8 @@ def _check_chunk(name: bytes, body: memoryview, seen: Collection[bytes]) -> None
     if name == b"IHDR" or (not name[0] & 32 and name not in _VITAL):
         raise refusal(f"the PNG has an unknown or second chunk {name!r}")
     if name in _FRAMES:
-        raise refusal(
-            "an animated PNG, of more than one frame or of a part of one",
-            "save the frame you mean as its own file",
-        )
+        advice = "save the frame you mean as its own file"
+        raise refusal("an animated PNG, of more than one frame or of a part of one", advice)
     if name in _ONCE and name in seen:
         raise refusal(f"the PNG has two chunks {name!r}")
     if name in _BEFORE_PIXELS and b"IDAT" in seen:
@@ -85,10 +78,11 @@ def _check_chunk(name: bytes, body: memoryview, seen: Collection[bytes]) -> None
         raise refusal("a PNG with a text that Pillow would take for a fact of the picture")
 
 
-def _check_key(body: memoryview, depth: int, colour: int) -> None:
-    """Refuse a transparent colour that no pixel can have: libpng compares its lower bits alone."""
+def _check_transparent_colour(body: memoryview, depth: int, colour: int) -> None:
+    """Refuse a colour that no pixel can have: libpng compares only its lower bits."""
     if colour in (0, 2) and any(
-        value >> depth for (value,) in struct.iter_unpack(">H", body[: 2 * _CHANNELS[colour]])
+        int.from_bytes(body[place : place + 2], "big") >> depth
+        for place in range(0, 2 * _CHANNELS[colour], 2)
     ):
         raise refusal(f"a PNG with a transparent colour of more than its {depth} bits")
 
@@ -103,13 +97,12 @@ def _palette_colours(seen: Mapping[bytes, int], depth: int) -> int:
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
-    """Name and content of every chunk up to IEND, each after its CRC was checked."""
+    """Yield name and content of every chunk up to IEND, each after its CRC was checked."""
     view, place = memoryview(data), 8
     for _ in range(MAX_CHUNKS):
-        if place + 12 > len(data):
-            raise refusal("the PNG ends before its end mark", FETCH)
-        length, name = struct.unpack_from(">I4s", data, place)
-        body, stop = view[place + 8 : place + 8 + length], place + 12 + length
+        length = int.from_bytes(view[place : place + 4], "big")
+        name, body = data[place + 4 : place + 8], view[place + 8 : place + 8 + length]
+        stop = place + 12 + length
         if stop > len(data):
             raise refusal("the PNG ends before its end mark", FETCH)
         if zlib.crc32(view[place + 4 : stop - 4]) != int.from_bytes(view[stop - 4 : stop], "big"):
@@ -121,21 +114,10 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
     raise refusal(f"the PNG has over {MAX_CHUNKS} chunks")
 
 
-def _row_bytes(width: int, height: int, bits: int, interlaced: bool) -> int:
-    """Bytes of all rows, each with the byte that names its filter."""
-    passes = _ADAM7 if interlaced else ((0, 0, 1, 1),)
+def _unpacked_bytes(width: int, height: int, bits: int, interlaced: bool) -> int:
+    """Return the bytes of all rows, each with the byte that names its filter."""
     total = 0
-    for left, top, right, down in passes:
+    for left, top, right, down in _ADAM7 if interlaced else ((0, 0, 1, 1),):
         columns, rows = ceil((width - left) / right), ceil((height - top) / down)
         total += rows * (1 + ceil(columns * bits / 8)) if columns > 0 and rows > 0 else 0
     return total
-
-
-def _check_pixels(bodies: Iterable[memoryview], needed: int) -> None:
-    try:
-        found, whole = inflated_bytes(bodies, needed)
-    except zlib.error as error:
-        raise refusal(f"the PNG's pixels are damaged ({error})", FETCH) from error
-    if found != needed or not whole:
-        seen = "more" if found > needed else "fewer"
-        raise refusal(f"the PNG holds {seen} pixels than its header declares", FETCH)

@@ -1,33 +1,50 @@
-"""What must hold in a TIFF before Pillow may open the file.
+"""Read a TIFF's directory, and refuse the kinds of samples that Pillow or libtiff would misread.
 
-Pillow and libtiff believe what a TIFF says of itself: they allocate tiles of any size, leave
-missing strips black, drop a tag whose data are cut off, and read samples with the wrong width in
-some layouts. The directory is therefore read and held against the file here first. A file passes
-when it holds one page, names every strip or tile once, inside the file, and stores samples that
-`alld.images.decode` knows how to bring to 8 bits.
-
-Refusals are `ImageError` without the file's name, which `decode` puts in front.
+Both believe what a TIFF says of itself: they allocate tiles of any size, leave missing strips
+black, drop a tag whose values are cut off, and read samples with the wrong width in some layouts.
+So the directory is read with `struct` first. It must be whole and the only one, name no tag twice,
+have its values inside the file, and describe samples that `decode` can bring to 8 bits. Then
+`tiff_parts` unpacks the strips and tiles.
 """
 
-from alld.images.refusals import refusal
-from alld.images.tiff_parts import check_parts
-from alld.images.tiff_tags import (
-    BITS,
-    COLOUR_MAP,
-    COMPRESSION,
-    EXTRA_SAMPLES,
-    FILL_ORDER,
-    INK_SET,
-    OLD_SUBFILE,
-    PHOTOMETRIC,
-    PLANAR,
-    PREDICTOR,
-    SAMPLE_FORMAT,
-    SAMPLES,
-    SUBFILE,
-    Tags,
-    read_directory,
-)
+import struct
+
+from alld.images.formats import check_metadata, refusal
+
+SUBFILE, OLD_SUBFILE = 254, 255
+WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 262
+FILL_ORDER, STRIP_OFFSETS, ORIENTATION, SAMPLES = 266, 273, 274, 277
+ROWS_PER_STRIP, STRIP_BYTES, PLANAR, PREDICTOR, COLOUR_MAP = 278, 279, 284, 317, 320
+TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_BYTES = 322, 323, 324, 325
+INK_SET, EXTRA_SAMPLES, SAMPLE_FORMAT, JPEG_TABLES = 332, 338, 339, 347
+
+MAX_TAGS = 500  # real files have 10 to 80
+MAX_PARTS = 200_000  # strips or tiles: 25 megapixels in tiles of 16 x 16 are 97,657
+
+_DEFAULTS: dict[int, tuple[int, ...]] = {
+    SUBFILE: (0,),
+    OLD_SUBFILE: (1,),
+    BITS: (1,),
+    COMPRESSION: (1,),
+    FILL_ORDER: (1,),
+    ORIENTATION: (1,),
+    SAMPLES: (1,),
+    ROWS_PER_STRIP: (2**32 - 1,),
+    PLANAR: (1,),
+    PREDICTOR: (1,),
+    COLOUR_MAP: (),
+    INK_SET: (1,),
+    EXTRA_SAMPLES: (),
+    SAMPLE_FORMAT: (1,),
+}
+_NEEDED = {WIDTH, HEIGHT, PHOTOMETRIC}
+_PARTS = {STRIP_OFFSETS, STRIP_BYTES, TILE_OFFSETS, TILE_BYTES}
+_OF_MANY_VALUES = _PARTS | {BITS, COLOUR_MAP, EXTRA_SAMPLES, SAMPLE_FORMAT, JPEG_TABLES}
+_READ = _NEEDED | _OF_MANY_VALUES | {TILE_WIDTH, TILE_HEIGHT} | set(_DEFAULTS)
+
+_TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
+# The standard has readers take bytes too: Pillow reads them as text, and libtiff as numbers.
+_INTEGERS = {3: "H", 4: "I"}
 
 MAX_SAMPLES = 6  # of one pixel; all that Pillow reads
 _COMPRESSIONS = {1: "none", 5: "LZW", 7: "JPEG", 8: "Deflate", 32946: "Deflate", 32773: "PackBits"}
@@ -36,24 +53,67 @@ _COLOURS = {0: 1, 1: 1, 2: 3, _PALETTE: 1, _CMYK: 4, _YCBCR: 3}  # samples; 0 an
 _SAMPLE_FORMATS = {2: "signed", 3: "floating-point", 5: "complex", 6: "complex"}
 _REDUCED, _MASK = 1, 4  # bits of SUBFILE
 
-
-def check_tiff(data: bytes) -> Tags:
-    """Return the tags that decide the pixels, defaults filled in; ImageError for a bad file."""
-    directory = read_directory(data)
-    _check_samples(directory.tags)
-    _check_colours(directory.tags)
-    _check_layout(directory.tags)
-    check_parts(data, directory)
-    return directory.tags
+Tags = dict[int, tuple[int, ...]]
+Place = tuple[int, int]  # first byte, and the one behind the last
 
 
-def _check_samples(tags: Tags) -> None:
+def read_directory(data: bytes) -> tuple[Tags, list[Place]]:
+    """Return the tags that decide the pixels, and the places that the directory itself uses.
+
+    Raises:
+        ImageError: the directory is damaged, or not the only one.
+    """
+    order = "<" if data[:2] == b"II" else ">"
+    start = struct.unpack_from(order + "I", data, 4)[0]
+    count = struct.unpack_from(order + "H", data, start)[0] if start + 2 <= len(data) else 0
+    end = start + 2 + 12 * count
+    if not 0 < count <= MAX_TAGS or end + 4 > len(data):
+        raise refusal(f"the TIFF directory at byte {start} is cut off or damaged")
+    if data[end : end + 4] != bytes(4):
+        advice = "save the page you mean as a file of its own"
+        raise refusal("the TIFF holds more than one page", advice)
+    tags, seen, used, outside = dict(_DEFAULTS), set(), [(0, 8), (start, end + 4)], 0
+    for tag, kind, number, field in struct.iter_unpack(order + "HHI4s", data[start + 2 : end]):
+        if tag in seen:  # Pillow takes the last of two equal tags and libtiff the first
+            raise refusal("the TIFF directory names one tag twice")
+        seen.add(tag)
+        size = number * _TYPE_BYTES.get(kind, 0)
+        values = field[:size]
+        if size > 4:
+            offset = struct.unpack(order + "I", field)[0]
+            outside += size
+            if max(offset + size, outside) > len(data):
+                raise refusal(f"the values of TIFF tag {tag} lie beyond the end of the file")
+            check_metadata(outside)
+            used.append((offset, offset + size))
+            values = data[offset : offset + size]
+        if tag in _READ:
+            tags[tag] = _integers(tag, kind, number, values, order)
+    for tag in sorted(_NEEDED - tags.keys()):
+        raise refusal(f"TIFF tag {tag} is missing")
+    return tags, used
+
+
+def _integers(tag: int, kind: int, number: int, values: bytes, order: str) -> tuple[int, ...]:
+    kinds = {7: "B"} if tag == JPEG_TABLES else _INTEGERS
+    if kind not in kinds or not 0 < number <= (MAX_PARTS if tag in _OF_MANY_VALUES else 1):
+        raise refusal(f"TIFF tag {tag} holds {number} values of type {kind}")
+    return struct.unpack_from(f"{order}{number}{kinds[kind]}", values)
+
+
+def check_samples(tags: Tags) -> None:
+    """Refuse samples, colours and layouts of which no honest 8-bit RGB can be made."""
+    _check_depth(tags)
+    _check_colours(tags)
+    _check_layout(tags)
+
+
+def _check_depth(tags: Tags) -> None:
     bits = max(tags[BITS])
     for number in tags[SAMPLE_FORMAT]:
         if number != 1:
-            raise refusal(
-                f"{bits}-bit {_SAMPLE_FORMATS.get(number, 'undefined')} samples in a TIFF"
-            )
+            kind = _SAMPLE_FORMATS.get(number, "undefined")
+            raise refusal(f"{bits}-bit {kind} samples in a TIFF")
     if bits not in (1, 2, 4, 8, 12, 16):
         raise refusal(f"{bits} bits a sample in a TIFF")
     if len(set(tags[BITS])) > 1:

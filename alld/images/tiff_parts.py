@@ -1,25 +1,31 @@
-"""The strips or tiles of a TIFF: each there, in its own place, and as large as the header asks.
+"""Unpack the strips and tiles of a TIFF, and refuse any that is not as large as the header asks.
 
 A TIFF has no checksum. What can be noticed is a directory that its pixels contradict: strips that
 overlap the directory or each other, raw strips of another length, and packed ones that unpack to
-more or less. Deflate ends with a checksum, which is looked at. LZW and PackBits are counted in the
-first and the last part, where these are not too long; every part that is JPEG is judged as a JPEG.
+more or less. `imagecodecs` unpacks LZW, PackBits and Deflate, whose checksum it compares. Plain RGB
+is put together here; for the rest Pillow and libtiff unpack a second time. Of more bytes than they
+need these say nothing, and of fewer libtiff writes lines of its own onto standard error.
 """
 
-import zlib
 from collections.abc import Sequence
 from math import ceil, prod
 
-from alld.images.inflate import inflated_bytes
-from alld.images.jpeg import check_bits, check_jpeg, load
-from alld.images.refusals import FETCH, check_size, refusal
-from alld.images.tiff_packing import lzw_bytes, packbits_bytes
-from alld.images.tiff_tags import (
+import imagecodecs
+import numpy as np
+
+from alld.images.formats import FETCH, check_size, refusal
+from alld.images.jpeg import decode_jpeg, read_markers
+from alld.images.rgb import RGB
+from alld.images.tiff import (
     BITS,
     COMPRESSION,
+    EXTRA_SAMPLES,
+    FILL_ORDER,
     HEIGHT,
     JPEG_TABLES,
+    PHOTOMETRIC,
     PLANAR,
+    PREDICTOR,
     ROWS_PER_STRIP,
     SAMPLES,
     STRIP_BYTES,
@@ -29,47 +35,96 @@ from alld.images.tiff_tags import (
     TILE_OFFSETS,
     TILE_WIDTH,
     WIDTH,
-    Directory,
+    Place,
     Tags,
+    check_samples,
+    read_directory,
 )
 
 MAX_TILE_SIDE = 10_000  # px
 MAX_TILE_PIXELS = 4096 * 4096
 MAX_JPEG_PARTS = 2_000  # 25 megapixels in tiles of 256 x 256 are 400
-MAX_JPEG_BYTES = 2**25  # of all of them; each is decoded four times
+MAX_JPEG_BYTES = 2**25  # of all of them; each may be decoded four times
 LEAST_PLANE = 1024  # bytes: smaller gaps are EXIF or padding
-MAX_COUNTED = 2**20  # bytes of a part that LZW or PackBits has packed; counting them takes 0.3 s
 
 _RAW, _LZW, _JPEG, _PACKBITS = 1, 5, 7, 32773
-_DEFLATE = (8, 32946)
+_RGB = 2
 
-Place = tuple[int, int]  # first byte, and the one behind the last
+Buffer = bytes | bytearray | memoryview
 
 
-def check_parts(data: bytes, directory: Directory) -> None:
-    """Refuse strips or tiles that are huge, missing, too many, misplaced or of another size."""
-    tags = directory.tags
+def decode_tiff(data: bytes, *, checked: bool) -> tuple[Tags, RGB | None]:
+    """Return the tags that decide the pixels, and the pixels themselves of plain 8-bit RGB.
+
+    `checked` skips the checks. ImageError for a bad file.
+    """
+    tags, used = read_directory(data)
+    plain = _is_plain(tags)
+    if checked and not plain:
+        return tags, None
+    if not checked:
+        check_samples(tags)
     part = _part_size(tags)
     places = _places(tags, part, len(data))
-    _check_overlaps(places, directory.used)
-    compression = tags[COMPRESSION][0]
     rows = _rows(tags, part, len(places))
-    if compression == _JPEG:
+    if not checked:
+        _check_overlaps(places, used)
+    if tags[COMPRESSION][0] == _JPEG:
         _check_jpegs(data, places, part, rows, bytes(tags.get(JPEG_TABLES, ())))
-        return
-    sizes = _sizes(tags, part[0], rows)
+        return tags, None
+    together = 1 if tags[PLANAR][0] == 2 else tags[SAMPLES][0]
+    row = ceil(part[0] * together * tags[BITS][0] / 8)  # bytes
+    if tags[COMPRESSION][0] == _RAW:
+        _check_rest([*places, *used], row * sum(rows), len(data))
+    parts = (
+        _unpacked(data, place, row * number, tags[COMPRESSION][0])
+        for place, number in zip(places, rows, strict=True)
+    )
+    if not plain:
+        for _ in parts:  # checked only: one at a time, as they may be large
+            pass
+        return tags, None
+    samples = np.frombuffer(b"".join(parts), np.uint8)
+    pixels = samples.reshape(tags[HEIGHT][0], tags[WIDTH][0], 3)
+    if tags[PREDICTOR][0] == 2 and tags[COMPRESSION][0] not in (_RAW, _PACKBITS):
+        pixels = pixels.cumsum(axis=1, dtype=np.uint8)
+    return tags, pixels
+
+
+def _is_plain(tags: Tags) -> bool:
+    """Whether the pixels are strips of 8-bit RGB triples."""
+    return (
+        tags[BITS] == (8, 8, 8)
+        and tags[PHOTOMETRIC][0] == _RGB
+        and tags[SAMPLES][0] == 3
+        and not tags[EXTRA_SAMPLES]
+        and tags[PLANAR][0] == tags[FILL_ORDER][0] == 1
+        and tags[COMPRESSION][0] != _JPEG
+        and STRIP_OFFSETS in tags
+    )
+
+
+def _unpacked(data: bytes, place: Place, needed: int, compression: int) -> Buffer:
+    try:
+        part = _unpack(data, place, needed + 1, compression)  # one more shows that there are more
+    except RuntimeError as error:
+        raise refusal(f"a part of the TIFF is damaged, or too large ({error})", FETCH) from error
+    if len(part) != needed:
+        seen = f"at least {len(part)}" if len(part) > needed else len(part)
+        wrong = f"a part of the TIFF holds {seen} bytes of pixels, the header asks for {needed}"
+        raise refusal(wrong, FETCH)
+    return part
+
+
+def _unpack(data: bytes, place: Place, most: int, compression: int) -> Buffer:
     if compression == _RAW:
-        _check_raw(places, sizes)
-        _check_rest([*places, *directory.used], sum(sizes), len(data))
-    elif compression in _DEFLATE:
-        for place, needed in zip(places, sizes, strict=True):
-            _check_deflate(memoryview(data)[slice(*place)], needed)
-    else:
-        count = lzw_bytes if compression == _LZW else packbits_bytes
-        for number in {0, len(places) - 1}:
-            if sizes[number] <= MAX_COUNTED:
-                found = count(data[slice(*places[number])], sizes[number])
-                _check_size(found, sizes[number])
+        return memoryview(data)[slice(*place)]
+    packed = data[slice(*place)]  # imagecodecs takes bytes, not memoryviews
+    if compression == _LZW:
+        return imagecodecs.lzw_decode(packed, out=most)
+    if compression == _PACKBITS:
+        return imagecodecs.packbits_decode(packed, out=most)
+    return imagecodecs.deflate_decode(packed, out=most)
 
 
 def _part_size(tags: Tags) -> tuple[int, int]:
@@ -143,37 +198,6 @@ def _rows(tags: Tags, part: tuple[int, int], count: int) -> list[int]:
     return [last if number % down == down - 1 else part[1] for number in range(count)]
 
 
-def _sizes(tags: Tags, width: int, rows: Sequence[int]) -> list[int]:
-    """Bytes that each part unpacks to."""
-    together = 1 if tags[PLANAR][0] == 2 else tags[SAMPLES][0]
-    row = ceil(width * together * tags[BITS][0] / 8)
-    return [row * number for number in rows]
-
-
-def _check_raw(places: Sequence[Place], sizes: Sequence[int]) -> None:
-    for (start, stop), needed in zip(places, sizes, strict=True):
-        _check_size(stop - start, needed)
-
-
-def _check_size(found: int, needed: int) -> None:
-    if found != needed:
-        seen = f"at least {found}" if found > needed else str(found)
-        raise refusal(
-            f"a part of the TIFF holds {seen} bytes of pixels, the header asks for {needed}",
-            FETCH,
-        )
-
-
-def _check_deflate(packed: memoryview, needed: int) -> None:
-    try:
-        found, whole = inflated_bytes([packed], needed)
-    except zlib.error as error:
-        raise refusal(f"a part of the TIFF is damaged ({error})", FETCH) from error
-    _check_size(found, needed)
-    if not whole:
-        raise refusal("a part of the TIFF is cut short", FETCH)
-
-
 def _check_jpegs(
     data: bytes, places: Sequence[Place], part: tuple[int, int], rows: Sequence[int], tables: bytes
 ) -> None:
@@ -185,9 +209,9 @@ def _check_jpegs(
     common = tables[:-2] if tables.endswith(b"\xff\xd9") else tables
     for (start, stop), needed in zip(places, rows, strict=True):
         whole = common + data[start + 2 : stop] if common else data[start:stop]
-        jpeg = check_jpeg(whole)
+        jpeg = read_markers(whole)
         # libtiff leaves the rows that a shorter JPEG lacks as it found the memory.
         if jpeg.width != part[0] or not needed <= jpeg.height <= part[1]:
             seen = f"{jpeg.width} x {jpeg.height} px in a part of {part[0]} x {needed}"
             raise refusal(f"a JPEG of {seen} in a TIFF", FETCH)
-        check_bits(whole, jpeg, load(whole))
+        decode_jpeg(whole, jpeg)

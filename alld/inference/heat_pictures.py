@@ -70,7 +70,7 @@ class HeatPictures:
             data = read_unchanged(file, prediction.sha256)
         except ImageError as error:
             return replace(prediction, notes=(*prediction.notes, f"no heat map: {error}"))
-        pixels = decode(data, str(file)).pixels
+        pixels = decode(data, str(file), prediction.sha256).pixels
         synthetic = self._predictor.info.data.synthetic or is_synthetic(data)
         square = self._predictor.square(pixels)
         evidence = self._predictor.evidence([square])[0]  # (h, w)

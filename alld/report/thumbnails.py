@@ -46,7 +46,7 @@ def _picture(one: Pictured) -> str:
     Raises:
         ImageError: it cannot be read, or no longer has this hash.
     """
-    pixels = decode(read_unchanged(one.file, one.sha256), str(one.file)).pixels
+    pixels = decode(read_unchanged(one.file, one.sha256), str(one.file), one.sha256).pixels
     if one.evidence is not None:
         square = to_square(pixels, SIDE, "none")
         picture = Image.fromarray(np.hstack([square, overlaid(square, one.evidence)]))

@@ -24,7 +24,7 @@ from PIL import Image
 from alld.data.preprocess import to_square
 from alld.errors import ImageError
 from alld.images.decode import decode
-from alld.images.refusals import MAX_PIXELS
+from alld.images.formats import MAX_PIXELS
 from alld.runtime.files import one_line
 
 if sys.platform != "win32":

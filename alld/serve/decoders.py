@@ -14,7 +14,7 @@ import numpy as np
 import alld
 from alld.errors import ImageError
 from alld.images.decode import Decoded
-from alld.images.refusals import RESAVE
+from alld.images.formats import RESAVE
 from alld.runtime.files import one_line
 from alld.serve.child import JOB, LENGTH, MAX_HEADER, READY, Header, parse_header
 

@@ -34,7 +34,8 @@ def _sealed(data: bytes) -> bytes:
 
 
 def entry(model: ModelProto, name: str) -> StringStringEntryProto:
-    return next(one for one in model.metadata_props if one.key == name)
+    found: StringStringEntryProto = next(one for one in model.metadata_props if one.key == name)
+    return found
 
 
 def facts(name: str, **changed: object) -> Damage:

@@ -8,7 +8,7 @@ from crafted import Pixels
 
 from alld.errors import ImageError
 from alld.images.decode import decode
-from alld.images.refusals import MAX_PIXELS
+from alld.images.formats import MAX_PIXELS
 
 _TELLING = (b"\0", b"\xff", b"\xff\xff", b"\0\0\0\0", b"\x7f\xff\xff\xff", b"\xff\xd9", b"\xff\xda")
 

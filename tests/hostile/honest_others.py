@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from crafted import Pixels, bmp, bmp_rows, chunk, encode, exif, png, png_rows, with_late_exif
@@ -17,7 +18,8 @@ H, W = 9, 14
 
 def over_white(colour: NDArray[np.integer], alpha: NDArray[np.integer]) -> Pixels:
     """(H, W, 3) and (H, W, 1), both 0 to 255, to what a sheet of paper would show."""
-    return ((colour * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+    shown: Pixels = ((colour * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+    return shown
 
 
 def pngs() -> Iterator[Case]:
@@ -47,9 +49,9 @@ def pngs() -> Iterator[Case]:
         rgba = png_rows(samples.reshape(H, -1), depth)
         shown = over_white(high[:, :, :3], high[:, :, 3:])
         yield shows(f"png-rgba-{depth}.png", png(W, H, depth, 6, rgba), shown)
-        grey = png_rows(samples[:, :, 2:].reshape(H, -1), depth)
+        two = png_rows(samples[:, :, 2:].reshape(H, -1), depth)
         shown = over_white(np.repeat(high[:, :, 2:3], 3, axis=2), high[:, :, 3:])
-        yield shows(f"png-grey-alpha-{depth}.png", png(W, H, depth, 4, grey), shown)
+        yield shows(f"png-grey-alpha-{depth}.png", png(W, H, depth, 4, two), shown)
     rows = png_rows(RGB.reshape(24, -1), 8)
     for name, extra in {
         "gamma": chunk(b"gAMA", struct.pack(">I", 100)),
@@ -118,12 +120,13 @@ def jpegs() -> Iterator[Case]:
             tolerance = int(channels == 4)
             yield shows(f"jpeg-{name}-restart-{restart}.jpg", data, pixels, tolerance)
     smooth = np.kron(grey, np.ones((8, 8), np.uint8))
-    for name, options in {
+    ways: dict[str, dict[str, Any]] = {
         "progressive": {"progressive": True},
         "optimised": {"optimize": True},
         "half-colour": {"subsampling": 2},
         "progressive-restarts": {"progressive": True, "restart_marker_blocks": 2},
-    }.items():
+    }
+    for name, options in ways.items():
         data = encode(as_rgb(smooth), "JPEG", quality=100, **options)
         yield shows(f"jpeg-{name}.jpg", data, as_rgb(smooth), tolerance=2)
 

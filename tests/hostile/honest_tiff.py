@@ -73,7 +73,6 @@ def layouts() -> Iterator[Case]:
     yield shows("tiff-tiles.tif", tiled((32, 24), 16, tiles), RGB)
     deflated = [zlib.compress(tile) for tile in tiles]
     yield shows("tiff-tiles-deflate.tif", tiled((32, 24), 16, deflated, tags={259: [8]}), RGB)
-    backwards = make_tiff((32, 24), parts[5][::-1], tags={278: [5]})
     offsets = [8 + sum(len(part) for part in parts[5][::-1][:n]) for n in range(5)][::-1]
     sizes = [len(part) for part in parts[5]]
     tags = {278: [5], 273: offsets, 279: sizes}

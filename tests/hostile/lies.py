@@ -18,6 +18,7 @@ from crafted import (
     png_rows,
 )
 from crafted_jpeg import flat_blocks, segment
+from PIL import Image
 
 from hostile.case import Case, refused, shows, whole_or_refused
 from hostile.honest_tiff import RGB, as_rgb
@@ -66,8 +67,8 @@ def headers() -> Iterator[Case]:
     for kind in ("tiff_lzw", "packbits"):
         data = encode(RGB, "TIFF", compression=kind)
         for tag, value in ((256, 16), (256, 30), (257, 12), (257, 23), (256, 33), (257, 25)):
-            lie = other_tag(data, tag, value)
-            yield refused(f"tiff-{kind}-says-{tag}-is-{value}.tif", lie)
+            other_size = other_tag(data, tag, value)
+            yield refused(f"tiff-{kind}-says-{tag}-is-{value}.tif", other_size)
     shifted = {273: [9, 585, 1161, 1737]}
     yield refused("tiff-strips-shifted.tif", make_tiff((32, 24), strips, tags={278: [6]} | shifted))
     same = {273: [8] * 4, 278: [6]}
@@ -176,13 +177,10 @@ def samples() -> Iterator[Case]:
     for kind in (4, 6, 8, 9, 10, 32803, 32844, 32845):
         data = make_tiff((32, 24), [RGB.tobytes()], photometric=kind)
         yield refused(f"tiff-photometric-{kind}.tif", data)
-    for kind in ("TIFF", "PNG"):
-        others = [255 - RGB, RGB[:12]]
-        from PIL import Image
-
-        pages = [Image.fromarray(np.ascontiguousarray(other)) for other in others]
-        data = encode(RGB, kind, save_all=True, append_images=pages)
-        yield refused(f"{kind.lower()}-three-pages.{kind.lower()[:3]}", data, "more than one")
+    pages = [Image.fromarray(255 - RGB), Image.fromarray(np.ascontiguousarray(RGB[:12]))]
+    for name, suffix in (("tiff", "tif"), ("png", "png")):
+        data = encode(RGB, name.upper(), save_all=True, append_images=pages)
+        yield refused(f"{name}-three-pages.{suffix}", data, "more than one")
     second = make_tiff((32, 24), [RGB.tobytes()], next_page=8)
     yield refused("tiff-next-page-in-pixels.tif", second, "more than one page")
     twelve = flat_blocks(BLOCKS).whole().replace(b"\x08\x00\x30\x00\x40", b"\x0c\x00\x30\x00\x40")

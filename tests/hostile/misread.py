@@ -112,10 +112,10 @@ def tiff_parts() -> Iterator[Case]:
     yield shows("tiff-jpeg-tile.tif", tiled((16, 16), 16, [whole], **jpeg), shown)
     yield refused("tiff-jpeg-half-a-tile.tif", tiled((16, 16), 16, [half], **jpeg), "16 x 8")
     yield refused("tiff-jpeg-half-a-strip.tif", make_tiff((16, 16), [half], **jpeg), "16 x 8")
-    tags = {"tags": {259: [7], 278: [16]}}
-    first = make_tiff((16, 32), [half, whole], **ONE_SAMPLE, **tags)
+    strips = {**ONE_SAMPLE, "tags": {259: [7], 278: [16]}}
+    first = make_tiff((16, 32), [half, whole], **strips)
     yield refused("tiff-jpeg-half-the-first-strip.tif", first, "16 x 8")
-    last = make_tiff((16, 24), [whole, half], **ONE_SAMPLE, **tags)
+    last = make_tiff((16, 24), [whole, half], **strips)
     yield shows("tiff-jpeg-last-strip.tif", last, np.concatenate([shown, shown[:8]]))
     for side in (3, 10, 17):
         for bits in (1, 4, 12):

@@ -20,7 +20,7 @@ class Answer:
     err: bytes
 
 
-def alld(*words: object, cwd: Path | None = None, strict: bool = True) -> Answer:
+def alld(*words: str | Path, cwd: Path | None = None, strict: bool = True) -> Answer:
     """Run `alld` as a plain user would: root's right to read every file is given up.
 
     `strict` has standard output refuse what is no UTF-8, as a terminal's locale does.
@@ -29,7 +29,7 @@ def alld(*words: object, cwd: Path | None = None, strict: bool = True) -> Answer
     if strict:
         environment |= {"PYTHONIOENCODING": "utf-8:strict"}
     done = subprocess.run(
-        [sys.executable, "-m", "alld", *(os.fspath(word) for word in words)],  # type: ignore[arg-type]
+        [sys.executable, "-m", "alld", *(os.fspath(word) for word in words)],
         cwd=cwd,
         env=environment,
         capture_output=True,
