@@ -34,23 +34,47 @@ def look(root: Path, groups: Path | None = None) -> Audit:
     return examine(DataConfig(root=root), groups)
 
 
-def found(root: Path) -> dict[str, Finding]:
-    return {finding.code: finding for finding in findings(look(root))}
+def by_code(audit: Audit) -> dict[str, Finding]:
+    return {finding.code: finding for finding in findings(audit)}
 
 
 def pixels_of(file: Path) -> NDArray[np.uint8]:
     return np.asarray(Image.open(file).convert("RGB"))
 
 
+def copy_few(drawn_set: Path, root: Path) -> Path:
+    """Copy six unrelated drawn images into a folder for each class."""
+    for name in ("Im001_1", "Im006_1", "Im012_1", "Im021_0", "Im027_0", "Im033_0"):
+        folder = root / ("blast" if name.endswith("1") else "healthy")
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(drawn_set / f"{name}.tif", folder / f"{name[2:5]}.tif")
+    return root
+
+
 @pytest.fixture
 def few(drawn_set: Path, tmp_path: Path) -> Path:
     """Six unrelated drawn images in a folder for each class."""
-    names = ("Im001_1", "Im006_1", "Im012_1", "Im021_0", "Im027_0", "Im033_0")
-    for name in names:
-        folder = "blast" if name.endswith("1") else "healthy"
-        (tmp_path / "few" / folder).mkdir(parents=True, exist_ok=True)
-        shutil.copy(drawn_set / f"{name}.tif", tmp_path / "few" / folder / f"{name[2:5]}.tif")
-    return tmp_path / "few"
+    return copy_few(drawn_set, tmp_path / "few")
+
+
+@pytest.fixture(scope="module")
+def faulty(drawn_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Audit:
+    """The audit of the six images and of one file for each fault. Read only."""
+    root = copy_few(drawn_set, tmp_path_factory.mktemp("faulty") / "set")
+    blast, healthy = root / "blast", root / "healthy"
+    shutil.copy(blast / "001.tif", healthy / "other.tif")
+    (blast / "text.tif").write_text("no picture")
+    (blast / "empty.tif").touch()
+    (healthy / "cut.tif").write_bytes((blast / "001.tif").read_bytes()[:9000])
+    (healthy / "dangling.tif").symlink_to(root / "nothing")
+    Image.fromarray(pixels_of(blast / "012.tif")[:200]).save(blast / "small.png")
+    whole = pixels_of(blast / "006.tif")
+    alpha = np.dstack([whole, np.full(whole.shape[:2], 255, np.uint8)])
+    Image.fromarray(alpha).save(blast / "alpha.png")
+    tiny = draw_cell(np.random.default_rng(0), blast=True, side=8)
+    for name in ("tiny", "tiny too"):
+        save_tiff(blast / f"{name}.tif", tiny)
+    return look(root)
 
 
 def test_an_audit_groups_what_the_drawing_put_together(audited: Audit, drawn_set: Path) -> None:
@@ -112,24 +136,17 @@ def test_copies_are_named_by_how_alike_they_are(few: Path) -> None:
     }
 
 
-def test_one_cell_under_two_labels_is_a_contradiction(few: Path) -> None:
+def test_one_cell_under_two_labels_is_a_contradiction(faulty: Audit) -> None:
     """The finding is an error and names both files and both labels."""
-    shutil.copy(few / "blast" / "001.tif", few / "healthy" / "other.tif")
-    finding = found(few)["contradiction"]
+    finding = by_code(faulty)["contradiction"]
     assert finding.severity == "error"
     assert "blast/001.tif is blast and healthy/other.tif is healthy" in finding.sentence
 
 
-def test_unreadable_files_are_all_listed_and_the_rest_is_audited(few: Path) -> None:
-    """Text, a cut file, an empty file and a folder with an image's name: four reasons, no stop."""
-    (few / "blast" / "text.tif").write_text("no picture")
-    (few / "blast" / "empty.tif").touch()
-    cut = (few / "blast" / "001.tif").read_bytes()[:9000]
-    (few / "healthy" / "cut.tif").write_bytes(cut)
-    (few / "healthy" / "dangling.tif").symlink_to(few / "nothing")
-    seen = look(few)
-    assert len(seen.manifest) == 6
-    unreadable = {Path(problem.path).name for problem in seen.problems}
+def test_unreadable_files_are_all_listed_and_the_rest_is_audited(faulty: Audit) -> None:
+    """Text, a cut file, an empty file and a dangling link are listed; none stops the audit."""
+    assert len(faulty.manifest) == 11
+    unreadable = {Path(problem.path).name for problem in faulty.problems}
     assert unreadable == {"text.tif", "empty.tif", "cut.tif", "dangling.tif"}
 
 
@@ -156,51 +173,44 @@ def test_names_that_disagree_with_their_folder_are_errors(tmp_path: Path) -> Non
         home = "blast" if file.stem.endswith("1") and not wrong else "healthy"
         (tmp_path / "set" / home).mkdir(parents=True, exist_ok=True)
         shutil.move(file, tmp_path / "set" / home / file.name)
-    finding = found(tmp_path / "set")["name"]
+    finding = by_code(look(tmp_path / "set"))["name"]
     assert (finding.severity, finding.paths) == ("error", ("healthy/Im002_1.tif",))
 
 
 def test_a_table_that_contradicts_a_folder_is_an_error(few: Path) -> None:
     """The label of the table against the name of the folder in which the file lies."""
     (few / "set.csv").write_text("path,label\nblast/001.tif,0\nblast/006.tif,1\n")
-    assert found(few / "set.csv")["folder"].paths == ("blast/001.tif",)
+    assert by_code(look(few / "set.csv"))["folder"].paths == ("blast/001.tif",)
 
 
 def test_all_idb2_in_a_folder_called_all_is_no_contradiction(tmp_path: Path) -> None:
     """ALL is a class name and also what people call the whole set."""
     draw_all_idb2(tmp_path / "ALL", per_class=3)
-    assert not {"name", "folder"} & found(tmp_path).keys()
+    assert not {"name", "folder"} & by_code(look(tmp_path)).keys()
 
 
 def test_one_class_alone_is_audited_and_said(few: Path) -> None:
     """A training stops there; an audit says which class is missing, and what is undefined."""
     shutil.rmtree(few / "healthy")
-    shown = found(few)
+    shown = by_code(look(few))
     assert shown["classes"].severity == "error"
     assert "3 blast, 0 healthy" in shown["classes"].sentence
     assert "undefined: 0 groups with healthy images" in shown["background"].sentence
 
 
-def test_odd_sizes_and_conversions_are_counted(few: Path) -> None:
-    """One smaller image and one with an alpha channel are named."""
-    whole = pixels_of(few / "blast" / "001.tif")
-    Image.fromarray(whole[:200]).save(few / "blast" / "small.png")
-    alpha = np.dstack([pixels_of(few / "blast" / "006.tif"), np.full(whole.shape[:2], 255)])
-    Image.fromarray(alpha.astype(np.uint8)).save(few / "blast" / "alpha.png")
-    shown = found(few)
-    assert shown["sizes"].paths == ("blast/small.png",)
+def test_odd_sizes_and_conversions_are_counted(faulty: Audit) -> None:
+    """The smaller images and the one with an alpha channel are named."""
+    shown = by_code(faulty)
+    assert shown["sizes"].paths == ("blast/small.png", "blast/tiny too.tif", "blast/tiny.tif")
     assert shown["decoding"].paths == ("blast/alpha.png",)
     assert "opaque alpha dropped" in shown["decoding"].sentence
 
 
-def test_images_too_small_to_compare_are_said_and_equal_ones_still_found(few: Path) -> None:
-    """Two equal images of 8 px: no texture to compare, but equal pixels."""
-    tiny = draw_cell(np.random.default_rng(0), blast=True, side=8)
-    for name in ("a", "b"):
-        save_tiff(few / "blast" / f"{name}.tif", tiny)
-    seen = look(few)
-    assert len(seen.not_compared) == 2
-    assert [seen.name_of(r) for r in seen.groups.relations] == ["identical file"]
+def test_images_too_small_to_compare_are_named_and_equal_ones_still_found(faulty: Audit) -> None:
+    """Two images of 8 px have no texture to compare, but their files are equal."""
+    assert len(faulty.not_compared) == 2
+    names = [faulty.name_of(r) for r in faulty.groups.relations if r.first in faulty.not_compared]
+    assert names == ["identical file"]
 
 
 def test_the_central_cell_and_its_neighbours_are_no_background(
@@ -308,8 +318,7 @@ def test_a_groups_file_that_separates_what_was_found_is_a_finding(few: Path) -> 
     """The file wins, and the pair that it separates is named."""
     shutil.copy(few / "blast" / "001.tif", few / "blast" / "copy.tif")
     (few.parent / "groups.csv").write_text("path,group\nblast/001.tif,a\nblast/copy.tif,b\n")
-    seen = look(few, few.parent / "groups.csv")
-    shown = {finding.code: finding for finding in findings(seen)}
+    shown = by_code(look(few, few.parent / "groups.csv"))
     assert shown["leaking"].paths == ("blast/001.tif", "blast/copy.tif")
 
 

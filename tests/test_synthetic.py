@@ -12,14 +12,13 @@ from PIL import Image
 from alld.config.schema import DataConfig
 from alld.data.groups.load import load_groups
 from alld.data.groups.places import overlap
-from alld.data.groups.relations import find_relations
 from alld.data.manifest import BLAST, HEALTHY
 from alld.data.sources.find import load_manifest
 from alld.errors import ConfigError, DataError
 from alld.images.decode import is_synthetic
 from alld.stats.ranking import roc_auc
 from alld.synthetic.dataset import draw_set
-from alld.synthetic.plan import Recipe, plan
+from alld.synthetic.plan import Layout, Recipe, plan
 
 
 def pixels(file: Path) -> NDArray[np.uint8]:
@@ -55,17 +54,17 @@ def test_the_plan_has_all_idb2s_shape() -> None:
 def test_planted_relations_are_found_and_no_other(drawn: Path) -> None:
     """Precision and recall 1 over pairs of images in one group."""
     rows = truth(drawn)
-    images = [pixels(drawn / row["path"]) for row in rows]
     manifest = load_manifest(DataConfig(root=drawn))
-    found = load_groups(manifest).of_image
+    groups = load_groups(manifest)
+    found = groups.of_image
     assert [record.path for record in manifest] == [row["path"] for row in rows]
-    pairs = [(i, j) for j in range(len(images)) for i in range(j)]
+    pairs = [(i, j) for j in range(len(rows)) for i in range(j)]
     planted = {
         (i, j) for i, j in pairs if rows[i]["group"] and rows[i]["group"] == rows[j]["group"]
     }
     assert {(i, j) for i, j in pairs if found[i] == found[j]} == planted
     assert len(planted) >= 6
-    kinds = {(r.first, r.second): r.kind for r in find_relations(images)}
+    kinds = {(r.first, r.second): r.kind for r in groups.relations}
     for i, j in planted:
         if {rows[i]["relation"], rows[j]["relation"]} <= {"same cell", "identical"}:
             assert kinds[i, j] == "same cell"
@@ -97,7 +96,7 @@ def test_overlapping_crops_share_pixels_of_their_field(drawn: Path) -> None:
     first, second = rows[:2]
     assert first["group"] == second["group"]
     dy, dx = (int(second[side]) - int(first[side]) for side in ("top", "left"))
-    a, b = overlap(*(pixels(drawn / row["path"]) for row in (first, second)), dy, dx)
+    a, b = overlap(pixels(drawn / first["path"]), pixels(drawn / second["path"]), dy, dx)
     assert a.size > 0
     assert np.array_equal(a, b)
 
@@ -111,7 +110,7 @@ def test_equal_seeds_draw_equal_files(drawn: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("layout", ["all-idb2", "folders", "c-nmc"])
-def test_every_file_of_every_layout_says_synthetic(tmp_path: Path, layout: str) -> None:
+def test_every_file_of_every_layout_says_synthetic(tmp_path: Path, layout: Layout) -> None:
     """Each image carries the mark, and each layout is read back as a synthetic set."""
     files = draw_set(tmp_path / "set", Recipe(n=20, layout=layout))
     assert all(is_synthetic(file.read_bytes()) for file in files)

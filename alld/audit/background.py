@@ -28,7 +28,8 @@ from alld.data.manifest import LABEL_NAMES, Manifest, Progress
 from alld.data.splits import make_folds
 from alld.errors import DataError
 from alld.images.rgb import RGB
-from alld.stats.metrics import Metric, all_metrics
+from alld.stats.metrics import Metric, bootstrapped
+from alld.stats.ranking import roc_auc
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -177,6 +178,8 @@ def predictive_power(
         groups: one name for each image of the manifest.
         features: one vector for each; images with None are left out.
     """
+    from sklearn.model_selection import PredefinedSplit, cross_val_predict
+
     used = [index for index, vector in enumerate(features) if vector is not None]
     part = replace(manifest, records=tuple(manifest.records[index] for index in used))
     names = [groups[index] for index in used]
@@ -195,25 +198,14 @@ def predictive_power(
             reason = f"the groups leave one class only to train beside fold {fold}"
             return _undefined(len(used), reason)
     matrix = np.stack([vector for vector in features if vector is not None])
-    probabilities = _out_of_fold(matrix, labels, folds)
+    held_out = PredefinedSplit(folds)
+    p = cross_val_predict(background_model(), matrix, labels, cv=held_out, method="predict_proba")
     draws = 2000 if len(used) <= 10_000 else 500
-    return all_metrics(labels, probabilities, threshold=0.5, groups=names, draws=draws)["roc_auc"]
+    return bootstrapped(roc_auc, labels, p[:, 1], names, draws)
 
 
 def _undefined(n: int, reason: str) -> Metric:
-    return Metric(None, None, n, None, None, None, reason)
-
-
-def _out_of_fold(
-    matrix: Features, labels: NDArray[np.intp], folds: NDArray[np.intp]
-) -> NDArray[np.float64]:
-    """(N,) P(blast) of every image by a model trained on the other folds."""
-    from sklearn.model_selection import PredefinedSplit, cross_val_predict
-
-    predicted = cross_val_predict(
-        background_model(), matrix, labels, cv=PredefinedSplit(folds), method="predict_proba"
-    )
-    return np.asarray(predicted[:, 1])
+    return Metric(None, None, n, reason=reason)
 
 
 def background_model() -> "Pipeline":

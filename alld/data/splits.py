@@ -46,10 +46,8 @@ class Split:
     @property
     def leaking_groups(self) -> int:
         """The number of groups that have images in more than one part."""
-        parts_of = defaultdict(set)
-        for group, part in zip(self.groups, self.parts, strict=True):
-            parts_of[group].add(part)
-        return sum(len(parts) > 1 for parts in parts_of.values())
+        pairs = set(zip(self.groups, self.parts, strict=True))
+        return sum(parts > 1 for parts in Counter(group for group, _ in pairs).values())
 
 
 def make_split(
@@ -73,14 +71,9 @@ def make_split(
     else:
         units, capacities = _units(manifest, groups, config), _capacities(labels, config)
         dealt = deal(units, labels, capacities, np.random.default_rng(seed))
-    split = Split(
-        config.kind,
-        seed,
-        tuple(PARTS[part] for part in dealt),
-        tuple(groups),
-        groups_source,
-        tuple(manifest.patients) if any(manifest.patients) else (),
-    )
+    parts = tuple(PARTS[part] for part in dealt)
+    patients = tuple(manifest.patients) if any(manifest.patients) else ()
+    split = Split(config.kind, seed, parts, tuple(groups), groups_source, patients)
     _check_classes(split, labels)
     return split
 
@@ -179,11 +172,7 @@ def _block_of(manifest: Manifest, index: int, size: int) -> str:
 
 
 def connected(keys: Sequence[Sequence[str]]) -> list[list[int]]:
-    """Return lists of the images that share a key, directly or through other images.
-
-    Args:
-        keys: the keys of image 0, of image 1 and so on.
-    """
+    """Return lists of the images that share one of their keys, directly or through others."""
     node_of: dict[str, int] = {}
     edges = [
         (image, len(keys) + node_of.setdefault(key, len(node_of)))
