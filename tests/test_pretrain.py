@@ -173,12 +173,8 @@ def test_the_command_writes_the_same_file_of_one_seed(
     """SYNTHETIC where the cells were drawn, and the next step; JSON on standard output alone."""
     options = {**SMALL, "model.pretrained": "false", "train.epochs": 1}
     options["train.lr_span"] = 100  # which --config pretrain sets to 1
-    words = [
-        "pretrain",
-        "--data",
-        cells,
-        *(f"--set={key}={value}" for key, value in options.items()),
-    ]
+    assignments = [f"--set={key}={value}" for key, value in options.items()]
+    words = ["pretrain", "--data", cells, *assignments]
     status, out, err = alld(*words, "--out", tmp_path / "a.safetensors")
     assert status == 0
     assert "SYNTHETIC" in out

@@ -41,7 +41,6 @@ FULL, SEED = 50, 0
 IN_A_ROW = 5  # times one run is killed before it may end
 FILE_LIMIT = 2**20  # bytes; a checkpoint of the small network is larger
 
-
 Work = Callable[[], object]
 
 
@@ -134,7 +133,16 @@ class Torture:
     def in_the_writer(self, work: Work) -> bool:
         """Die before or after one of the calls that put a file in its place."""
         number = self.rng.randrange(self.calls)
-        return finish(fork(lambda: dying_at(number, after=number % 2 == 1, work=work))) == 137
+
+        def die(call: int) -> None:
+            if call == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        def dying() -> None:
+            watch(die, after=number % 2 == 1)
+            work()
+
+        return finish(fork(dying)) == 137
 
     def without_room(self, work: Work) -> bool:
         """Files may not grow beyond a limit that no checkpoint keeps to."""
@@ -200,19 +208,8 @@ def finish(child: int) -> int:
     return code if code >= 0 else 128 - code
 
 
-def dying_at(number: int, *, after: bool, work: Work) -> object:
-    """Do the work and be killed at one of its calls of `os.fsync` and `os.replace`."""
-
-    def die(call: int) -> None:
-        if call == number:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    watch(die, after=after)
-    return work()
-
-
-def watch(told: Callable[[int], None], *, after: bool = False) -> list[str]:
-    """Call `told` with the number of every `os.fsync` and `os.replace`; return the list of them."""
+def watch(notify: Callable[[int], None], *, after: bool = False) -> list[str]:
+    """Notify of each `os.fsync` and `os.replace` by its number; return the list of them."""
     calls: list[str] = []
 
     def watched(name: str, real: Callable[..., object]) -> Callable[..., object]:
@@ -220,10 +217,10 @@ def watch(told: Callable[[int], None], *, after: bool = False) -> list[str]:
             number = len(calls)
             calls.append(name)
             if not after:
-                told(number)
+                notify(number)
             answer = real(*given, **named)
             if after:
-                told(number)
+                notify(number)
             return answer
 
         return call
