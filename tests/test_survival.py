@@ -111,16 +111,6 @@ def test_a_finished_run_is_neither_resumed_nor_overwritten(
         train(small_config, run_folder)
 
 
-def test_other_images_than_the_runs_own_are_refused(
-    stopped: Path, drawn_set: Path, tmp_path: Path
-) -> None:
-    """A resume on a set that changed would train on something else."""
-    data = Path(shutil.copytree(drawn_set, tmp_path / "set"))
-    (data / "Im001_1.tif").unlink()
-    with pytest.raises(RunError, match="39 now, 40 then"):
-        resume(stopped, data=data)
-
-
 def test_moved_images_are_taken_from_where_they_are(
     stopped: Path, drawn_set: Path, run_folder: Path
 ) -> None:
