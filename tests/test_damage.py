@@ -3,6 +3,7 @@
 import copy
 import errno
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,13 +17,14 @@ from torch import nn
 from trainings import assert_same_weights, replace_in
 
 from alld.config.schema import Config
-from alld.errors import ConfigError, RunError
+from alld.errors import ConfigError, Interrupted, RunError
 from alld.evaluation import holdout as evaluation_room
 from alld.evaluation.holdout import evaluate
 from alld.runs import create as new_run
 from alld.runs.create import check_free
 from alld.runs.folder import Run
 from alld.runtime.files import new_folder, write_json
+from alld.runtime.signals import Stopping
 from alld.training import batches
 from alld.training.callbacks import DivergedError, Progress
 from alld.training.checkpoints import load_newest
@@ -48,8 +50,8 @@ def saved(stopped: Path) -> Path:
 @pytest.mark.parametrize(
     ("old", "new"), [('"epochs_done": 2', '"epochs_done": 3'), ("false", "true"), ("{", "[")]
 )
-def test_what_is_said_beside_the_weights_is_hashed_too(saved: Path, old: str, new: str) -> None:
-    """History and the optimiser's numbers steer what comes next as much as any weight."""
+def test_the_facts_of_a_checkpoint_are_hashed_too(saved: Path, old: str, new: str) -> None:
+    """History and the optimiser's numbers determine the next weights too."""
     replace_in(saved / "epoch-002" / "checkpoint.json", old, new)
     found, warnings = load_newest(saved)
     assert found is not None
@@ -164,7 +166,7 @@ def pressed_late(path: Path, value: Any) -> None:
         ("write_json", pressed_late, KeyboardInterrupt),
     ],
 )
-def test_what_ends_a_run_at_its_beginning_leaves_the_folder_free(
+def test_a_run_that_fails_while_it_is_created_leaves_the_folder_free(
     small_config: Config,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -212,8 +214,8 @@ def test_weights_that_the_last_step_broke_are_not_kept(
     assert_same_weights(run_folder, stopped)
 
 
-def test_a_diverged_fold_can_be_told_by_another_process() -> None:
-    """What a cluster hands on is made anew from its message, and keeps its facts."""
+def test_a_divergence_error_survives_copying() -> None:
+    """A cluster rebuilds a fold's error from its message; it keeps its facts."""
     error = copy.copy(DivergedError("the loss is nan", {"epoch": 1}))
     assert (str(error), error.facts) == ("the loss is nan", {"epoch": 1})
 
@@ -254,6 +256,19 @@ def test_the_next_evaluation_clears_what_a_killed_one_left(
     (run / ".0123456789ab.part").mkdir()
     evaluate(run, heat_maps=False)
     assert {path.name for path in run.iterdir()} == {path.name for path in run_folder.iterdir()}
+
+
+def test_a_second_signal_keeps_its_status_on_the_way_out() -> None:
+    """143 of SIGTERM, also in work other than a training."""
+
+    def work() -> None:
+        with Stopping():
+            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(Interrupted, match="at once") as caught:
+        work()
+    assert caught.value.exit_status == 143
 
 
 def test_the_scripts_end_like_the_commands(tmp_path: Path) -> None:

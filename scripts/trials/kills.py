@@ -1,4 +1,4 @@
-"""Trainings killed, stopped and starved at random: every one must end in the same weights, bitwise.
+"""Kill, stop and starve trainings at random: each must end in bitwise the same weights.
 
 Each attempt is a forked child of this process, which has imported torch and computed nothing yet:
 that spares the seconds of every import, and a killed child is as dead as any other process.
@@ -65,7 +65,7 @@ def run(work: Path, quick: bool) -> list[Tally]:
 
 
 class Torture:
-    """What every kind needs: a set, the weights that must come out, how long a training takes."""
+    """The set of images, the weights that must come out, and how long a training takes."""
 
     def __init__(self, folder: Path, rng: random.Random) -> None:
         self.folder, self.rng = folder, rng
@@ -79,7 +79,7 @@ class Torture:
     def of_runs(self, kind: str, count: int, attempt: Callable[[Work], bool]) -> Tally:
         """Stop runs `count` times in all, each a few times before it may end.
 
-        `attempt` tells whether it stopped the work, which may have ended before.
+        `attempt` returns whether it stopped the work, which may have ended before.
         """
         tally, runs = Tally(kind), 0
         while tally.tried < count:
@@ -100,7 +100,7 @@ class Torture:
         return tally
 
     def of_crossval(self, kind: str, count: int) -> Tally:
-        """The pooled predictions are those of a cross-validation that was left alone."""
+        """Compare the pooled predictions with those of a cross-validation that was not killed."""
         whole, killed = self.folder / "cv-whole", self.folder / "cv-killed"
         began = time.monotonic()
         assert finish(fork(lambda: crossval(self.config, 2, 1, whole))) == 0
@@ -165,7 +165,7 @@ class Torture:
 
 
 def go_on(folder: Path, config: Config) -> None:
-    """Train, or what is left of it; a run that was killed before it had a name begins again."""
+    """Train or resume; a run that was killed before it had a run.json begins again."""
     if not (folder / "run.json").exists():
         shutil.rmtree(folder, ignore_errors=True)
         train(config, folder)
@@ -182,7 +182,7 @@ def go_on_with_folds(folder: Path, config: Config) -> None:
 
 
 def fork(work: Work) -> int:
-    """A child that does `work` and ends with the status that the command line would give."""
+    """Start a child that works and exits as the command line would; return its process id."""
     child = os.fork()
     if child:
         return child
@@ -202,7 +202,7 @@ def fork(work: Work) -> int:
 
 
 def finish(child: int) -> int:
-    """Wait for a child; its status as a shell reports it."""
+    """Wait for a child and return its status as a shell reports it."""
     _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)
     return code if code >= 0 else 128 - code
