@@ -52,7 +52,8 @@ def main() -> None:
         if limits is None:  # the first round warms up, and learns limits from copies with noise
             seen = [np.repeat(part, REFERENCES // BATCH + 1, axis=0) for part in (features, facts)]
             noisy = [part + rng.normal(0, 0.01, part.shape) for part in seen]
-            limits = fit_limits((noisy[0].astype(np.float32), noisy[1]), tuple(noisy), 2.5)
+            references = noisy[0].astype(np.float32), noisy[1]
+            limits = fit_limits(references, references, 2.5)
             continue
         limits.scores(features, facts)
         forward += middle - began

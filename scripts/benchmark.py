@@ -68,7 +68,7 @@ def training(bench: Bench) -> None:
             same = ["--arch", arch, "--epochs", epochs, "--image-size", bench.image_size]
             same += ["--device", bench.options.device]
             same += ["--batch-size", 8 if bench.options.quick else 64]
-            _train_all(bench, (ours, stock, floor), same, frozen, repeat)
+            _train_all(bench, (ours, stock, floor), same, (frozen, epochs), repeat)
             say(ours, floor, stock)
         name, same_epochs = f"{arch}: alld train", stock.median / ours.median
         bench.ratios += [
@@ -80,10 +80,14 @@ def training(bench: Bench) -> None:
 
 
 def _train_all(
-    bench: Bench, lines: tuple[Line, Line, Line], same: list[object], frozen: int, repeat: int
+    bench: Bench,
+    lines: tuple[Line, Line, Line],
+    same: list[object],
+    phases: tuple[int, int],
+    repeat: int,
 ) -> None:
     """Each of the three once; the stock script, which takes longest, in the first round only."""
-    ours, stock, floor = lines
+    (ours, stock, floor), (frozen, epochs) = lines, phases
     pretrained = "efficientnet_lite0" in same  # the weights of the others are not everywhere
     run = bench.place / f"{same[1]}-{repeat}"
     weights = [] if pretrained else ["--no-pretrained"]
@@ -93,7 +97,7 @@ def _train_all(
     with open(run / "split.csv", newline="") as file:
         parts = [row["part"] for row in csv.DictReader(file)]
     # From before the first epoch until the finished bundle stands on the disk.
-    ours.add(Done(facts["seconds"], done.peak_mb), parts.count("train") * (frozen + same[3]))
+    ours.add(Done(facts["seconds"], done.peak_mb), parts.count("train") * (frozen + epochs))
     counts = ["--training", parts.count("train"), "--validation", parts.count("valid")]
     record(floor, "floor.py", "train", *same, "--frozen-epochs", frozen, *counts)
     if repeat == 0:

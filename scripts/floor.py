@@ -52,7 +52,9 @@ def main() -> None:
     print(json.dumps((train if options.task == "train" else predict)(model, device, options)))
 
 
-def train(model: nn.Sequential, device: torch.device, options: argparse.Namespace) -> dict:
+def train(
+    model: nn.Sequential, device: torch.device, options: argparse.Namespace
+) -> dict[str, float]:
     model.to(device).to(memory_format=FORMATS[options.format])
     batches = Batches(options, device)
     groups = layer_groups(model)
@@ -80,7 +82,9 @@ def train(model: nn.Sequential, device: torch.device, options: argparse.Namespac
     return {"seconds": time.perf_counter() - began, "images": images}
 
 
-def predict(model: nn.Sequential, device: torch.device, options: argparse.Namespace) -> dict:
+def predict(
+    model: nn.Sequential, device: torch.device, options: argparse.Namespace
+) -> dict[str, float]:
     model = fold_batch_norm(model, options.image_size)
     model = model.to(device).to(memory_format=FORMATS[options.format])
     batches = Batches(options, device)

@@ -99,7 +99,7 @@ def end_of(process: subprocess.Popen[bytes], errors: IO[bytes]) -> float:
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         errors.seek(0)
-        sys.exit(f"{' '.join(map(str, process.args))}\n{errors.read().decode()}")
+        sys.exit(f"{process.args!r}\n{errors.read().decode()}")
     return usage.ru_maxrss / 1024  # Linux counts in KiB
 
 

@@ -74,8 +74,8 @@ def reproduce(options: argparse.Namespace) -> int:
                 compute(experiment, settings, listener, allow_inexact=inexact)
         made = [experiment for experiments, _ in recipes for experiment in experiments]
         trained = network_systems(made, options.crossval, bench, config.runtime.device)
-    own = [system.name for system in trained if system.quote is None]
-    reference = own[0] if own else PROBE.name(config)
+    measured = [system.name for system in trained if system.quote is None]
+    reference = measured[0] if measured else PROBE.name(config)
     conditions = unlike(runs_behind(made, options.crossval))
     table = make_table1([*fitted, *trained], manifest, reference, conditions)
     write_table(options.out / "table", table)

@@ -26,13 +26,13 @@ from alld.model.backbones import create_model, layer_groups  # noqa: E402
 VALIDATION_FROM = 0.16  # share of files that `predict` mode calls validation; it trains nothing
 
 
-class Clock(fv.Callback):
+class Clock(fv.Callback):  # type: ignore[misc]
     """Seconds from the first epoch's start to the last one's end, over both phases."""
 
     order = 100
 
     def __init__(self) -> None:
-        self.began: float | None = None
+        self.began = 0.0
 
     def before_epoch(self) -> None:
         self.began = self.began or time.perf_counter()

@@ -9,15 +9,12 @@ import torch
 from drawn import draw_c_nmc
 from fastai.data.core import DataLoaders
 from torch.nn import functional
-from trainings import with_settings
+from trainings import loaders_of, with_settings
 
 from alld.config.schema import TrainConfig
-from alld.data.groups.load import load_groups
-from alld.data.sources.find import load_manifest
-from alld.data.splits import make_split
 from alld.errors import ConfigError
 from alld.training.learner import make_loss
-from alld.training.loaders import balanced_order, make_loaders
+from alld.training.loaders import balanced_order
 from alld.training.train import train
 
 LABELS = [1] * 10 + [0] * 4
@@ -67,12 +64,9 @@ def test_other_epochs_have_other_blasts() -> None:
     assert first == again
 
 
-def loaders_of(data: Path, balance: str, image_memory: int) -> DataLoaders:
+def balanced(data: Path, balance: str, image_memory: int) -> DataLoaders:
     config = with_settings(data, train__balance=balance, runtime__image_memory=image_memory)
-    manifest = load_manifest(config.data)
-    groups = load_groups(manifest)
-    split = make_split(manifest, groups.of_image, groups.source, config.split, 0)
-    loaders = make_loaders(manifest, split, config, torch.device("cpu"))
+    _, _, loaders = loaders_of(config)
     loaders.train.rng = random.Random(0)
     torch.manual_seed(0)
     return loaders
@@ -81,7 +75,7 @@ def loaders_of(data: Path, balance: str, image_memory: int) -> DataLoaders:
 @pytest.mark.parametrize("balance", ["none", "sampling"])
 def test_the_loader_serves_balanced_epochs(uneven: Path, balance: str) -> None:
     """As many images of each class, streamed or from memory; validation is left as it is."""
-    kept, streamed = (loaders_of(uneven, balance, memory) for memory in (4096, 0))
+    kept, streamed = (balanced(uneven, balance, memory) for memory in (4096, 0))
     batches = list(kept.train)
     torch.manual_seed(0)
     for (images, labels), (other_images, other_labels) in zip(batches, streamed.train, strict=True):

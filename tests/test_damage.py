@@ -1,4 +1,4 @@
-"""What is said, and what goes on, after damage: altered checkpoints, half-begun runs, no room."""
+"""Runs after damage: altered checkpoints and images, half-begun runs, full disk and memory."""
 
 import copy
 import errno
@@ -17,13 +17,12 @@ from torch import nn
 from trainings import assert_same_weights, replace_in
 
 from alld.config.schema import Config
-from alld.data.sources.find import load_manifest
 from alld.errors import ConfigError, Interrupted, RunError
 from alld.evaluation import holdout as evaluation_room
 from alld.evaluation.holdout import evaluate
 from alld.runs import create as new_run
 from alld.runs.create import check_free
-from alld.runs.folder import Run, read_split
+from alld.runs.folder import Run
 from alld.runtime.files import new_folder, write_json
 from alld.runtime.signals import Stopping
 from alld.training import batches
@@ -51,8 +50,8 @@ def saved(stopped: Path) -> Path:
 @pytest.mark.parametrize(
     ("old", "new"), [('"epochs_done": 2', '"epochs_done": 3'), ("false", "true"), ("{", "[")]
 )
-def test_what_is_said_beside_the_weights_is_hashed_too(saved: Path, old: str, new: str) -> None:
-    """History and the optimiser's numbers steer what comes next as much as any weight."""
+def test_the_facts_of_a_checkpoint_are_hashed_too(saved: Path, old: str, new: str) -> None:
+    """History and the optimiser's numbers determine the next weights too."""
     replace_in(saved / "epoch-002" / "checkpoint.json", old, new)
     found, warnings = load_newest(saved)
     assert found is not None
@@ -62,7 +61,7 @@ def test_what_is_said_beside_the_weights_is_hashed_too(saved: Path, old: str, ne
 
 
 def test_without_a_whole_checkpoint_the_training_begins_again(saved: Path) -> None:
-    """And says so: nothing is there to go on from."""
+    """A warning for each damaged one says so."""
     for folder in saved.iterdir():
         (folder / "optimiser.safetensors").unlink()
     found, warnings = load_newest(saved)
@@ -72,7 +71,7 @@ def test_without_a_whole_checkpoint_the_training_begins_again(saved: Path) -> No
 
 
 def test_a_copy_of_a_checkpoint_is_not_one_of_the_run(saved: Path) -> None:
-    """Whoever keeps `epoch-002-old` beside it does no harm."""
+    """A folder `epoch-002-old` beside the checkpoints is ignored."""
     shutil.copytree(saved / "epoch-002", saved / "epoch-002-old")
     found, warnings = load_newest(saved)
     assert found is not None
@@ -97,15 +96,17 @@ def test_an_old_checkpoint_that_cannot_be_removed_stops_nothing(
     assert_same_weights(run_folder, stopped)
 
 
-def test_the_image_that_differs_is_named(
-    stopped_run: Path, drawn_set: Path, tmp_path: Path
+def test_other_images_than_the_runs_own_are_refused(
+    stopped: Path, drawn_set: Path, tmp_path: Path
 ) -> None:
-    """Same number, same size: which one is it?"""
-    data = shutil.copytree(drawn_set, tmp_path / "set")
+    """A resume names an image that changed, and counts those that are gone."""
+    data = Path(shutil.copytree(drawn_set, tmp_path / "set"))
     shutil.copy(data / "Im002_1.tif", data / "Im001_1.tif")
-    manifest = load_manifest(Run(stopped_run).config.data.model_copy(update={"root": data}))
     with pytest.raises(RunError, match=r"1 changed \(first: Im001_1\.tif\)"):
-        read_split(Run(stopped_run), manifest)
+        resume(stopped, data=data)
+    (data / "Im001_1.tif").unlink()
+    with pytest.raises(RunError, match="39 now, 40 then"):
+        resume(stopped, data=data)
 
 
 def test_a_run_json_without_its_fingerprint_is_damaged(stopped: Path) -> None:
@@ -165,7 +166,7 @@ def pressed_late(path: Path, value: Any) -> None:
         ("write_json", pressed_late, KeyboardInterrupt),
     ],
 )
-def test_what_ends_a_run_at_its_beginning_leaves_the_folder_free(
+def test_a_run_that_fails_while_it_is_created_leaves_the_folder_free(
     small_config: Config,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -213,8 +214,8 @@ def test_weights_that_the_last_step_broke_are_not_kept(
     assert_same_weights(run_folder, stopped)
 
 
-def test_a_diverged_fold_can_be_told_by_another_process() -> None:
-    """What a cluster hands on is made anew from its message, and keeps its facts."""
+def test_a_divergence_error_survives_copying() -> None:
+    """A cluster rebuilds a fold's error from its message; it keeps its facts."""
     error = copy.copy(DivergedError("the loss is nan", {"epoch": 1}))
     assert (str(error), error.facts) == ("the loss is nan", {"epoch": 1})
 
@@ -250,7 +251,7 @@ def test_any_command_out_of_memory_ends_in_one_line(
 def test_the_next_evaluation_clears_what_a_killed_one_left(
     run_folder: Path, tmp_path: Path
 ) -> None:
-    """Else each kill would leave half a report for ever."""
+    """Otherwise each kill would leave half a report behind."""
     run = shutil.copytree(run_folder, tmp_path / "run")
     (run / ".0123456789ab.part").mkdir()
     evaluate(run, heat_maps=False)
@@ -258,7 +259,7 @@ def test_the_next_evaluation_clears_what_a_killed_one_left(
 
 
 def test_a_second_signal_keeps_its_status_on_the_way_out() -> None:
-    """143 of SIGTERM, also where typer would make a Ctrl-C of it."""
+    """143 of SIGTERM, also in work other than a training."""
 
     def work() -> None:
         with Stopping():

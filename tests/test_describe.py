@@ -11,6 +11,7 @@ import pytest
 import torch
 from conftest import SMALL
 from fastai.learner import Learner
+from numpy.typing import NDArray
 from pages import called_in
 
 from alld.config.files import load_config
@@ -19,7 +20,7 @@ from alld.data.manifest import Manifest
 from alld.data.splits import Split
 from alld.errors import RunError
 from alld.evaluation.holdout import evaluate
-from alld.evaluation.result import Evaluation, caveats
+from alld.evaluation.result import Result, caveats
 from alld.inference.predictor import Predictor
 from alld.model.bundle import read_info
 from alld.model.bundle_info import BundleInfo
@@ -34,6 +35,8 @@ from alld.training.train import Listener, train
 TRUTH = np.array([1] * 5 + [0] * 5)
 LOGITS = np.array([[0.0, 6.0]] * 5 + [[6.0, 0.0]] * 4 + [[0.0, 6.0]])
 FITTED = 6 / math.log(9)
+
+Validation = tuple[BundleInfo, NDArray[np.int64], NDArray[np.float64]]
 
 
 @pytest.fixture(scope="module")
@@ -60,17 +63,20 @@ def overconfident(
 
 
 @pytest.fixture(scope="module")
-def evaluation(overconfident: tuple[Run, list[str]]) -> Evaluation:
+def evaluation(overconfident: tuple[Run, list[str]]) -> Result:
     """The evaluation of that run. Read only."""
     return evaluate(overconfident[0].folder, "cpu", heat_maps=False)
 
 
-def validation_of(run: Run) -> tuple[np.ndarray, list[Path]]:
-    """Labels and files of the images that the run validated on."""
+@pytest.fixture(scope="module")
+def validation(overconfident: tuple[Run, list[str]]) -> Validation:
+    """The bundle's description, and labels and served P(blast) of the validation images."""
+    run, _ = overconfident
     manifest = read_manifest(run)
     valid = read_split(run, manifest).indices("valid")
-    labels = np.array([manifest.records[index].label for index in valid])
-    return labels, [manifest.file(index) for index in valid]
+    served = Predictor.load(run.folder, "cpu").predict([manifest.file(index) for index in valid])
+    prob = np.array([prediction.probability for prediction in served], dtype=float)
+    return read_info(run.bundle), np.array(manifest.labels)[valid], prob
 
 
 def test_the_temperature_is_fitted_to_the_margins() -> None:
@@ -100,31 +106,23 @@ def test_the_temperature_can_be_left_at_one() -> None:
     assert temperature.reason == "calibrate.temperature is false"
 
 
-def test_the_bundle_holds_what_the_validation_images_settled(
-    overconfident: tuple[Run, list[str]],
-) -> None:
+def test_the_bundle_holds_what_the_validation_images_settled(validation: Validation) -> None:
     """Undo the served temperature: fit and rule on these images give the bundle's numbers."""
-    run, _ = overconfident
-    info, (truth, files) = read_info(run.bundle), validation_of(run)
-    prob = np.array([p.probability for p in Predictor.load(run.folder, "cpu").predict(files)])
+    info, truth, prob = validation
     margins = info.temperature * np.log(prob / (1 - prob))
     fitted = fit_temperature(truth, margins)
     assert 1 < fitted.value < 5
     assert info.temperature == pytest.approx(fitted.value, rel=1e-3)
-    assert info.temperature_fit.n == len(files) == 16
+    assert info.temperature_fit.n == len(truth) == 16
     assert info.temperature_fit.ci_low == pytest.approx(fitted.ci_low, rel=1e-3)
     assert info.temperature_fit.method == fitted.method
     assert info.threshold == pytest.approx(choose_threshold(truth, prob, "youden").value, abs=1e-5)
     assert "16 validation images" in info.threshold_choice.how
 
 
-def test_the_bundles_metrics_are_of_the_calibrated_validation(
-    overconfident: tuple[Run, list[str]],
-) -> None:
+def test_the_bundles_metrics_are_of_the_calibrated_validation(validation: Validation) -> None:
     """Brier score after temperature, accuracy at the threshold; and it says that they flatter."""
-    run, _ = overconfident
-    info, (truth, files) = read_info(run.bundle), validation_of(run)
-    prob = np.array([p.probability for p in Predictor.load(run.folder, "cpu").predict(files)])
+    info, truth, prob = validation
     right = int(((prob >= info.threshold) == truth).sum())
     assert info.validation["accuracy"]["k"] == right
     assert info.validation["brier"]["value"] == pytest.approx(brier(truth, prob), abs=1e-5)
@@ -142,7 +140,7 @@ def test_the_note_says_when_these_images_chose_nothing() -> None:
 
 
 def test_too_few_images_for_a_threshold_reach_the_user(
-    overconfident: tuple[Run, list[str]], evaluation: Evaluation
+    overconfident: tuple[Run, list[str]], evaluation: Result
 ) -> None:
     """The warning of the rule is a note of the training, stands in the bundle and in the report."""
     run, notes = overconfident
@@ -199,7 +197,7 @@ def test_answers_that_are_no_numbers_stop_the_run(
     """A network that diverged in its last step gives no bundle, and one line."""
     original = describing.validation_logits
 
-    def diverged(learner: Learner, *, tta: bool) -> np.ndarray:
+    def diverged(learner: Learner, *, tta: bool) -> NDArray[np.float64]:
         with torch.no_grad():
             learner.model[1][-1].weight *= float("nan")
         return original(learner, tta=tta)

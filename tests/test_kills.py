@@ -29,9 +29,8 @@ def tried_and_right(section: str) -> list[tuple[int, int]]:
 
 @pytest.mark.long
 def test_every_killed_training_ends_in_the_same_weights() -> None:
-    """At random moments and inside the writer, by signals, for want of room; folds too."""
-    rows = tried_and_right("kills")
-    assert rows == [(1, 1)] * 6
+    """At a random moment and inside the writer, by SIGKILL and SIGTERM."""
+    assert tried_and_right("kills") == [(1, 1)] * 3
 
 
 @pytest.mark.long

@@ -63,7 +63,7 @@ def test_classes_are_the_folders_in_their_order(cells: Path) -> None:
     assert manifest.records[0].path == "large/0.tif"
 
 
-def test_what_is_no_set_of_classes_is_refused(cells: Path, tmp_path: Path) -> None:
+def test_a_folder_without_class_folders_is_refused(cells: Path, tmp_path: Path) -> None:
     """No folder, one class only, an image beside the folders: each says what to do."""
     with pytest.raises(DataError, match="no such folder"):
         load_classes(tmp_path / "none")
@@ -94,18 +94,18 @@ def test_the_held_out_images_are_counted(done: Pretrained) -> None:
     assert done.classes == {"large": 12, "pale": 6, "small": 8}
 
 
-def test_a_run_says_what_its_first_weights_saw(
+def test_a_run_records_what_its_initial_weights_were_trained_on(
     done: Pretrained, drawn_set: Path, tmp_path: Path
 ) -> None:
     """The bundle of a run that began with the file names classes and drawn images."""
     options = {**SMALL, "data.root": drawn_set, "train.epochs": 0, "model.weights": done.path}
     run = train(load_config(options=options), tmp_path / "run")
-    told = read_info(run.bundle).initial_weights
-    assert told == "file cells.safetensors (SYNTHETIC: 3 classes, 26 images, begun from random)"
+    origin = read_info(run.bundle).initial_weights
+    assert origin == "file cells.safetensors (SYNTHETIC: 3 classes, 26 images, begun from random)"
     assert run.config.model.weights_sha256 == sha256_hex(done.path.read_bytes())
 
 
-def test_first_weights_that_changed_since_are_not_taken(drawn_set: Path, tmp_path: Path) -> None:
+def test_initial_weights_that_changed_are_refused(drawn_set: Path, tmp_path: Path) -> None:
     """The settings that a cross-validation hands to its folds name the file's very bytes."""
     path = tmp_path / "w.safetensors"
     save_file(path, {"a": torch.zeros(1)}, {})
@@ -123,13 +123,13 @@ def test_a_hash_without_its_file_is_refused() -> None:
         load_config(options={"model.weights_sha256": "0" * 64})
 
 
-def test_what_a_file_says_of_itself_is_not_believed_at_length(tmp_path: Path) -> None:
+def test_long_metadata_of_initial_weights_is_shortened(tmp_path: Path) -> None:
     """A long or hidden text in the metadata neither fills a report nor breaks a line."""
     path = tmp_path / "w.safetensors"
     save_file(path, {"a": torch.zeros(1)}, {PRETRAINED: "a\nb" + "x" * 5000})
-    told = origin_of(path)
-    assert "\n" not in told
-    assert len(told) < LONGEST_ORIGIN + 40
+    origin = origin_of(path)
+    assert "\n" not in origin
+    assert len(origin) < LONGEST_ORIGIN + 40
     save_file(path, {"a": torch.zeros(1)}, {})
     assert origin_of(path) == "file w.safetensors"
 
@@ -173,12 +173,8 @@ def test_the_command_writes_the_same_file_of_one_seed(
     """SYNTHETIC where the cells were drawn, and the next step; JSON on standard output alone."""
     options = {**SMALL, "model.pretrained": "false", "train.epochs": 1}
     options["train.lr_span"] = 100  # which --config pretrain sets to 1
-    words = [
-        "pretrain",
-        "--data",
-        cells,
-        *(f"--set={key}={value}" for key, value in options.items()),
-    ]
+    assignments = [f"--set={key}={value}" for key, value in options.items()]
+    words = ["pretrain", "--data", cells, *assignments]
     status, out, err = alld(*words, "--out", tmp_path / "a.safetensors")
     assert status == 0
     assert "SYNTHETIC" in out

@@ -14,7 +14,14 @@ from typing import Any
 import pytest
 import torch
 from conftest import SMALL
-from trainings import Stop, assert_same_weights, flip_last_bit, replace_in, with_settings
+from trainings import (
+    Stop,
+    assert_same_weights,
+    flip_last_bit,
+    replace_in,
+    weights,
+    with_settings,
+)
 
 from alld.config.schema import Config
 from alld.errors import Interrupted, RunError
@@ -28,11 +35,13 @@ from alld.training import describe as describing
 from alld.training.callbacks import Progress
 from alld.training.train import Listener, resume, train
 
+BEST = {"train__recipe": "fine_tune", "train__select": "best"}
+
 
 @pytest.fixture(scope="module")
 def best_run(drawn_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that keeps the epoch with the lowest validation loss. Read only."""
-    config = with_settings(drawn_set, train__select="best")
+    config = with_settings(drawn_set, **BEST)
     return train(config, tmp_path_factory.mktemp("best") / "run").folder
 
 
@@ -100,16 +109,6 @@ def test_a_finished_run_is_neither_resumed_nor_overwritten(
         resume(run_folder)
     with pytest.raises(RunError, match="already holds a run"):
         train(small_config, run_folder)
-
-
-def test_other_images_than_the_runs_own_are_refused(
-    stopped: Path, drawn_set: Path, tmp_path: Path
-) -> None:
-    """A resume on a set that changed would train on something else."""
-    data = Path(shutil.copytree(drawn_set, tmp_path / "set"))
-    (data / "Im001_1.tif").unlink()
-    with pytest.raises(RunError, match="39 now, 40 then"):
-        resume(stopped, data=data)
 
 
 def test_moved_images_are_taken_from_where_they_are(
@@ -280,6 +279,16 @@ def test_a_full_disk_keeps_the_checkpoints_before(
     assert_same_weights(run_folder, stopped)
 
 
+def test_the_best_epoch_can_be_selected(best_run: Path) -> None:
+    """select: best saves the weights of the epoch with the lowest validation loss."""
+    run = Run(best_run)
+    losses = [float(row["valid_loss"]) for row in run.history()]
+    best, ours = checkpoints.load_best_weights(run.checkpoints), weights(run.folder)
+    assert all(torch.equal(best[name], ours[name]) for name in best)
+    [folder] = run.checkpoints.glob("best-*")
+    assert folder.name == f"best-{losses.index(min(losses)) + 1:03d}"
+
+
 def test_a_kill_between_best_and_checkpoint_loses_neither(
     best_run: Path, drawn_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -294,7 +303,7 @@ def test_a_kill_between_best_and_checkpoint_loses_neither(
     with monkeypatch.context() as patch:
         patch.setattr(checkpoints, "_write", killed)
         with pytest.raises(Interrupted):
-            train(with_settings(drawn_set, train__select="best"), folder)
+            train(with_settings(drawn_set, **BEST), folder)
     resume(folder)
     assert_same_weights(best_run, folder)
 

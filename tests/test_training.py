@@ -1,5 +1,6 @@
 """The recipe: what trains when, one seed one model, and no lost work."""
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -8,35 +9,24 @@ import numpy as np
 import pytest
 import torch
 from drawn import draw_all_idb2
-from fastai.data.core import DataLoaders
 from fastai.learner import Learner
-from trainings import assert_same_weights, weights, with_settings
+from fastai.optimizer import Adam
+from torch import nn
+from trainings import assert_same_weights, loaders_of, weights, with_settings
 
 from alld.config.files import load_config
 from alld.config.schema import Config
-from alld.data.groups.load import load_groups
-from alld.data.manifest import Manifest
 from alld.data.sources.find import load_manifest
-from alld.data.splits import Split, make_split
 from alld.errors import ConfigError
 from alld.inference.predictor import Predictor
 from alld.model.bundle import read_bundle
 from alld.model.network import blast_probability
 from alld.training import train as training
 from alld.training.batches import MemorySource, StreamSource
-from alld.training.checkpoints import load_best_weights
 from alld.training.describe import validation_logits
-from alld.training.learner import make_learner
-from alld.training.loaders import make_loaders
+from alld.training.learner import FusedAdam, make_learner
 from alld.training.phases import phases
 from alld.training.train import train
-
-
-def loaders_of(config: Config) -> tuple[Manifest, Split, DataLoaders]:
-    manifest = load_manifest(config.data)
-    groups = load_groups(manifest)
-    split = make_split(manifest, groups.of_image, groups.source, config.split, 0)
-    return manifest, split, make_loaders(manifest, split, config, torch.device("cpu"))
 
 
 def test_a_streamed_set_gives_bitwise_the_same_weights(
@@ -179,18 +169,6 @@ def test_the_optimiser_runs_at_the_rates_of_the_recipe(
         assert {(h["mom"], h["sqr_mom"], h["wd"]) for h in step} == {(0.9, 0.99, 0.01)}
 
 
-def test_the_best_epoch_can_be_selected(drawn_set: Path, tmp_path: Path) -> None:
-    """select: best saves the weights of the epoch with the lowest validation loss."""
-    config = with_settings(drawn_set, train__recipe="fine_tune", train__select="best")
-    run = train(config, tmp_path / "run")
-    losses = [float(row["valid_loss"]) for row in run.history()]
-    best = load_best_weights(run.checkpoints)
-    ours = weights(run.folder)
-    assert all(torch.equal(best[name], ours[name]) for name in best)
-    [folder] = run.checkpoints.glob("best-*")
-    assert folder.name == f"best-{losses.index(min(losses)) + 1:03d}"
-
-
 def test_a_last_batch_of_one_image_is_left_out_of_training_only(drawn_set: Path) -> None:
     """Batch norm cannot train on one image; validation takes every image."""
     _, split, loaders = loaders_of(with_settings(drawn_set, train__batch_size=5))
@@ -241,3 +219,56 @@ def test_training_learns_to_tell_cells_apart(tmp_path: Path) -> None:
     rows = train(config, tmp_path / "run").history()
     assert float(rows[-1]["train_loss"]) < 0.2 * float(rows[0]["train_loss"])
     assert float(rows[-1]["valid_accuracy"]) == 1
+
+
+def small_network() -> nn.Sequential:
+    torch.manual_seed(0)
+    layers = (nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Flatten(), nn.Linear(8 * 36, 2))
+    return nn.Sequential(*layers).double()
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_thirty_steps_end_at_the_same_weights_as_fastais(layout: torch.memory_format) -> None:
+    """Two layer groups with rates that change, no decay for batch norm; in double precision."""
+    ours = small_network().to(memory_format=layout)
+    theirs = copy.deepcopy(ours)
+    pairs = []
+    for model, kind in ((ours, FusedAdam), (theirs, Adam)):
+        groups = [list(model[:2].parameters()), list(model[2:].parameters())]
+        optimiser = kind(groups, lr=1e-3, mom=0.9, sqr_mom=0.99, wd=0.1)
+        for parameter in model[1].parameters():
+            optimiser.state[parameter]["do_wd"] = False
+        pairs.append((model, optimiser))
+    for step in range(30):
+        images, labels = torch.randn(16, 3, 8, 8).double(), torch.randint(0, 2, (16,))
+        for model, optimiser in pairs:
+            optimiser.set_hypers(lr=[1e-4 * (step + 1), 1e-3])
+            torch.autograd.backward(nn.functional.cross_entropy(model(images), labels))
+            optimiser.step()
+            optimiser.zero_grad()
+    for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(mine, other, rtol=0, atol=1e-11)
+
+
+def test_a_gradient_in_another_memory_format_is_the_same_gradient() -> None:
+    """The fused step goes by addresses; what lies otherwise is put in order first."""
+    weights = [nn.Parameter(torch.arange(72.0).reshape(2, 4, 3, 3)) for _ in range(2)]
+    gradient = torch.randn(2, 4, 3, 3, generator=torch.Generator().manual_seed(0))
+    layouts = (torch.contiguous_format, torch.channels_last)
+    for weight, layout in zip(weights, layouts, strict=True):
+        weight.grad = gradient.clone(memory_format=layout)
+        FusedAdam([[weight]], lr=0.1).step()
+    assert torch.equal(weights[0], weights[1])
+
+
+def test_a_parameter_without_a_gradient_stays_as_it_is() -> None:
+    """A frozen body is not even decayed."""
+    model = small_network()
+    body, head = list(model[:2].parameters()), list(model[2:].parameters())
+    before = copy.deepcopy(body)
+    for parameter in body:
+        parameter.requires_grad_(False)
+    optimiser = FusedAdam([body, head], lr=0.1, wd=0.5)
+    model(torch.randn(4, 3, 8, 8).double()).sum().backward()
+    optimiser.step()
+    assert all(map(torch.equal, before, body))

@@ -5,11 +5,17 @@ from pathlib import Path
 
 import torch
 from conftest import SMALL
+from fastai.data.core import DataLoaders
 from safetensors.torch import load_file
 
 from alld.config.files import load_config
 from alld.config.schema import Config
+from alld.data.groups.load import load_groups
+from alld.data.manifest import Manifest
+from alld.data.sources.find import load_manifest
+from alld.data.splits import Split, make_split
 from alld.training.callbacks import Progress
+from alld.training.loaders import make_loaders
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -25,6 +31,13 @@ def assert_same_weights(first: Path, second: Path) -> None:
 def with_settings(drawn_set: Path, **changed: object) -> Config:
     settings = {key.replace("__", "."): value for key, value in changed.items()}
     return load_config(options={**SMALL, "data.root": drawn_set, **settings})
+
+
+def loaders_of(config: Config) -> tuple[Manifest, Split, DataLoaders]:
+    manifest = load_manifest(config.data)
+    groups = load_groups(manifest)
+    split = make_split(manifest, groups.of_image, groups.source, config.split, 0)
+    return manifest, split, make_loaders(manifest, split, config, torch.device("cpu"))
 
 
 def replace_in(file: Path, old: str, new: str) -> None:

@@ -211,8 +211,5 @@ def _explain(error: ValidationError) -> str:
         return f"unknown key {key}{close}; configs/resnet50.yaml lists every key"
     message = first["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
-    return (
-        f"{key}: {message}"
-        if isinstance(first["input"], dict)
-        else (f"{key}: {message}, found {first['input']!r}")
-    )
+    found = "" if isinstance(first["input"], dict) else f", found {first['input']!r}"
+    return f"{key}: {message}{found}"

@@ -17,7 +17,8 @@ from alld.evaluation.out_of_fold import HeldOut, by_repeat, pooled_by_patient, s
 from alld.inference.prediction import OUT_OF_DOMAIN, UNCERTAIN, VERDICTS, Prediction
 from alld.inference.predictor import Predictor
 from alld.model.bundle import library_versions
-from alld.runs.folder import Run, git_commit
+from alld.runs.folder import Run
+from alld.runs.machine import git_commit
 from alld.stats.metrics import Metric, confusion, proportion
 from alld.stats.reliability import reliability_curve
 from alld.stats.selective import gain_in_accuracy, risk_coverage

@@ -10,7 +10,8 @@ from alld.config.schema import Config, dump_config
 from alld.data.manifest import Manifest
 from alld.errors import RunError
 from alld.model.weights import sha256_of
-from alld.runs.folder import IMAGES, RUNS, Run, git_commit
+from alld.runs.folder import IMAGES, RUNS, Run
+from alld.runs.machine import git_commit
 from alld.runtime.files import is_leftover, sha256_hex, write_csv, write_json, write_text
 from alld.runtime.locks import LOCK
 

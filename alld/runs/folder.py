@@ -1,6 +1,5 @@
 """Read a run folder: its settings, facts, images, split and history."""
 
-import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -281,17 +280,6 @@ def _other_images(run: Run, manifest: Manifest) -> str:
     except RunError:
         return ""
     return f": {differing(then, now)}"
-
-
-def git_commit() -> str | None:
-    """Return the commit of the source checkout that is running, if it is one."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-    try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    inside = Path(__file__).parents[2].joinpath("pyproject.toml").is_file()
-    return answer.stdout.strip() or None if inside and answer.returncode == 0 else None
 
 
 def _part(text: str) -> Part:

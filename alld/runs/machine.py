@@ -1,5 +1,6 @@
 """Prepare the machine for a training, and compare the conditions of two trainings."""
 
+import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,17 @@ def _precision(wanted: str, device: torch.device) -> str:
     if wanted == "auto":
         return "bf16" if able and torch.cuda.is_bf16_supported() else "fp32"
     return wanted
+
+
+def git_commit() -> str | None:
+    """Return the commit of the source checkout that is running, if it is one."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    inside = Path(__file__).parents[2].joinpath("pyproject.toml").is_file()
+    return answer.stdout.strip() or None if inside and answer.returncode == 0 else None
 
 
 def origin(config: Config, info: Mapping[str, Any]) -> dict[str, Any]:

@@ -36,6 +36,9 @@ class Progress:
     epoch_done: bool
 
 
+Notify = Callable[[Progress], None]
+
+
 class DivergedError(RunError):
     """The loss is infinite or not a number; `facts` go into run.json."""
 
@@ -76,8 +79,7 @@ class FrozenBody(Callback):  # type: ignore[misc]
 class Journal(Callback):  # type: ignore[misc]
     """Compute the exact losses and accuracy, as means over images, and report them.
 
-    Sums stay on the device. Reading them makes the host wait for a GPU, and the GPU then for the
-    host: this happens every `BATCHES` batches.
+    Sums stay on the device: the host and a GPU wait for each other only every `BATCHES` batches.
     """
 
     order = 55
@@ -85,11 +87,7 @@ class Journal(Callback):  # type: ignore[misc]
     BATCHES = 8
 
     def __init__(
-        self,
-        phase: Phase,
-        epochs: int,
-        history: list[EpochRecord],
-        notify: Callable[[Progress], None],
+        self, phase: Phase, epochs: int, history: list[EpochRecord], notify: Notify
     ) -> None:
         self.phase, self.epochs, self.history, self.notify = phase, epochs, history, notify
 
@@ -132,18 +130,12 @@ class Journal(Callback):  # type: ignore[misc]
     def after_epoch(self) -> None:
         if not self.validated:  # stopped, or skipped because it was done before a resume
             return
-        if not np.isfinite(self._mean(False)):  # the last step broke the weights: they are not kept
-            last = len(self.losses) - 1
-            self._diverged(last, "the validation loss after it", self._mean(False))
+        loss, accuracy = self._mean(False), int(self.hits) / self.seen[False]
+        if not np.isfinite(loss):  # the last step broke the weights: they are not kept
+            self._diverged(len(self.losses) - 1, "the validation loss after it", loss)
+        seconds = round(time.monotonic() - self.began, 3)
         self.history.append(
-            EpochRecord(
-                epoch=self._epoch,
-                phase=self.phase.name,
-                train_loss=self._mean(True),
-                valid_loss=self._mean(False),
-                valid_accuracy=int(self.hits) / self.seen[False],
-                seconds=round(time.monotonic() - self.began, 3),
-            )
+            EpochRecord(self._epoch, self.phase.name, self._mean(True), loss, accuracy, seconds)
         )
         self.notify(self._progress(epoch_done=True))
 
@@ -189,11 +181,10 @@ class Journal(Callback):  # type: ignore[misc]
 
     def _seconds_left(self) -> float | None:
         """From this epoch's pace; None while only the frozen phase, which is faster, was seen."""
-        later = self.epochs - self.phase.first_epoch - self.phase.epochs
-        if not self.batch or later:
+        if not self.batch or self.phase.first_epoch + self.phase.epochs < self.epochs:
             return None
-        per_epoch = (time.monotonic() - self.began) * self.batches / self.batch
-        return per_epoch * (self.epochs - self._epoch + 1) - (time.monotonic() - self.began)
+        spent = time.monotonic() - self.began
+        return spent * self.batches / self.batch * (self.epochs - self._epoch + 1) - spent
 
 
 class StopOnSignal(Callback, Stopping):  # type: ignore[misc]

@@ -170,7 +170,7 @@ def _validation_note(config: Config, images: int) -> str:
 
 
 def initial_weights(config: ModelConfig) -> str:
-    """Return where the first weights of a training come from, as reports name it."""
+    """Return where the initial weights of a training come from, as reports name it."""
     if config.weights is not None:
         return origin_of(config.weights)
     return "ImageNet" if config.pretrained else "random"

@@ -1,7 +1,7 @@
 """Train one model by the recipe, or resume a training: seed, data, model, fit, save."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -27,12 +27,7 @@ from alld.runs.machine import differences, inexact, origin, prepare_machine
 from alld.runtime.files import sha256_hex
 from alld.runtime.locks import live
 from alld.training.callbacks import Progress, StopOnSignal
-from alld.training.checkpoints import (
-    Checkpoint,
-    load_best_weights,
-    load_newest,
-    save_checkpoint,
-)
+from alld.training.checkpoints import Checkpoint, load_best_weights, load_newest, save_checkpoint
 from alld.training.describe import calibration_warnings, describe, learn_limits
 from alld.training.distributed import agree, distributed, gather, leads, shares, together
 from alld.training.learner import fit, make_learner
@@ -93,7 +88,7 @@ def train(config: Config, out: Path | None = None, listener: Listener | None = N
         _agree(training)
         facts = {**machine, "groups": groups.source, "leaking_groups": split.leaking_groups}
         run = Run(gather(out or default_place(config.model.arch))[0])
-        with _held(run.folder):
+        with live(run.folder) if leads() else nullcontext():
             if leads():
                 create_run(run.folder, config, manifest, split_text(manifest, split), facts)
             return _fit_and_save(run, training, listener)
@@ -123,7 +118,7 @@ def resume(
             if run.state == "finished":
                 advice = f"`alld evaluate {folder}` is next"
                 raise RunError(f"--resume {folder}: that run is finished; {advice}")
-        with _held(folder):
+        with live(folder) if leads() else nullcontext():
             with together():
                 config = run.config
                 machine = _prepare(config)
@@ -150,10 +145,6 @@ def resume(
             return _fit_and_save(run, training, listener)
 
 
-def _held(folder: Path) -> AbstractContextManager[None]:
-    return live(folder) if leads() else nullcontext()
-
-
 def _prepare(config: Config) -> dict[str, Any]:
     check_tracker(config.runtime.log)
     machine = prepare_machine(config.runtime)
@@ -164,10 +155,8 @@ def _load_data(config: Config, listener: Listener) -> tuple[Manifest, Groups]:
     manifest = load_manifest(config.data, partial(listener.step, "reading images"))
     for warning in manifest.warnings:
         listener.note(warning)
-    groups = load_groups(
-        manifest, config.split.groups, partial(listener.step, "comparing images for shared cells")
-    )
-    return manifest, groups
+    comparing = partial(listener.step, "comparing images for shared cells")
+    return manifest, load_groups(manifest, config.split.groups, comparing)
 
 
 def _build(
@@ -209,9 +198,8 @@ def _fit_and_save(run: Run, training: _Training, listener: Listener) -> Run:
     with StopOnSignal() as stop, ending(run, config):
         if leads():
             listener.begin(run, *images)
-        learner = make_learner(
-            training.model, training.loaders, config.train, training.machine["precision"]
-        )
+        precision = training.machine["precision"]
+        learner = make_learner(training.model, training.loaders, config.train, precision)
         _fit(run, learner, training, stop, listener)
         if not leads():
             return run

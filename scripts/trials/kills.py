@@ -1,4 +1,4 @@
-"""Trainings killed, stopped and starved at random: every one must end in the same weights, bitwise.
+"""Kill, stop and starve trainings at random: each must end in bitwise the same weights.
 
 Each attempt is a forked child of this process, which has imported torch and computed nothing yet:
 that spares the seconds of every import, and a killed child is as dead as any other process.
@@ -37,33 +37,35 @@ SMALL = {
     "runtime.device": "cpu",
     "runtime.threads": 1,
 }
-FULL, QUICK, SEED = 50, 1, 0
+FULL, SEED = 50, 0
 IN_A_ROW = 5  # times one run is killed before it may end
 FILE_LIMIT = 2**20  # bytes; a checkpoint of the small network is larger
-
 
 Work = Callable[[], object]
 
 
 def run(work: Path, quick: bool) -> list[Tally]:
-    """A tally for each kind; the two of SIGKILL are tried most."""
-    count = QUICK if quick else FULL
-    rng = random.Random(SEED)
+    """Return a tally for each kind: three once each if quick; else all, SIGKILL most often."""
+    count, few = (1, 1) if quick else (FULL, FULL // 5)
     draw_set(work / "set", Recipe(n=40))
-    torture = Torture(work, rng)
-    few = max(1, count // 5)
-    return [
+    torture = Torture(work, random.Random(SEED))
+    sample = [
         torture.of_runs("SIGKILL at a random time", count, torture.at_a_time(signal.SIGKILL)),
         torture.of_runs("SIGKILL inside the writer", count, torture.in_the_writer),
-        torture.of_runs("Ctrl-C at a random time", few, torture.at_a_time(signal.SIGINT)),
         torture.of_runs("SIGTERM at a random time", few, torture.at_a_time(signal.SIGTERM)),
+    ]
+    if quick:
+        return sample
+    return [
+        *sample,
+        torture.of_runs("Ctrl-C at a random time", few, torture.at_a_time(signal.SIGINT)),
         torture.of_runs("no room for a file", few, torture.without_room),
         torture.of_crossval("SIGKILL of a cross-validation", few),
     ]
 
 
 class Torture:
-    """What every kind needs: a set, the weights that must come out, how long a training takes."""
+    """The set of images, the weights that must come out, and how long a training takes."""
 
     def __init__(self, folder: Path, rng: random.Random) -> None:
         self.folder, self.rng = folder, rng
@@ -77,7 +79,7 @@ class Torture:
     def of_runs(self, kind: str, count: int, attempt: Callable[[Work], bool]) -> Tally:
         """Stop runs `count` times in all, each a few times before it may end.
 
-        `attempt` tells whether it stopped the work, which may have ended before.
+        `attempt` returns whether it stopped the work, which may have ended before.
         """
         tally, runs = Tally(kind), 0
         while tally.tried < count:
@@ -98,7 +100,7 @@ class Torture:
         return tally
 
     def of_crossval(self, kind: str, count: int) -> Tally:
-        """The pooled predictions are those of a cross-validation that was left alone."""
+        """Compare the pooled predictions with those of a cross-validation that was not killed."""
         whole, killed = self.folder / "cv-whole", self.folder / "cv-killed"
         began = time.monotonic()
         assert finish(fork(lambda: crossval(self.config, 2, 1, whole))) == 0
@@ -131,7 +133,16 @@ class Torture:
     def in_the_writer(self, work: Work) -> bool:
         """Die before or after one of the calls that put a file in its place."""
         number = self.rng.randrange(self.calls)
-        return finish(fork(lambda: dying_at(number, after=number % 2 == 1, work=work))) == 137
+
+        def die(call: int) -> None:
+            if call == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        def dying() -> None:
+            watch(die, after=number % 2 == 1)
+            work()
+
+        return finish(fork(dying)) == 137
 
     def without_room(self, work: Work) -> bool:
         """Files may not grow beyond a limit that no checkpoint keeps to."""
@@ -154,7 +165,7 @@ class Torture:
 
 
 def go_on(folder: Path, config: Config) -> None:
-    """Train, or what is left of it; a run that was killed before it had a name begins again."""
+    """Train or resume; a run that was killed before it had a run.json begins again."""
     if not (folder / "run.json").exists():
         shutil.rmtree(folder, ignore_errors=True)
         train(config, folder)
@@ -171,7 +182,7 @@ def go_on_with_folds(folder: Path, config: Config) -> None:
 
 
 def fork(work: Work) -> int:
-    """A child that does `work` and ends with the status that the command line would give."""
+    """Start a child that works and exits as the command line would; return its process id."""
     child = os.fork()
     if child:
         return child
@@ -191,25 +202,14 @@ def fork(work: Work) -> int:
 
 
 def finish(child: int) -> int:
-    """Wait for a child; its status as a shell reports it."""
+    """Wait for a child and return its status as a shell reports it."""
     _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)
     return code if code >= 0 else 128 - code
 
 
-def dying_at(number: int, *, after: bool, work: Work) -> object:
-    """Do the work and be killed at one of its calls of `os.fsync` and `os.replace`."""
-
-    def die(call: int) -> None:
-        if call == number:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    watch(die, after=after)
-    return work()
-
-
-def watch(told: Callable[[int], None], *, after: bool = False) -> list[str]:
-    """Call `told` with the number of every `os.fsync` and `os.replace`; return the list of them."""
+def watch(notify: Callable[[int], None], *, after: bool = False) -> list[str]:
+    """Notify of each `os.fsync` and `os.replace` by its number; return the list of them."""
     calls: list[str] = []
 
     def watched(name: str, real: Callable[..., object]) -> Callable[..., object]:
@@ -217,16 +217,16 @@ def watch(told: Callable[[int], None], *, after: bool = False) -> list[str]:
             number = len(calls)
             calls.append(name)
             if not after:
-                told(number)
+                notify(number)
             answer = real(*given, **named)
             if after:
-                told(number)
+                notify(number)
             return answer
 
         return call
 
-    os.fsync = watched("fsync", os.fsync)
-    os.replace = watched("replace", os.replace)
+    for name in ("fsync", "replace"):
+        setattr(os, name, watched(name, getattr(os, name)))
     return calls
 
 

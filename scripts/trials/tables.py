@@ -56,7 +56,7 @@ def start(name: str, out: Path) -> subprocess.Popen[str]:
     script = SCRIPTS / f"reproduce_{name}.py"
     command = [sys.executable, script, "--quick", "--device", "cpu", *TABLES[name], "--out", out]
     return subprocess.Popen(
-        command,
+        [*map(str, command)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
