@@ -3,13 +3,13 @@
 **Erasing.** If a map marks what matters, removing what it marks must change the prediction. The
 fifth of the image with the most evidence is blurred beyond recognition, and the probability of the
 verdict should fall further than under the mask of another image (after Samek et al., IEEE TNNLS 28
-(2017) 2660-2673). The other image has the same verdict: maps of one class are alike, so this is the
-harder test. The mask has a soft edge, because a hard edge would be a feature of its own.
+(2017) 2660-2673). The other image has the same verdict, which makes the test harder, because maps
+of one class are alike. The mask has a soft edge, because a hard edge would itself be a feature.
 
-**Cell against background.** How much of the evidence for the verdict lies where `background_mask`
-sees neither the central cell nor a nucleus. Independently of any map, the background is replaced by
-that of another image: where the model uses the cell alone, it makes no difference whether that
-image has the same verdict or the other one.
+**Cell against background.** The share of the evidence for the verdict is measured that lies where
+`background_mask` sees neither the central cell nor a nucleus. Independently of any map, the
+background is replaced by that of another image: if the model uses the cell alone, it makes no
+difference whether that image has the same verdict or the other one.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ from PIL import Image, ImageFilter
 from alld.audit.background import background_mask
 from alld.data.manifest import LABEL_NAMES, Progress
 from alld.errors import ConfigError
-from alld.evaluation.heat_checks import Checked, Summary, as_facts, summarise
+from alld.evaluation.heat_checks import Checked, Summary, summarise
 from alld.inference.heat_map import Heat, enlarged
 from alld.inference.prediction import Prediction
 from alld.inference.predictor import Predictor
@@ -54,13 +54,10 @@ class Explanation:
         """Return the entry of metrics.json."""
         if self.summary is None:
             return {"reason": self.reason}
-        return as_facts(self.summary, ERASED)
+        return {"reason": None, "erased": ERASED, "verdicts": self.summary}
 
     def examples(self, wrong: Sequence[int]) -> list[tuple[int, Heat]]:
-        """Return the numbers of some predictions to show, with their maps.
-
-        They are the first wrong ones, then others drawn at random.
-        """
+        """Return the rows to show, with their maps: the first wrong ones, then others at random."""
         maps = dict(zip(self.rows, self.evidence, strict=True))
         shown = [row for row in wrong if row in maps][:MOST_WRONG_SHOWN]
         others = np.random.default_rng(0).permutation([row for row in maps if row not in wrong])
@@ -83,7 +80,7 @@ def explain_test(
         pictures: n decoded images, RGB (H, W, 3).
         predictions: n of them by the same predictor, none without a probability.
         groups: n names, equal for images that belong together.
-        draws: of the bootstrap over groups.
+        draws: number of bootstrap draws over groups.
         progress: called with the number of images done, of all.
     """
     rows = sorted(np.random.default_rng(0).permutation(len(predictions))[:MOST_IMAGES].tolist())

@@ -60,7 +60,7 @@ def export_onnx(
     """Write the model of a run or a bundle as an ONNX file, by default `model.onnx` beside it.
 
     Args:
-        step: called with the name of each step, how far it is, of how much.
+        step: called with the name of each step, the units done, and all units.
         data: the folder of the run's images, if they were moved.
 
     Returns:
@@ -225,12 +225,11 @@ def _named(name: str, metric: Metric) -> str:
 
 def _config(info: BundleInfo, identity: str) -> dict[str, Any]:
     """The classes and the input, for programs that do not read the bundle."""
-    names = dict(enumerate(info.classes))
     return {
         "model_type": "alld",
         "architectures": [info.arch],
-        "id2label": {str(number): name for number, name in names.items()},
-        "label2id": {name: number for number, name in names.items()},
+        "id2label": {str(number): name for number, name in enumerate(info.classes)},
+        "label2id": {name: number for number, name in enumerate(info.classes)},
         "identity": identity,
         **info.model_dump(mode="json"),
     }

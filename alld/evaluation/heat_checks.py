@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from pydantic import TypeAdapter
@@ -30,12 +29,12 @@ COLUMNS = (
 )  # fmt: skip
 MEASURES = (*COLUMNS[3:], "difference", "background_difference")
 ALL = "all"
-Summary = dict[str, dict[str, Metric]]  # all, blast and healthy: of images with that verdict
+Summary = dict[str, dict[str, Metric]]  # the measures of all, blast and healthy verdicts
 
 
 @dataclass(frozen=True)
 class Checked:
-    """One image; None where there is no evidence for the verdict, or no such other image."""
+    """One image; a check is None if there is no evidence for the verdict or no other image."""
 
     path: str
     sha256: str
@@ -50,16 +49,14 @@ class Checked:
     @property
     def difference(self) -> float | None:
         """How much more its own mask matters than that of another image."""
-        return _minus(self.fall, self.elsewhere)
+        return None if self.elsewhere is None else self.fall - self.elsewhere
 
     @property
     def background_difference(self) -> float | None:
         """How much more a background of the other verdict matters than one of the same."""
-        return _minus(self.other_background, self.same_background)
-
-
-def _minus(first: float | None, second: float | None) -> float | None:
-    return None if first is None or second is None else first - second
+        if self.other_background is None or self.same_background is None:
+            return None
+        return self.other_background - self.same_background
 
 
 def summarise(checked: Sequence[Checked], groups: Sequence[str], draws: int) -> Summary:
@@ -67,7 +64,7 @@ def summarise(checked: Sequence[Checked], groups: Sequence[str], draws: int) -> 
 
     Args:
         groups: one name for each image, equal for images that belong together.
-        draws: of the bootstrap.
+        draws: number of bootstrap draws.
     """
     summary: Summary = {}
     for name in (ALL, *reversed(LABEL_NAMES)):
@@ -87,18 +84,6 @@ def _mean(values: Sequence[float | None], groups: Sequence[str], draws: int) -> 
     numbers = np.array([values[row] for row in known], dtype=float)
     interval = partial(grouped_mean, numbers, [groups[row] for row in known], draws=draws)
     return measured(lambda: float(numbers.mean()), interval, len(known))
-
-
-def as_facts(summary: Summary, erased: float) -> dict[str, Any]:
-    """Return the entry of metrics.json."""
-    return {
-        "reason": None,
-        "erased": erased,
-        "verdicts": {
-            name: {measure: metric.as_dict() for measure, metric in metrics.items()}
-            for name, metrics in summary.items()
-        },
-    }
 
 
 def write_checked(folder: Path, checked: Sequence[Checked]) -> None:

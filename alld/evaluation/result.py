@@ -138,7 +138,7 @@ class Result:
 
 
 def _plain(value: Any) -> Any:
-    """Numbers, texts, lists and dicts of what a result holds."""
+    """Turn metrics, dataclasses and tuples into what JSON can hold."""
     if hasattr(value, "as_dict"):
         return value.as_dict()
     if is_dataclass(value):
@@ -170,7 +170,7 @@ def as_metric(stored: Mapping[str, Any]) -> Metric:
     """Return a metric from its entry in `metrics.json`.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the entry is no metric.
     """
     return TypeAdapter(Metric).validate_python(stored)
 

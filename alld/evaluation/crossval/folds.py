@@ -1,4 +1,4 @@
-"""The folder of a cross-validation: its plan, and what each of its folds predicted."""
+"""Read the folder of a cross-validation: its plan, and what each of its folds predicted."""
 
 from dataclasses import dataclass
 from pathlib import Path
