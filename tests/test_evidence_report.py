@@ -19,7 +19,7 @@ from trainings import with_settings
 from alld.cli import run_command
 from alld.evaluation.crossval.folds import read_plan
 from alld.evaluation.crossval.pool import pool
-from alld.evaluation.heat_checks import read_checked, summarise
+from alld.evaluation.explanation import read_checked, summarise
 from alld.evaluation.holdout import evaluate
 from alld.inference.heat_map import heat_map, overlaid
 from alld.inference.predictor import Predictor

@@ -13,21 +13,27 @@ difference whether that image has the same verdict or the other one.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
+from functools import partial
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
+from pydantic import TypeAdapter
 
 from alld.audit.background import background_mask
 from alld.data.manifest import LABEL_NAMES, Progress
 from alld.errors import ConfigError
-from alld.evaluation.heat_checks import Checked, Summary, summarise
 from alld.inference.heat_map import Heat, enlarged
 from alld.inference.prediction import Prediction
 from alld.inference.predictor import Predictor
+from alld.runtime.files import write_csv
+from alld.runtime.reading import read_csv
+from alld.stats.intervals import grouped_mean
+from alld.stats.metrics import Metric, measured
 
 ERASED = 0.2  # of the picture
 BLUR = 1 / 14  # of its side: 16 px of 224, in which a nucleus of 80 px is a shadow
@@ -36,8 +42,42 @@ OTHERS = 2  # images whose background each gets, with the same verdict and with 
 MOST_IMAGES = 500  # explained of a large test; drawn at random
 MOST_SHOWN, MOST_WRONG_SHOWN = 12, 6  # in a report; each costs 60 kB
 
+FILE = "heat_maps.csv"
+Summary = dict[str, dict[str, Metric]]  # the measures of all, blast and healthy verdicts
 Pixels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A row of `heat_maps.csv`; None if there is no evidence for the verdict or no other image."""
+
+    path: str
+    sha256: str
+    verdict: str
+    outside: float | None  # share of the evidence for the verdict that lies in the background
+    even: float  # share of the image that is background, which is that of a uniform map
+    # The others say by how much the probability of the verdict falls.
+    fall: float  # when the fifth with the most evidence is blurred
+    elsewhere: float | None  # when it is blurred under the mask of another image
+    same_background: float | None  # on the background of an image with the same verdict
+    other_background: float | None  # on the background of an image with the other verdict
+
+    @property
+    def difference(self) -> float | None:
+        """How much more its own mask matters than that of another image."""
+        return None if self.elsewhere is None else self.fall - self.elsewhere
+
+    @property
+    def background_difference(self) -> float | None:
+        """How much more a background of the other verdict matters than one of the same."""
+        if self.other_background is None or self.same_background is None:
+            return None
+        return self.other_background - self.same_background
+
+
+COLUMNS = tuple(one.name for one in fields(Checked))
+MEASURES = (*COLUMNS[3:], "difference", "background_difference")
 
 
 @dataclass(frozen=True)
@@ -210,3 +250,47 @@ def _check(
         same_background=means.get("same_background"),
         other_background=means.get("other_background"),
     )
+
+
+def summarise(checked: Sequence[Checked], groups: Sequence[str], draws: int) -> Summary:
+    """Return the mean of each measure, over all images and over those of either verdict.
+
+    Args:
+        groups: one name for each image, equal for images that belong together.
+        draws: number of bootstrap draws.
+    """
+    summary: Summary = {}
+    for name in ("all", *reversed(LABEL_NAMES)):
+        rows = [row for row, one in enumerate(checked) if name in ("all", one.verdict)]
+        own = [groups[row] for row in rows]
+        summary[name] = {
+            measure: _mean([getattr(checked[row], measure) for row in rows], own, draws)
+            for measure in MEASURES
+        }
+    return summary
+
+
+def _mean(values: Sequence[float | None], groups: Sequence[str], draws: int) -> Metric:
+    known = [row for row, value in enumerate(values) if value is not None]
+    if not known:
+        return Metric(None, None, 0, None, None, None, "no image has one")
+    numbers = np.array([values[row] for row in known], dtype=float)
+    interval = partial(grouped_mean, numbers, [groups[row] for row in known], draws=draws)
+    return measured(lambda: float(numbers.mean()), interval, len(known))
+
+
+def write_checked(folder: Path, checked: Sequence[Checked]) -> None:
+    """Write `heat_maps.csv`, one row for each image."""
+    write_csv(folder / FILE, COLUMNS, map(asdict, checked))
+
+
+def read_checked(folder: Path) -> list[Checked]:
+    """Read `heat_maps.csv` back; return no rows where there is no such file.
+
+    Raises:
+        OSError, ValueError: it cannot be read, or has other columns.
+    """
+    if not (folder / FILE).is_file():
+        return []
+    rows = [{name: cell or None for name, cell in row.items()} for row in read_csv(folder / FILE)]
+    return TypeAdapter(list[Checked]).validate_python(rows)

@@ -8,7 +8,7 @@ from typing import Any
 
 from alld.data.manifest import LABEL_NAMES, class_counts
 from alld.evaluation.crossval.folds import Plan, TestedFold, read_fold_result
-from alld.evaluation.heat_checks import summarise
+from alld.evaluation.explanation import summarise
 from alld.evaluation.measure import abstention, finished_now, shared_numbers
 from alld.evaluation.out_of_fold import (
     HeldOut,
