@@ -180,7 +180,8 @@ def test_what_one_class_leaves_undefined_has_a_reason(healthy_only: Result) -> N
     rows = compared(healthy_only)["comparison"]
     assert rows["specificity"]["difference"]["value"] is not None
     for name in ("accuracy", "brier", "ece"):
-        assert rows[name]["difference"]["reason"] == "one class here, both there: no comparison"
+        reason = rows[name]["difference"]["reason"]
+        assert reason == "this set has one class, the run's own test has both"
     sentence = "All images are of one class, healthy: accuracy is the same as specificity"
     assert sentence in told(healthy_only)
     assert compared(healthy_only)["shift"]["blast"]["distance"] is None

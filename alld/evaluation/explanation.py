@@ -273,7 +273,7 @@ def summarise(checked: Sequence[Checked], groups: Sequence[str], draws: int) -> 
 def _mean(values: Sequence[float | None], groups: Sequence[str], draws: int) -> Metric:
     known = [row for row, value in enumerate(values) if value is not None]
     if not known:
-        return Metric(None, None, 0, None, None, None, "no image has one")
+        return Metric(None, None, 0, None, None, None, "no image has this value")
     numbers = np.array([values[row] for row in known], dtype=float)
     interval = partial(grouped_mean, numbers, [groups[row] for row in known], draws=draws)
     return measured(lambda: float(numbers.mean()), interval, len(known))

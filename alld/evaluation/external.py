@@ -169,7 +169,7 @@ def _compare(
     for name, metric in _comparable(found, len(set(test.groups))).items():
         difference = independent_difference(metric, there[name])
         if one_class and name in MIXED:
-            reason = "one class here, both there: no comparison"
+            reason = "this set has one class, the run's own test has both"
             difference = Metric(None, None, difference.n, None, None, None, reason)
         rows[name] = {
             "external": metric.as_dict(),

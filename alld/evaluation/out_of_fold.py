@@ -257,7 +257,7 @@ def _spread(metrics: Sequence[Metric]) -> Spread:
         return Spread(None, None, None, None, len(metrics), "undefined in a repeat")
     low, high, mean = min(values), max(values), fmean(values)
     if len(values) == 1:
-        return Spread(mean, None, low, high, 1, "one repeat shows no spread; add --repeats")
+        return Spread(mean, None, low, high, 1, "one repeat has no spread; add --repeats")
     return Spread(mean, stdev(values), low, high, len(values))
 
 

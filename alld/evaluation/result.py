@@ -244,7 +244,7 @@ def _difference(metric: Metric, *, counted: bool) -> str:
 
 def fold_table(result: Result) -> Table:
     """Return repeat, fold, and the correct k/n of all images, blasts and healthy cells."""
-    headings = ("Repeat", "Fold", "Right", "Blasts found", "Healthy passed")
+    headings = ("Repeat", "Fold", "Correct", "Correct blasts", "Correct healthy cells")
     rows: list[tuple[str, ...]] = [
         (
             str(row.repeat),

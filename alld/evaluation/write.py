@@ -110,7 +110,7 @@ def _markdown(result: Result) -> str:
 
 def _confusion_table(result: Result) -> Table:
     counts = result.confusion
-    return ("", "called blast", "called healthy"), [
+    return ("", "classified as blast", "classified as healthy"), [
         ("blast", str(counts.true_positive), str(counts.false_negative)),
         ("healthy", str(counts.false_positive), str(counts.true_negative)),
     ]
