@@ -175,7 +175,7 @@ def _metadata(folder: Path, identity: str) -> str:
 
 
 def _described(result: Result) -> dict[str, Any]:
-    """What was tested, on what, with which result; the licence is the user's to choose."""
+    """The Hub's description of the test; it has no licence, which is the user's to choose."""
     data, model = result.data, result.model
     mark = ["synthetic"] if result.synthetic else []
     drawn = "SYNTHETIC " if result.synthetic else ""
@@ -188,29 +188,13 @@ def _described(result: Result) -> dict[str, Any]:
         for name, metric in result.metrics.items()
         if metric.value is not None and name in TITLES
     ]
+    task = "image-classification"
+    test = {"task": {"type": task}, "dataset": tested, "metrics": results}
     return {
         "library_name": "alld",
-        "pipeline_tag": "image-classification",
-        "tags": [
-            "image-classification",
-            "microscopy",
-            "leukemia",
-            "not-a-medical-device",
-            model["arch"],
-            *mark,
-        ],
-        "model-index": [
-            {
-                "name": f"{drawn}ALLD {result.title}",
-                "results": [
-                    {
-                        "task": {"type": "image-classification"},
-                        "dataset": tested,
-                        "metrics": results,
-                    }
-                ],
-            }
-        ],
+        "pipeline_tag": task,
+        "tags": [task, "microscopy", "leukemia", "not-a-medical-device", model["arch"], *mark],
+        "model-index": [{"name": f"{drawn}ALLD {result.title}", "results": [test]}],
     }
 
 

@@ -216,14 +216,12 @@ def comparison_table(result: Result) -> Table:
     """Return a row for each metric that an external validation compares with the own test."""
     headings = ("Measure", "Here", "The run's own test", "Difference")
     compared = (result.external or {}).get("comparison") or {}
-    rows: list[tuple[str, ...]] = [
-        (
-            TITLES[name],
-            *(_with_ends(as_metric(row[side])) for side in ("external", "internal")),
-            _difference(as_metric(row["difference"]), counted=row["internal"]["k"] is not None),
-        )
-        for name, row in compared.items()
-    ]
+    rows: list[tuple[str, ...]] = []
+    for name, row in compared.items():
+        sides = ("external", "internal", "difference")
+        here, there, difference = (as_metric(row[side]) for side in sides)
+        values = _with_ends(here), _with_ends(there)
+        rows.append((TITLES[name], *values, _difference(difference, counted=there.k is not None)))
     return headings, rows
 
 
@@ -245,14 +243,10 @@ def _difference(metric: Metric, *, counted: bool) -> str:
 def fold_table(result: Result) -> Table:
     """Return repeat, fold, and the correct k/n of all images, blasts and healthy cells."""
     headings = ("Repeat", "Fold", "Correct", "Correct blasts", "Correct healthy cells")
-    rows: list[tuple[str, ...]] = [
-        (
-            str(row.repeat),
-            str(row.fold),
-            *(_counts(metric) for metric in (row.accuracy, row.sensitivity, row.specificity)),
-        )
-        for row in result.folds
-    ]
+    rows: list[tuple[str, ...]] = []
+    for row in result.folds:
+        counts = map(_counts, (row.accuracy, row.sensitivity, row.specificity))
+        rows.append((str(row.repeat), str(row.fold), *counts))
     return headings, rows
 
 
