@@ -159,7 +159,7 @@ def _check_free(out: Path, bundle: Path) -> None:
 
 
 def _metadata(folder: Path, identity: str) -> str:
-    """The YAML that the Hub reads, from the evaluation of this very model."""
+    """The YAML that the Hub reads, from the evaluation of this model."""
     path = folder / "evaluation" / METRICS
     advice = f"first: alld evaluate {folder}"
     if not path.is_file():

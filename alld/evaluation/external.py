@@ -137,7 +137,7 @@ def external_facts(test: TestSet, own: Own, found: Mapping[str, Any], step: Step
 
 
 def _name(manifest: Manifest) -> str:
-    """The name of the set's folder, with a dash for all that has no place in a file name."""
+    """The name of the set's folder, with dashes in place of what file names should not hold."""
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", manifest.root.resolve().name).strip("-.")
     return plain[:60] or "set"
 

@@ -84,7 +84,7 @@ def predict(test: TestSet, step: Step) -> list[Prediction]:
 def explain(
     test: TestSet, predictions: Sequence[Prediction], wanted: bool | None, step: Step
 ) -> Explanation:
-    """Check heat maps of the tested images, if `wanted` or else the run's settings ask for them."""
+    """Check heat maps of the tested images; if `wanted` is None, the run's settings decide."""
     config = test.run.config.evaluate
     if wanted is False or (wanted is None and not config.heat_maps):
         left_out = "--no-heat-maps" if wanted is False else "evaluate.heat_maps is false"
