@@ -1,6 +1,5 @@
 """A set with patients: each on one side of a split, and counted as one observation."""
 
-import csv
 import json
 import shutil
 from dataclasses import replace
@@ -18,6 +17,7 @@ from alld.evaluation.holdout import evaluate
 from alld.evaluation.result import caveats
 from alld.report.sentences import caveats as caveats_of
 from alld.report.sentences import supports
+from alld.runtime.reading import read_csv
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +35,7 @@ def c_nmc(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def folds(c_nmc: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished cross-validation in two repeats. Read only."""
     folder = tmp_path_factory.mktemp("by-patient") / "cv"
-    tiny = {"train__frozen_epochs": 1, "train__epochs": 0}
-    config = with_settings(c_nmc / "C-NMC_training_data", **tiny)
+    config = with_settings(c_nmc / "C-NMC_training_data", train__epochs=0)
     crossval(config, folds=2, repeats=2, out=folder)
     return folder
 
@@ -52,9 +51,8 @@ def facts_of(run: Path) -> dict[str, Any]:
     return facts
 
 
-def rows_of(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
+def rows_of(run: Path) -> list[dict[str, str]]:
+    return read_csv(run / "evaluation" / "predictions.csv")
 
 
 def test_the_numbers_by_patient_follow_from_the_rows(run: Path, folds: Path) -> None:
@@ -62,7 +60,7 @@ def test_the_numbers_by_patient_follow_from_the_rows(run: Path, folds: Path) -> 
     for folder, patients in ((run, 8), (folds, 16)):
         found = facts_of(folder)["by_patient"]
         shares: dict[str, list[bool]] = {}
-        for row in rows_of(folder / "evaluation" / "predictions.csv"):
+        for row in rows_of(folder):
             subject = Path(row["path"]).name.split("_")[1]
             shares.setdefault(subject, []).append(called_in(row) == row["label"])
         means = [sum(correct) / len(correct) for correct in shares.values()]
@@ -84,11 +82,7 @@ def test_every_interval_counts_patients(run: Path) -> None:
     assert "No sensitivity or specificity for patients is given" in told
     assert "Every patient here has cells of one class only" in told
     assert "No patient is on both sides" in " ".join(supports(facts))
-
-
-def test_leaking_patients_are_reported(run: Path) -> None:
-    """A random split has cells of one subject on both sides."""
-    facts = facts_of(run)
+    # A random split has cells of one subject on both sides.
     facts["data"]["leaking_groups"] = 5
     told = " ".join(caveats_of(facts))
     assert "5 patients are on both sides of this grouped split" in told
@@ -102,7 +96,7 @@ def test_the_pages_show_patients(run: Path, folds: Path) -> None:
         page = Page((folder / "evaluation" / "report.html").read_text())
         assert "By patient" in page.text
         assert "ROC AUC of the share classified as blast" in page.text
-        rows = rows_of(folder / "evaluation" / "predictions.csv")
+        rows = rows_of(folder)
         numbers = [{**row, "probability": float(row["probability"])} for row in rows]
         check_numbers(page, {**facts, "predictions": numbers})
         check_nothing_loose(page)
@@ -120,7 +114,7 @@ def test_a_set_without_patients_says_nothing_of_them(run_folder: Path) -> None:
 
 def test_folds_keep_patients_apart(folds: Path) -> None:
     """Each subject is tested in one fold of a repeat."""
-    rows = rows_of(folds / "evaluation" / "predictions.csv")
+    rows = rows_of(folds)
     places = {(row["repeat"], row["patient"], row["fold"]) for row in rows}
     assert len(places) == len({place[:2] for place in places}) == 2 * 16
 
@@ -145,7 +139,7 @@ def test_the_preliminary_test_is_an_external_one(run: Path, c_nmc: Path, tmp_pat
     assert "2 patients here have the same names as patients of the training set" in told
     again = tmp_path / "again"
     draw_preliminary(again, ["UID_1_9_9_all.bmp", "UID_99_9_9_all.bmp", "UID_H99_9_9_hem.bmp"])
-    split = {row["patient"]: row["part"] for row in rows_of(run / "split.csv")}
+    split = {row["patient"]: row["part"] for row in read_csv(run / "split.csv")}
     known = int(split["1"] != "test")
     found = evaluate(copy, data=again / "C-NMC_test_prelim_phase_data_labels.csv")
     assert found.external is not None

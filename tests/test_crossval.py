@@ -1,6 +1,5 @@
 """Cross-validation: each image tested once in a repeat, two spreads apart, nothing done twice."""
 
-import csv
 import json
 import shutil
 import signal
@@ -13,35 +12,26 @@ import numpy as np
 import pytest
 from conftest import SMALL, Answer
 from pages import called_in
+from trainings import replace_in, with_settings
 
 from alld.config.files import load_config
-from alld.config.schema import Config
 from alld.data.groups.load import load_groups
 from alld.data.sources.find import load_manifest
 from alld.data.splits import make_split
 from alld.errors import ConfigError, Interrupted, RunError
+from alld.evaluation.crossval.folds import read_plan
 from alld.evaluation.crossval.train import CrossvalListener, crossval, resume_crossval
 from alld.evaluation.out_of_fold import HeldOut, metrics_of_repeat, pooled_metrics, training_spread
 from alld.evaluation.result import read_result
 from alld.model.bundle import library_versions
+from alld.runtime.reading import read_csv
 from alld.training.train import Listener
 
 TRAIN = "alld.evaluation.crossval.train.train"
 
 
-def settings(drawn_set: Path, **changed: object) -> Config:
-    tiny = {"train.frozen_epochs": 1, "train.epochs": 0, "data.root": drawn_set}
-    dotted = {key.replace("__", "."): value for key, value in changed.items()}
-    return load_config(options={**SMALL, **tiny, **dotted})
-
-
-def table(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def rows_of(folder: Path) -> list[dict[str, str]]:
-    return table(folder / "evaluation" / "predictions.csv")
+    return read_csv(folder / "evaluation" / "predictions.csv")
 
 
 @pytest.fixture
@@ -56,7 +46,7 @@ def unfinished(validated: Path, tmp_path: Path) -> Path:
 @pytest.mark.parametrize("kind", ["grouped", "blocks", "random"])
 def test_every_image_is_tested_in_one_fold(drawn_set: Path, kind: str) -> None:
     """Folds of one seed part the set; what stays for each gives 16 % of all to validation."""
-    config = settings(drawn_set, split__kind=kind, split__block=4)
+    config = with_settings(drawn_set, split__kind=kind, split__block=4)
     manifest = load_manifest(config.data)
     groups = load_groups(manifest).of_image
     tested: list[int] = []
@@ -92,7 +82,7 @@ def test_out_of_fold_predictions_are_those_of_the_folds(validated: Path, drawn_s
         assert names == sorted(path.name for path in drawn_set.glob("*.tif"))
     for row in rows:
         run = validated / f"repeat-{row['repeat']}" / f"fold-{row['fold']}"
-        part = {line["path"]: line["part"] for line in table(run / "split.csv")}
+        part = {line["path"]: line["part"] for line in read_csv(run / "split.csv")}
         assert part[row["path"]] == "test"
         found = {line["sha256"]: line["probability"] for line in rows_of(run)}
         assert float(row["probability"]) == float(found[row["sha256"]])
@@ -136,7 +126,7 @@ def test_a_stopped_cross_validation_goes_on_and_does_nothing_twice(
         training=Listener(progress=stop), begin=lambda fold, *_: begun.append(fold)
     )
     with pytest.raises(Interrupted, match=f"crossval --resume {folder}") as caught:
-        crossval(settings(drawn_set), 2, 1, folder, listener)
+        crossval(with_settings(drawn_set, train__epochs=0), 2, 1, folder, listener)
     assert caught.value.exit_status == 130
     first = folder / "repeat-1" / "fold-1" / "model.alld" / "model.safetensors"
     before = first.stat().st_mtime_ns
@@ -285,10 +275,8 @@ def test_bad_input_is_one_line(
 def test_a_fold_of_other_images_is_refused(unfinished: Path, validated: Path) -> None:
     """Pooling asks every run for the fingerprint of the plan."""
     shutil.copytree(validated / "repeat-2", unfinished / "repeat-2", dirs_exist_ok=True)
-    facts = unfinished / "repeat-1" / "fold-2" / "run.json"
-    found = json.loads(facts.read_text())
-    found["data"]["fingerprint"] = "0" * 64
-    facts.write_text(json.dumps(found))
+    fold, plan = unfinished / "repeat-1" / "fold-2", read_plan(unfinished)
+    replace_in(fold / "run.json", plan.fingerprint, "0" * 64)
     with pytest.raises(RunError, match="other images"):
         resume_crossval(unfinished)
 
@@ -298,8 +286,7 @@ def test_other_images_are_refused_before_the_next_fold_is_trained(
 ) -> None:
     """Not when all folds are there and cannot be pooled."""
     monkeypatch.setattr(TRAIN, None)
-    plan = json.loads((unfinished / "crossval.json").read_text())
-    (unfinished / "crossval.json").write_text(json.dumps({**plan, "fingerprint": "0" * 64}))
+    replace(read_plan(unfinished), fingerprint="0" * 64).write()
     with pytest.raises(RunError, match="not the images"):
         resume_crossval(unfinished)
 
@@ -339,7 +326,7 @@ def test_what_ends_a_fold_says_which_one_and_how_to_go_on(
 
     monkeypatch.setattr(TRAIN, ending)
     with pytest.raises(expected, match=words) as caught:
-        crossval(settings(drawn_set), 2, 1, tmp_path / "cv")
+        crossval(with_settings(drawn_set, train__epochs=0), 2, 1, tmp_path / "cv")
     if isinstance(caught.value, Interrupted):
         assert caught.value.exit_status == 143
         assert str(tmp_path / "cv") in str(caught.value)

@@ -1,15 +1,14 @@
 """The held-out test of a run: which images, which numbers, which files."""
 
-import csv
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from trainings import replace_in
 
 import alld.audit.background
 from alld.audit.background import background_auc
@@ -18,10 +17,11 @@ from alld.data.groups.load import load_groups
 from alld.data.sources.find import load_manifest
 from alld.errors import AlldError, ConfigError, RunError
 from alld.evaluation.holdout import evaluate
-from alld.evaluation.result import caveats, read_result
+from alld.evaluation.result import read_result
 from alld.inference.prediction import COLUMNS
 from alld.inference.predictor import Predictor
 from alld.report.metric_text import format_metric
+from alld.runtime.reading import read_csv
 from alld.stats.metrics import Metric, brier
 from alld.stats.ranking import roc_auc
 from alld.stats.shift import predictive_values
@@ -38,31 +38,28 @@ def metrics_of(run: Path) -> dict[str, Any]:
     return found
 
 
-def rows_of(table: Path) -> list[dict[str, str]]:
-    with table.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def set_in_config(run: Path, old: str, new: str) -> None:
-    text = (run / "config.yaml").read_text()
-    assert old in text
-    (run / "config.yaml").write_text(text.replace(old, new))
+def predicted(run: Path) -> list[dict[str, str]]:
+    return read_csv(run / "evaluation" / "predictions.csv")
 
 
 def test_all_files_of_the_design_are_written(run_folder: Path) -> None:
-    """Numbers, tables, rows, pictures, report and card, and nothing else."""
+    """They are numbers, tables, rows, report, card, and pictures large enough for a slide."""
     names = {path.name for path in (run_folder / "evaluation").iterdir()}
     assert names == {
         "metrics.json", "table.csv", "table.md", "predictions.csv",
         "confusion.png", "roc.png", "loss.png", "report.html", "model_card.md",
     }  # fmt: skip
+    for name in ("confusion", "roc", "loss"):
+        with Image.open(run_folder / "evaluation" / f"{name}.png") as picture:
+            assert min(picture.size) >= 700
+            assert np.asarray(picture.convert("L")).std() > 5
 
 
 def test_the_rows_are_the_test_images_of_the_split(run_folder: Path) -> None:
     """Each held-out image once, no other, with its label."""
-    split = rows_of(run_folder / "split.csv")
+    split = read_csv(run_folder / "split.csv")
     held_out = {row["path"]: row["label"] for row in split if row["part"] == "test"}
-    rows = rows_of(run_folder / "evaluation" / "predictions.csv")
+    rows = predicted(run_folder)
     assert list(rows[0]) == [*COLUMNS, "label"]
     assert len(rows) == len(held_out) == 8
     assert {Path(row["path"]).name: row["label"] for row in rows} == held_out
@@ -70,7 +67,7 @@ def test_the_rows_are_the_test_images_of_the_split(run_folder: Path) -> None:
 
 def test_the_numbers_follow_from_the_rows(run_folder: Path) -> None:
     """Counts, accuracy, ROC AUC and Brier score recomputed from predictions.csv."""
-    rows, found = rows_of(run_folder / "evaluation" / "predictions.csv"), metrics_of(run_folder)
+    rows, found = predicted(run_folder), metrics_of(run_folder)
     truth = np.array([row["label"] == "blast" for row in rows], dtype=int)
     prob = np.array([float(row["probability"]) for row in rows])
     correct = int(((prob >= 0.5) == truth).sum())
@@ -96,7 +93,7 @@ def test_groups_have_intervals_of_their_own(run_folder: Path) -> None:
 def test_predicting_a_test_image_gives_the_written_probability(run_folder: Path) -> None:
     """For each row of predictions.csv, `predict` on that file alone agrees to 1e-5."""
     predictor = Predictor.load(run_folder, "cpu")
-    for row in rows_of(run_folder / "evaluation" / "predictions.csv"):
+    for row in predicted(run_folder):
         [prediction] = predictor.predict([row["path"]])
         assert prediction.probability == pytest.approx(float(row["probability"]), abs=1e-5)
         assert prediction.sha256 == row["sha256"]
@@ -110,17 +107,6 @@ def test_the_table_says_what_the_numbers_are_not(run_folder: Path) -> None:
         assert words in text
     assert metrics_of(run_folder)["synthetic"] is True
     assert json.loads((run_folder / "model.alld" / "alld.json").read_text())["data"]["synthetic"]
-
-
-def test_the_caveats_of_real_images(run_folder: Path) -> None:
-    """ALL-IDB2 has no patient ids, leaking groups flatter, random weights are no transfer."""
-    result = read_result(run_folder / "evaluation")
-    data = {**result.data, "synthetic": False, "leaking_groups": 3, "split": "random"}
-    model = {**result.model, "initial_weights": "random"}
-    told = " ".join(caveats(replace(result, data=data, model=model)))
-    for words in ("no patient ids", "3 groups of images of the same cell", "random weights"):
-        assert words in told
-    assert "SYNTHETIC" not in told
 
 
 def test_the_stored_result_is_read_back_as_it_was(run_folder: Path, validated: Path) -> None:
@@ -138,14 +124,6 @@ def test_a_damaged_result_is_refused_by_its_key(copy: Path) -> None:
     (copy / "evaluation" / "metrics.json").write_text(json.dumps(facts))
     with pytest.raises(RunError, match=r"metrics\.json: cannot be read \(metrics\.accuracy\.value"):
         read_result(copy / "evaluation")
-
-
-def test_the_pictures_are_pictures(run_folder: Path) -> None:
-    """Each PNG opens, is large enough for a slide, and is not blank."""
-    for name in ("confusion", "roc", "loss"):
-        with Image.open(run_folder / "evaluation" / f"{name}.png") as picture:
-            assert min(picture.size) >= 700
-            assert np.asarray(picture.convert("L")).std() > 5
 
 
 def test_an_evaluation_is_repeated_to_the_same_numbers(
@@ -169,8 +147,8 @@ def test_predictive_values_name_their_prevalence(run_folder: Path, copy: Path) -
     The caller's prevalence overrides `evaluate.prevalence`. The background can be left out.
     """
     assert not [name for name in metrics_of(run_folder)["metrics"] if "_at_" in name]
-    set_in_config(copy, "prevalence: null", "prevalence: 0.25")
-    set_in_config(copy, "background: true", "background: false")
+    replace_in(copy / "config.yaml", "prevalence: null", "prevalence: 0.25")
+    replace_in(copy / "config.yaml", "background: true", "background: false")
     confusion = read_result(run_folder / "evaluation").confusion
     for given, prevalence in ((None, 0.25), (0.1, 0.1)):
         result = evaluate(copy, prevalence=given, heat_maps=False)
@@ -194,8 +172,7 @@ def test_a_prevalence_out_of_range_is_refused(run_folder: Path, prevalence: floa
 
 def test_an_altered_split_is_refused(copy: Path) -> None:
     """Moving an image from training to test would falsify the numbers."""
-    split = (copy / "split.csv").read_text()
-    (copy / "split.csv").write_text(split.replace(",train", ",test", 1))
+    replace_in(copy / "split.csv", ",train", ",test")
     with pytest.raises(RunError, match=r"split\.csv: altered"):
         evaluate(copy)
 
@@ -204,7 +181,7 @@ def test_other_images_are_refused(copy: Path, drawn_set: Path, tmp_path: Path) -
     """An image that changed since the training stops the evaluation."""
     data = Path(shutil.copytree(drawn_set, tmp_path / "set"))
     shutil.copy(data / "Im001_1.tif", data / "Im002_1.tif")
-    set_in_config(copy, str(drawn_set), str(data))
+    replace_in(copy / "config.yaml", str(drawn_set), str(data))
     with pytest.raises(AlldError, match="not the images that"):
         evaluate(copy)
 

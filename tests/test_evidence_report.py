@@ -1,7 +1,6 @@
 """Heat maps in an evaluation: measured, written, shown, left out when asked, pooled over folds."""
 
 import base64
-import csv
 import io
 import json
 import re
@@ -19,11 +18,12 @@ from trainings import with_settings
 from alld.cli import run_command
 from alld.evaluation.crossval.folds import read_plan
 from alld.evaluation.crossval.pool import pool
-from alld.evaluation.heat_checks import read_checked, summarise
+from alld.evaluation.explanation import read_checked, summarise
 from alld.evaluation.holdout import evaluate
 from alld.inference.heat_map import heat_map, overlaid
 from alld.inference.predictor import Predictor
 from alld.report.sentences import caveats, supports
+from alld.runtime.reading import read_csv
 from alld.training.train import train
 
 Facts = dict[str, Any]
@@ -49,8 +49,7 @@ def page(explained: Path) -> Page:
 
 
 def rows_of(run: Path) -> list[dict[str, Any]]:
-    with (run / "evaluation" / "predictions.csv").open(newline="") as file:
-        rows: list[dict[str, Any]] = list(csv.DictReader(file))
+    rows: list[Any] = read_csv(run / "evaluation" / "predictions.csv")
     return [{**row, "probability": float(row["probability"])} for row in rows]
 
 
@@ -200,7 +199,7 @@ def test_the_folds_of_a_crossval_are_pooled(validated: Path, tmp_path: Path) -> 
     found = facts["heat_maps"]["verdicts"]["all"]
     assert found["fall"]["n"] == 80
     assert found["other_background"]["value"] == pytest.approx(0.15)
-    assert pool(read_plan(folder)).heat_maps == facts["heat_maps"]
+    assert pool(read_plan(folder)).as_dict()["heat_maps"] == facts["heat_maps"]
     page = Page((folder / "evaluation" / "report.html").read_text())
     check_page(page, facts)
     assert "Pictures of heat maps are in the reports of the folds" in page.text
@@ -211,13 +210,11 @@ def test_groups_and_not_images_carry_the_pooled_interval(validated: Path, tmp_pa
     """The interval is that of the rows with the groups of the split."""
     folder = fold_with_maps(validated, tmp_path)
     plan = read_plan(folder)
-    with (validated / "split.csv").open(newline="") as file:
-        groups = {row["path"]: row["group"] for row in csv.DictReader(file)}
+    groups = {row["path"]: row["group"] for row in read_csv(validated / "split.csv")}
     checked = [one for cell in plan.all_folds() for one in read_checked(cell.folder / "evaluation")]
     own = [groups[Path(one.path).name] for one in checked]
     wanted = summarise(checked, own, plan.config.evaluate.bootstrap_draws)["all"]["outside"]
-    found = pool(plan).heat_maps["verdicts"]["all"]["outside"]
-    assert found == wanted.as_dict()
+    assert pool(plan).heat_maps["verdicts"]["all"]["outside"] == wanted
 
 
 def test_a_fold_without_maps_leaves_all_without(validated: Path) -> None:

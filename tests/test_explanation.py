@@ -17,18 +17,16 @@ from alld.data.preprocess import to_square
 from alld.errors import ConfigError
 from alld.evaluation.explanation import (
     ERASED,
+    MEASURES,
+    Checked,
     Explanation,
     erase,
     exchange,
     explain_test,
     hottest,
     other_images,
-    share_outside,
-)
-from alld.evaluation.heat_checks import (
-    MEASURES,
-    Checked,
     read_checked,
+    share_outside,
     summarise,
     write_checked,
 )

@@ -12,6 +12,7 @@ import pytest
 from conftest import Answer
 from drawn import draw_all_idb2, draw_cell, save_tiff
 from pages import Page, check_nothing_loose, check_numbers, check_self_contained
+from trainings import replace_in
 
 from alld.config.schema import DataConfig
 from alld.data.sources.find import load_manifest
@@ -23,6 +24,7 @@ from alld.model.bundle import read_info
 from alld.report.sentences import caveats as caveats_of
 from alld.report.sentences import supports
 from alld.runs.folder import Run
+from alld.runtime.reading import read_csv
 
 Facts = dict[str, Any]
 
@@ -80,11 +82,8 @@ def told(result: Result) -> str:
 
 def forget_images(run: Path, root: Path) -> None:
     """Let the settings and facts of the run name a folder that is gone."""
-    facts = json.loads((run / "run.json").read_text())
-    facts["data"]["root"] = f"{root}-gone"
-    (run / "run.json").write_text(json.dumps(facts))
-    config = (run / "config.yaml").read_text()
-    (run / "config.yaml").write_text(config.replace(str(root), f"{root}-gone"))
+    for name in ("run.json", "config.yaml"):
+        replace_in(run / name, str(root), f"{root}-gone")
 
 
 def test_it_has_a_folder_and_title_of_its_own(
@@ -106,14 +105,20 @@ def test_it_has_a_folder_and_title_of_its_own(
 def test_nothing_is_fitted_to_the_other_set(
     alld: Callable[..., Answer], run: Path, other_set: Path, external: Result
 ) -> None:
-    """With labels swapped by --positive, threshold, temperature and probabilities stay."""
+    """With labels swapped by --positive, threshold, temperature and probabilities stay.
+
+    The command prints title, comparison and SYNTHETIC.
+    """
     info = read_info(run / "model.alld")
     assert len(external.predictions) == 24
     assert external.model["threshold"] == info.threshold
     assert external.model["temperature"] == info.temperature
-    status, out, _ = alld("evaluate", run, "--data", other_set, "--positive", "healthy", "--json")
-    swapped = json.loads(out)
+    status, out, _ = alld("evaluate", run, "--data", other_set, "--positive", "healthy")
     assert status == 0
+    for words in ("external validation on other-lab", "against the run's own test", "SYNTHETIC"):
+        assert words in out
+    [folder] = set((run / "external").glob("other-lab-*")) - {external.folder}
+    swapped = json.loads((folder / "metrics.json").read_text())
     assert swapped["external"]["set"] == "other-lab"
     assert swapped["data"]["classes"] == {"healthy": 12, "blast": 12}
     assert swapped["model"] == external.model
@@ -122,16 +127,6 @@ def test_nothing_is_fitted_to_the_other_set(
     status, _, err = alld("evaluate", run, "--positive", "healthy")
     assert status == 2
     assert "--positive goes with --data" in err
-
-
-def test_the_command_says_that_it_is_one(
-    alld: Callable[..., Answer], run: Path, other_set: Path
-) -> None:
-    """Title, comparison and SYNTHETIC stand in the terminal."""
-    status, out, _ = alld("evaluate", run, "--data", other_set)
-    assert status == 0
-    for words in ("external validation on other-lab", "against the run's own test", "SYNTHETIC"):
-        assert words in out
 
 
 def test_each_difference_is_here_minus_there(run_folder: Path, external: Result) -> None:
@@ -185,7 +180,8 @@ def test_what_one_class_leaves_undefined_has_a_reason(healthy_only: Result) -> N
     rows = compared(healthy_only)["comparison"]
     assert rows["specificity"]["difference"]["value"] is not None
     for name in ("accuracy", "brier", "ece"):
-        assert rows[name]["difference"]["reason"] == "one class here, both there: no comparison"
+        reason = rows[name]["difference"]["reason"]
+        assert reason == "this set has one class, the run's own test has both"
     sentence = "All images are of one class, healthy: accuracy is the same as specificity"
     assert sentence in told(healthy_only)
     assert compared(healthy_only)["shift"]["blast"]["distance"] is None
@@ -205,8 +201,7 @@ def test_images_that_trained_the_model_are_refused(
     run: Path, copy: Path, drawn_set: Path, other_set: Path, tmp_path: Path
 ) -> None:
     """By content, whatever their names, and also where the run's own images are gone."""
-    split = (run / "split.csv").read_text().splitlines()
-    trained = next(line.split(",")[0] for line in split if line.endswith(",train"))
+    trained = next(row["path"] for row in read_csv(run / "split.csv") if row["part"] == "train")
     mixed = Path(shutil.copytree(other_set, tmp_path / "mixed"))
     shutil.copy(drawn_set / trained, mixed / "blast" / "renamed.tif")
     with pytest.raises(DataError, match=r"1 of these images trained .*\(first: blast/renamed"):
@@ -236,8 +231,8 @@ def test_an_older_run_is_checked_by_its_images(
 
 def test_an_altered_list_of_images_is_not_trusted(copy: Path) -> None:
     """Hashes, labels and names must give the fingerprint of the training; else the set is read."""
-    text = (copy / "images.csv").read_text()
-    (copy / "images.csv").write_text(text.replace(text.splitlines()[1][-64:], "0" * 64))
+    sha256 = read_csv(copy / "images.csv")[0]["sha256"]
+    replace_in(copy / "images.csv", sha256, "0" * 64)
     own = own_images(Run(copy)).manifest
     assert own is not None
     assert own.fingerprint == Run(copy).info["data"]["fingerprint"]
@@ -256,19 +251,17 @@ def test_a_changed_copy_of_the_runs_own_set_is_no_other_set(
 def test_a_copy_of_the_real_all_idb2_is_never_external(copy: Path, tmp_path: Path) -> None:
     """Not even one with other bytes in every file."""
     drawn = load_manifest(DataConfig(root=draw_all_idb2(tmp_path / "a")))
-    facts = json.loads((copy / "run.json").read_text())
-    facts["data"]["synthetic"] = False
-    (copy / "run.json").write_text(json.dumps(facts))
+    replace_in(copy / "run.json", '"synthetic": true', '"synthetic": false')
     with pytest.raises(DataError, match="No copy of it is an external test"):
         check_other(Run(copy), replace(drawn, synthetic=False), own_images(Run(copy)))
 
 
 def test_the_runs_own_test_images_are_reported(run: Path, drawn_set: Path, tmp_path: Path) -> None:
     """They are unseen, so they are accepted, but the report says where they come from."""
-    rows = [line.split(",") for line in (run / "split.csv").read_text().splitlines()]
-    lines = [f"{drawn_set / path},{label}" for path, label, _, part in rows if part == "test"]
+    rows = [row for row in read_csv(run / "split.csv") if row["part"] == "test"]
     table = tmp_path / "own.csv"
-    table.write_text("\n".join(["path,label", *lines]) + "\n")
+    lines = [f"{drawn_set / row['path']},{row['label']}\n" for row in rows]
+    table.write_text("".join(["path,label\n", *lines]))
     found = evaluate(run, data=table)
     assert compared(found)["held_out_there"] == 8
     assert "8 of these images are the run's own test images" in told(found)

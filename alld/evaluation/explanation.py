@@ -3,31 +3,37 @@
 **Erasing.** If a map marks what matters, removing what it marks must change the prediction. The
 fifth of the image with the most evidence is blurred beyond recognition, and the probability of the
 verdict should fall further than under the mask of another image (after Samek et al., IEEE TNNLS 28
-(2017) 2660-2673). The other image has the same verdict: maps of one class are alike, so this is the
-harder test. The mask has a soft edge, because a hard edge would be a feature of its own.
+(2017) 2660-2673). The other image has the same verdict, which makes the test harder, because maps
+of one class are alike. The mask has a soft edge, because a hard edge would itself be a feature.
 
-**Cell against background.** How much of the evidence for the verdict lies where `background_mask`
-sees neither the central cell nor a nucleus. Independently of any map, the background is replaced by
-that of another image: where the model uses the cell alone, it makes no difference whether that
-image has the same verdict or the other one.
+**Cell against background.** The share of the evidence for the verdict is measured that lies where
+`background_mask` sees neither the central cell nor a nucleus. Independently of any map, the
+background is replaced by that of another image: if the model uses the cell alone, it makes no
+difference whether that image has the same verdict or the other one.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
+from functools import partial
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
+from pydantic import TypeAdapter
 
 from alld.audit.background import background_mask
 from alld.data.manifest import LABEL_NAMES, Progress
 from alld.errors import ConfigError
-from alld.evaluation.heat_checks import Checked, Summary, as_facts, summarise
 from alld.inference.heat_map import Heat, enlarged
 from alld.inference.prediction import Prediction
 from alld.inference.predictor import Predictor
+from alld.runtime.files import write_csv
+from alld.runtime.reading import read_csv
+from alld.stats.intervals import grouped_mean
+from alld.stats.metrics import Metric, measured
 
 ERASED = 0.2  # of the picture
 BLUR = 1 / 14  # of its side: 16 px of 224, in which a nucleus of 80 px is a shadow
@@ -36,8 +42,42 @@ OTHERS = 2  # images whose background each gets, with the same verdict and with 
 MOST_IMAGES = 500  # explained of a large test; drawn at random
 MOST_SHOWN, MOST_WRONG_SHOWN = 12, 6  # in a report; each costs 60 kB
 
+FILE = "heat_maps.csv"
+Summary = dict[str, dict[str, Metric]]  # the measures of all, blast and healthy verdicts
 Pixels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A row of `heat_maps.csv`; None if there is no evidence for the verdict or no other image."""
+
+    path: str
+    sha256: str
+    verdict: str
+    outside: float | None  # share of the evidence for the verdict that lies in the background
+    even: float  # share of the image that is background, which is that of a uniform map
+    # The others say by how much the probability of the verdict falls.
+    fall: float  # when the fifth with the most evidence is blurred
+    elsewhere: float | None  # when it is blurred under the mask of another image
+    same_background: float | None  # on the background of an image with the same verdict
+    other_background: float | None  # on the background of an image with the other verdict
+
+    @property
+    def difference(self) -> float | None:
+        """How much more its own mask matters than that of another image."""
+        return None if self.elsewhere is None else self.fall - self.elsewhere
+
+    @property
+    def background_difference(self) -> float | None:
+        """How much more a background of the other verdict matters than one of the same."""
+        if self.other_background is None or self.same_background is None:
+            return None
+        return self.other_background - self.same_background
+
+
+COLUMNS = tuple(one.name for one in fields(Checked))
+MEASURES = (*COLUMNS[3:], "difference", "background_difference")
 
 
 @dataclass(frozen=True)
@@ -54,13 +94,10 @@ class Explanation:
         """Return the entry of metrics.json."""
         if self.summary is None:
             return {"reason": self.reason}
-        return as_facts(self.summary, ERASED)
+        return {"reason": None, "erased": ERASED, "verdicts": self.summary}
 
     def examples(self, wrong: Sequence[int]) -> list[tuple[int, Heat]]:
-        """Return the numbers of some predictions to show, with their maps.
-
-        They are the first wrong ones, then others drawn at random.
-        """
+        """Return the rows to show, with their maps: the first wrong ones, then others at random."""
         maps = dict(zip(self.rows, self.evidence, strict=True))
         shown = [row for row in wrong if row in maps][:MOST_WRONG_SHOWN]
         others = np.random.default_rng(0).permutation([row for row in maps if row not in wrong])
@@ -83,7 +120,7 @@ def explain_test(
         pictures: n decoded images, RGB (H, W, 3).
         predictions: n of them by the same predictor, none without a probability.
         groups: n names, equal for images that belong together.
-        draws: of the bootstrap over groups.
+        draws: number of bootstrap draws over groups.
         progress: called with the number of images done, of all.
     """
     rows = sorted(np.random.default_rng(0).permutation(len(predictions))[:MOST_IMAGES].tolist())
@@ -213,3 +250,47 @@ def _check(
         same_background=means.get("same_background"),
         other_background=means.get("other_background"),
     )
+
+
+def summarise(checked: Sequence[Checked], groups: Sequence[str], draws: int) -> Summary:
+    """Return the mean of each measure, over all images and over those of either verdict.
+
+    Args:
+        groups: one name for each image, equal for images that belong together.
+        draws: number of bootstrap draws.
+    """
+    summary: Summary = {}
+    for name in ("all", *reversed(LABEL_NAMES)):
+        rows = [row for row, one in enumerate(checked) if name in ("all", one.verdict)]
+        own = [groups[row] for row in rows]
+        summary[name] = {
+            measure: _mean([getattr(checked[row], measure) for row in rows], own, draws)
+            for measure in MEASURES
+        }
+    return summary
+
+
+def _mean(values: Sequence[float | None], groups: Sequence[str], draws: int) -> Metric:
+    known = [row for row, value in enumerate(values) if value is not None]
+    if not known:
+        return Metric(None, None, 0, None, None, None, "no image has this value")
+    numbers = np.array([values[row] for row in known], dtype=float)
+    interval = partial(grouped_mean, numbers, [groups[row] for row in known], draws=draws)
+    return measured(lambda: float(numbers.mean()), interval, len(known))
+
+
+def write_checked(folder: Path, checked: Sequence[Checked]) -> None:
+    """Write `heat_maps.csv`, one row for each image."""
+    write_csv(folder / FILE, COLUMNS, map(asdict, checked))
+
+
+def read_checked(folder: Path) -> list[Checked]:
+    """Read `heat_maps.csv` back; return no rows where there is no such file.
+
+    Raises:
+        OSError, ValueError: it cannot be read, or has other columns.
+    """
+    if not (folder / FILE).is_file():
+        return []
+    rows = [{name: cell or None for name, cell in row.items()} for row in read_csv(folder / FILE)]
+    return TypeAdapter(list[Checked]).validate_python(rows)

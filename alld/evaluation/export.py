@@ -60,7 +60,7 @@ def export_onnx(
     """Write the model of a run or a bundle as an ONNX file, by default `model.onnx` beside it.
 
     Args:
-        step: called with the name of each step, how far it is, of how much.
+        step: called with the name of each step, the units done, and all units.
         data: the folder of the run's images, if they were moved.
 
     Returns:
@@ -159,7 +159,7 @@ def _check_free(out: Path, bundle: Path) -> None:
 
 
 def _metadata(folder: Path, identity: str) -> str:
-    """The YAML that the Hub reads, from the evaluation of this very model."""
+    """The YAML that the Hub reads, from the evaluation of this model."""
     path = folder / "evaluation" / METRICS
     advice = f"first: alld evaluate {folder}"
     if not path.is_file():
@@ -175,7 +175,7 @@ def _metadata(folder: Path, identity: str) -> str:
 
 
 def _described(result: Result) -> dict[str, Any]:
-    """What was tested, on what, with which result; the licence is the user's to choose."""
+    """The Hub's description of the test; it has no licence, which is the user's to choose."""
     data, model = result.data, result.model
     mark = ["synthetic"] if result.synthetic else []
     drawn = "SYNTHETIC " if result.synthetic else ""
@@ -188,29 +188,13 @@ def _described(result: Result) -> dict[str, Any]:
         for name, metric in result.metrics.items()
         if metric.value is not None and name in TITLES
     ]
+    task = "image-classification"
+    test = {"task": {"type": task}, "dataset": tested, "metrics": results}
     return {
         "library_name": "alld",
-        "pipeline_tag": "image-classification",
-        "tags": [
-            "image-classification",
-            "microscopy",
-            "leukemia",
-            "not-a-medical-device",
-            model["arch"],
-            *mark,
-        ],
-        "model-index": [
-            {
-                "name": f"{drawn}ALLD {result.title}",
-                "results": [
-                    {
-                        "task": {"type": "image-classification"},
-                        "dataset": tested,
-                        "metrics": results,
-                    }
-                ],
-            }
-        ],
+        "pipeline_tag": task,
+        "tags": [task, "microscopy", "leukemia", "not-a-medical-device", model["arch"], *mark],
+        "model-index": [{"name": f"{drawn}ALLD {result.title}", "results": [test]}],
     }
 
 
@@ -225,12 +209,11 @@ def _named(name: str, metric: Metric) -> str:
 
 def _config(info: BundleInfo, identity: str) -> dict[str, Any]:
     """The classes and the input, for programs that do not read the bundle."""
-    names = dict(enumerate(info.classes))
     return {
         "model_type": "alld",
         "architectures": [info.arch],
-        "id2label": {str(number): name for number, name in names.items()},
-        "label2id": {name: number for number, name in names.items()},
+        "id2label": {str(number): name for number, name in enumerate(info.classes)},
+        "label2id": {name: number for number, name in enumerate(info.classes)},
         "identity": identity,
         **info.model_dump(mode="json"),
     }

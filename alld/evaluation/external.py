@@ -1,8 +1,8 @@
 """Test the unchanged model of a run on images of another set, and compare with its own test.
 
-The distance of the other set from the run's own is measured class by class, in the features of the
-model: whole sets differ already where their shares of blasts do. A run's own images are those that
-did not train it, because features of training images lie closer together.
+The distance of the other set from the run's own is measured in the model's features, class by
+class, because whole sets differ as soon as their shares of blasts do. Only images that did not
+train the model stand for the run's own set: features of training images lie closer together.
 """
 
 import re
@@ -32,7 +32,7 @@ REFUSED = "out_of_domain"
 COMPARED = ("accuracy", "sensitivity", "specificity", "roc_auc", "brier", "ece", REFUSED)
 # These change with the share of blasts alone; sensitivity and specificity are of one class each.
 MIXED = ("accuracy", "brier", "ece")
-MOST = 1000  # images of a class and a set in a shift; more would only slow it
+MOST = 1000  # images of each class of a set whose features are compared; more only cost time
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Own:
 
 
 def own_images(run: Run) -> Own:
-    """Return the run's own set as it was recorded; of an older run, as it is found on disk."""
+    """Return the run's own set as the run recorded it; an older run's set is read from disk."""
     facts = run.info["data"]
     try:
         try:
@@ -71,10 +71,10 @@ def own_images(run: Run) -> Own:
 
 
 def check_other(run: Run, manifest: Manifest, own: Own) -> None:
-    """Refuse another state of the run's own set, and a set with images that trained the model.
+    """Refuse a changed copy of the run's own set, and a set with images that trained the model.
 
     Raises:
-        DataError: one of both.
+        DataError: the set is such a copy, or holds such images.
     """
     facts = run.info["data"]
     state = f"{len(manifest)} images now, {facts['images']} then"
@@ -110,7 +110,7 @@ def external_folder(run: Run, manifest: Manifest) -> Path:
 
 
 def external_facts(test: TestSet, own: Own, found: Mapping[str, Any], step: Step) -> dict[str, Any]:
-    """Compare this test, as `measure` found it, with the run's own, and both sets' images."""
+    """Return how the numbers that `measure` found, and the images, differ from the run's own."""
     run, manifest = test.run, test.manifest
     trained, held_out = run.info["data"], own.hashes("test")
     internal, reason = read_own_test(test)
@@ -137,13 +137,13 @@ def external_facts(test: TestSet, own: Own, found: Mapping[str, Any], step: Step
 
 
 def _name(manifest: Manifest) -> str:
-    """The set's name for files and titles: letters, digits and dashes of its folder's name."""
+    """The name of the set's folder, with dashes in place of what file names should not hold."""
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", manifest.root.resolve().name).strip("-.")
     return plain[:60] or "set"
 
 
 def read_own_test(test: TestSet) -> tuple[Result | None, str | None]:
-    """Return the run's own test by the very same model, or the reason why there is none."""
+    """Return the run's own test by the same model, or the reason why there is none."""
     folder = test.run.folder / "evaluation"
     advice = f"for a comparison first: alld evaluate {test.run.folder}"
     if not (folder / METRICS).is_file():
@@ -151,7 +151,7 @@ def read_own_test(test: TestSet) -> tuple[Result | None, str | None]:
     try:
         own = read_result(folder)
         model = own.model["identity"], own.model["tta"]
-        _ = own.data["test_images"], [_own_metric(name, own) for name in COMPARED]
+        _ = own.data["test_images"], _comparable(vars(own), own.data["test_groups"])
     except (RunError, ValueError, KeyError, TypeError):
         return None, f"the evaluation of the run's own test cannot be read; {advice}"
     if model != (test.predictor.identity, test.predictor.tta):
@@ -164,35 +164,28 @@ def _compare(
 ) -> dict[str, dict[str, Any]]:
     """Each metric here, in the run's own test, and the difference: here minus there."""
     one_class = len(set(test.labels)) == 1
+    there = _comparable(vars(internal), internal.data["test_groups"])
     rows = {}
-    for name in COMPARED:
-        here = _metric_here(name, found, test.groups)
-        there = _own_metric(name, internal)
-        difference = independent_difference(here, there)
+    for name, metric in _comparable(found, len(set(test.groups))).items():
+        difference = independent_difference(metric, there[name])
         if one_class and name in MIXED:
-            reason = "one class here, both there: no comparison"
+            reason = "this set has one class, the run's own test has both"
             difference = Metric(None, None, difference.n, None, None, None, reason)
-        named = {"external": here, "internal": there, "difference": difference}
-        rows[name] = {side: metric.as_dict() for side, metric in named.items()}
+        rows[name] = {
+            "external": metric.as_dict(),
+            "internal": there[name].as_dict(),
+            "difference": difference.as_dict(),
+        }
     return rows
 
 
-def _metric_here(name: str, found: Mapping[str, Any], groups: Sequence[str]) -> Metric:
-    """With an interval over groups, where images are correlated within groups."""
-    if name == REFUSED:
-        return as_metric(found["abstention"][REFUSED])
-    grouped: Mapping[str, Metric] = found["grouped_metrics"]
-    metrics: Mapping[str, Metric] = found["metrics"]
-    return grouped[name] if name in grouped and len(set(groups)) < len(groups) else metrics[name]
-
-
-def _own_metric(name: str, own: Result) -> Metric:
-    """As `_metric_here`, of the run's own test."""
-    if name == REFUSED:
-        return as_metric(own.abstention[REFUSED])
-    grouped = own.data["test_groups"] < own.metrics["accuracy"].n
-    metrics = own.grouped_metrics if grouped else own.metrics
-    return metrics.get(name, own.metrics[name])
+def _comparable(found: Mapping[str, Any], groups: int) -> dict[str, Metric]:
+    """The compared metrics; intervals are over groups if some groups have several images."""
+    metrics: dict[str, Metric] = found["metrics"]
+    if groups < metrics["accuracy"].n:
+        metrics = metrics | found["grouped_metrics"]
+    refused = {REFUSED: as_metric(found["abstention"][REFUSED])}
+    return {name: (metrics | refused)[name] for name in COMPARED}
 
 
 _Seen = tuple[Features, list[str]]  # features of some images, and their groups
@@ -201,7 +194,7 @@ _Seen = tuple[Features, list[str]]  # features of some images, and their groups
 def _shifts(own: Own, test: TestSet, step: Step) -> tuple[dict[str, Any] | None, str | None]:
     """The distance between both sets in each class and, for scale, between the run's own classes.
 
-    Without the run's own images there is a reason instead.
+    The second value is the reason where the run's own images are missing.
     """
     if own.manifest is None or own.split is None:
         return None, own.reason

@@ -56,7 +56,7 @@ def evaluate(
 
     Args:
         folder: the run's.
-        step: called with the name of each step, how far it is, of how much.
+        step: called with the name of each step, the units done, and all units.
         data: other labelled images; or the run's own, if they were moved.
         positive: which folder or label of `data` means blast; by default as in the training.
         prevalence: adds PPV and NPV at that share of blasts, between 0 and 1; by default the
@@ -130,7 +130,7 @@ def _own_test(run: Run, manifest: Manifest, load: partial[Predictor]) -> TestSet
 
 
 def _with_predictive_values(result: Result, prevalence: float) -> Result:
-    """The result with PPV and NPV at an assumed share of blasts."""
+    """Return the result with PPV and NPV at an assumed share of blasts."""
     values = predictive_values(result.confusion, prevalence)
     named = {name_at(name, prevalence): metric for name, metric in values.items()}
     return replace(

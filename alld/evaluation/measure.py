@@ -23,7 +23,7 @@ from alld.stats.metrics import Metric, confusion, proportion
 from alld.stats.reliability import reliability_curve
 from alld.stats.selective import gain_in_accuracy, risk_coverage
 
-Step = Callable[[str, int, int], None]  # name of the step, how far it is, of how much
+Step = Callable[[str, int, int], None]  # name of the step, units done, units in all
 _OF_TRAINING = (
     "started", "seconds", "device", "precision", "threads", "workers", "world_size", "git_commit",
     "versions",
@@ -85,10 +85,7 @@ def predict(test: TestSet, step: Step) -> list[Prediction]:
 def explain(
     test: TestSet, predictions: Sequence[Prediction], wanted: bool | None, step: Step
 ) -> Explanation:
-    """Check heat maps of the tested images, unless they are left out; see `explain_test`.
-
-    `wanted` overrides the run's `evaluate.heat_maps`.
-    """
+    """Check heat maps of the tested images; if `wanted` is None, the run's settings decide."""
     config = test.run.config.evaluate
     if wanted is False or (wanted is None and not config.heat_maps):
         left_out = "--no-heat-maps" if wanted is False else "evaluate.heat_maps is false"
@@ -161,9 +158,9 @@ def shared_numbers(rows: Sequence[HeldOut], draws: int) -> dict[str, Any]:
 
 
 def abstention(rows: Sequence[HeldOut], draws: int) -> dict[str, Any]:
-    """Return the effect of abstention: how many images get no verdict, accuracy on the others.
+    """Return how many images get no verdict, and the accuracy on the others.
 
-    See `stats.selective` for gain and curve.
+    `stats.selective` defines `gain` and `curve`.
     """
     answers = [str(row.answer) for row in rows]
     counts = {verdict: answers.count(verdict) for verdict in VERDICTS}
@@ -204,7 +201,7 @@ def model_facts(predictor: Predictor) -> dict[str, Any]:
 def set_facts(test: TestSet) -> dict[str, Any]:
     """Return which set it is, and which of its images were tested."""
     manifest, labels, split = test.manifest, test.manifest.labels, test.split
-    facts: dict[str, Any] = {
+    facts = {
         "name": manifest.kind,
         "fingerprint": manifest.fingerprint,
         "synthetic": manifest.synthetic,
@@ -215,31 +212,25 @@ def set_facts(test: TestSet) -> dict[str, Any]:
         "leaking_groups": 0 if split is None else split.leaking_groups,
         "test_images": class_counts(test.labels),
     }
-    return (
-        facts
-        if split is None
-        else facts
-        | {
-            "parts": {part: len(split.indices(part)) for part in ("train", "valid", "test")},
-            "split": split.kind,
-            "split_seed": split.seed,
-            "split_sha256": test.run.info["split"]["sha256"],
-        }
-    )
+    if split is None:
+        return facts
+    return facts | {
+        "parts": {part: len(split.indices(part)) for part in ("train", "valid", "test")},
+        "split": split.kind,
+        "split_seed": split.seed,
+        "split_sha256": test.run.info["split"]["sha256"],
+    }
 
 
 def provenance(run: Run, *, device: str, threads: int, seconds: float) -> dict[str, Any]:
-    """Return settings, versions, machine, times and commit of a run's training and evaluation.
-
-    Facts that an older run did not record are None.
-    """
+    """Return settings, versions, machine, times and commit of a run's training and evaluation."""
     training = run.info
     parallel: Mapping[str, Any] = training.get("parallel") or {}
     changed = training.get("inexact")  # what differed when the run was resumed
     return {
         "config": run.config.model_dump(mode="json"),
         "training": {
-            **{name: training.get(name) for name in _OF_TRAINING},
+            **{name: training.get(name) for name in _OF_TRAINING},  # older runs recorded fewer
             **{name: value for name, value in parallel.items() if name != "processes"},
             **({"resumed_inexactly": "; ".join(changed)} if changed else {}),
         },

@@ -1,8 +1,8 @@
-"""Predictions of images by models that never saw them, and the numbers that follow from them.
+"""Measure predictions of images by models that never saw these images.
 
-Two spreads are kept apart. The sampling spread is what other images of the same kind would have
-given: a bootstrap over groups. The training spread is what other folds and seeds gave on the same
-images, over the repeats of a cross-validation.
+Two spreads are kept apart. The sampling spread shows how the numbers would vary with other images
+of the same kind; it comes from a bootstrap over groups. The training spread shows how they vary
+with other folds and seeds on the same images; it comes from the repeats of a cross-validation.
 """
 
 from collections.abc import Callable, Sequence
@@ -184,9 +184,9 @@ def metrics_of_repeat(rows: Sequence[HeldOut], draws: int) -> dict[str, Metric]:
 def pooled_metrics(repeats: Sequence[Sequence[HeldOut]], draws: int) -> dict[str, Metric]:
     """Return the mean of each metric over the repeats, with intervals of the sampling spread alone.
 
-    With one repeat these are its own metrics. With more, a draw of the bootstrap takes the same
-    groups in every repeat; `n` counts images, not predictions, and `k` is None. The calibration
-    error has an interval in each repeat, its mean has none.
+    With one repeat these are its own metrics. With more, each bootstrap draw takes the same groups
+    in every repeat, `n` counts images rather than predictions, and `k` is None. The mean of the
+    calibration error has no interval.
     """
     if len(repeats) == 1:
         return metrics_of_repeat(repeats[0], draws)
@@ -257,7 +257,7 @@ def _spread(metrics: Sequence[Metric]) -> Spread:
         return Spread(None, None, None, None, len(metrics), "undefined in a repeat")
     low, high, mean = min(values), max(values), fmean(values)
     if len(values) == 1:
-        return Spread(mean, None, low, high, 1, "one repeat shows no spread; add --repeats")
+        return Spread(mean, None, low, high, 1, "one repeat has no spread; add --repeats")
     return Spread(mean, stdev(values), low, high, len(values))
 
 

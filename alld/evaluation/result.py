@@ -138,7 +138,7 @@ class Result:
 
 
 def _plain(value: Any) -> Any:
-    """Numbers, texts, lists and dicts of what a result holds."""
+    """Turn metrics, dataclasses and tuples into what JSON can hold."""
     if hasattr(value, "as_dict"):
         return value.as_dict()
     if is_dataclass(value):
@@ -170,7 +170,7 @@ def as_metric(stored: Mapping[str, Any]) -> Metric:
     """Return a metric from its entry in `metrics.json`.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the entry is no metric.
     """
     return TypeAdapter(Metric).validate_python(stored)
 
@@ -216,14 +216,12 @@ def comparison_table(result: Result) -> Table:
     """Return a row for each metric that an external validation compares with the own test."""
     headings = ("Measure", "Here", "The run's own test", "Difference")
     compared = (result.external or {}).get("comparison") or {}
-    rows: list[tuple[str, ...]] = [
-        (
-            TITLES[name],
-            *(_with_ends(as_metric(row[side])) for side in ("external", "internal")),
-            _difference(as_metric(row["difference"]), counted=row["internal"]["k"] is not None),
-        )
-        for name, row in compared.items()
-    ]
+    rows: list[tuple[str, ...]] = []
+    for name, row in compared.items():
+        sides = ("external", "internal", "difference")
+        here, there, difference = (as_metric(row[side]) for side in sides)
+        values = _with_ends(here), _with_ends(there)
+        rows.append((TITLES[name], *values, _difference(difference, counted=there.k is not None)))
     return headings, rows
 
 
@@ -244,15 +242,11 @@ def _difference(metric: Metric, *, counted: bool) -> str:
 
 def fold_table(result: Result) -> Table:
     """Return repeat, fold, and the correct k/n of all images, blasts and healthy cells."""
-    headings = ("Repeat", "Fold", "Right", "Blasts found", "Healthy passed")
-    rows: list[tuple[str, ...]] = [
-        (
-            str(row.repeat),
-            str(row.fold),
-            *(_counts(metric) for metric in (row.accuracy, row.sensitivity, row.specificity)),
-        )
-        for row in result.folds
-    ]
+    headings = ("Repeat", "Fold", "Correct", "Correct blasts", "Correct healthy cells")
+    rows: list[tuple[str, ...]] = []
+    for row in result.folds:
+        counts = map(_counts, (row.accuracy, row.sensitivity, row.specificity))
+        rows.append((str(row.repeat), str(row.fold), *counts))
     return headings, rows
 
 

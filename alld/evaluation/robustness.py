@@ -1,4 +1,4 @@
-"""Predict changed images: as another microscope, stain or file format would have given them.
+"""Predict images changed as by another microscope, stain or file format.
 
 Every change is applied to the decoded image, before the model's own padding, resizing and
 normalising. Nothing is random.
@@ -45,7 +45,7 @@ def blur(pixels: Pixels, sigma: float) -> Pixels:
 
 
 def brightness(pixels: Pixels, factor: float) -> Pixels:
-    """Return the image under another lamp: every sample times `factor`, clipped at 255."""
+    """Return the image brighter or darker: every sample times `factor`, clipped at 255."""
     return np.array(ImageEnhance.Brightness(Image.fromarray(pixels)).enhance(factor))
 
 

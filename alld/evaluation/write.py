@@ -7,8 +7,7 @@ from typing import Any
 
 from alld import NOTICE
 from alld.data.manifest import LABEL_NAMES
-from alld.evaluation.explanation import Explanation
-from alld.evaluation.heat_checks import write_checked
+from alld.evaluation.explanation import Explanation, write_checked
 from alld.evaluation.out_of_fold import HeldOut, by_repeat, wrong_rows
 from alld.evaluation.result import (
     METRICS,
@@ -111,7 +110,7 @@ def _markdown(result: Result) -> str:
 
 def _confusion_table(result: Result) -> Table:
     counts = result.confusion
-    return ("", "called blast", "called healthy"), [
+    return ("", "classified as blast", "classified as healthy"), [
         ("blast", str(counts.true_positive), str(counts.false_negative)),
         ("healthy", str(counts.false_positive), str(counts.true_negative)),
     ]

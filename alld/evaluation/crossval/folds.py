@@ -1,4 +1,4 @@
-"""The folder of a cross-validation: its plan, and what each of its folds predicted."""
+"""Read the folder of a cross-validation: its plan, and what each of its folds predicted."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 from alld.config.schema import Config, parse_config
 from alld.errors import RunError
-from alld.evaluation.heat_checks import Checked, read_checked
+from alld.evaluation.explanation import Checked, read_checked
 from alld.evaluation.out_of_fold import HeldOut, read_fold
 from alld.evaluation.result import Result, read_result
 from alld.report.material import History

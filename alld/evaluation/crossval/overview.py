@@ -1,4 +1,4 @@
-"""The runs on disk at a glance, with the accuracy of those that were evaluated."""
+"""List the runs and cross-validations on disk, with their accuracy if they were evaluated."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,9 +14,9 @@ COLUMNS = ("run", "state", "arch", "split", "seed", "data", "accuracy")
 
 
 def run_overview(root: Path = RUNS) -> list[dict[str, Any]]:
-    """A row for each run below `root`, oldest first, then one for each cross-validation.
+    """Return a row for each run below `root`, oldest first, then one for each cross-validation.
 
-    Their keys are `COLUMNS`: where it lies, how far it is, what was asked, what came out.
+    The keys of each row are COLUMNS.
     """
     return [*map(_row, list_runs(root)), *_cross_validations(root)]
 

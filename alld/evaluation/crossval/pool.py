@@ -1,14 +1,14 @@
 """Read the folds of a cross-validation back and measure them together."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from alld.config.schema import Config
 from alld.data.manifest import LABEL_NAMES, class_counts
 from alld.evaluation.crossval.folds import Plan, TestedFold, read_fold_result
-from alld.evaluation.heat_checks import as_facts, summarise
+from alld.evaluation.explanation import summarise
 from alld.evaluation.measure import abstention, finished_now, shared_numbers
 from alld.evaluation.out_of_fold import (
     HeldOut,
@@ -51,11 +51,11 @@ def pool(plan: Plan) -> Result:
             [row.probability for row in rows],
             groups=[row.group for row in rows],
         ),
-        # All folds have the same set and the same groups, and so the same background.
+        # All folds have the same images and groups, and so the same background.
         background=first.result.background,
         abstention={
             **abstention(rows, draws),
-            "band": _band_facts(rows, config),
+            "band": _band_facts(rows, config.abstain.uncertain),
             "limits": first.result.abstention["limits"],
         },
         heat_maps=_heat_maps(folds, draws),
@@ -69,13 +69,13 @@ def pool(plan: Plan) -> Result:
 
 
 def cross_fitted(rows: Sequence[HeldOut], error: float | None) -> list[HeldOut]:
-    """Return the rows with verdicts by a band of uncertainty that their own fold had no part in.
+    """Return the rows with verdicts by a band of uncertainty found without their own fold.
 
-    A single run takes its band from its validation images. A cross-validation has more: the band
-    for one fold is found in the out-of-fold predictions of the other folds of its repeat.
+    A single run takes its band from its validation images. A cross-validation has more images: the
+    band for one fold is found in the out-of-fold predictions of the other folds of its repeat.
 
     Args:
-        rows: of all repeats.
+        rows: the predictions of all repeats.
         error: `abstain.uncertain`; None for no band at all.
     """
     bands: dict[tuple[int, int], Band | None] = {}
@@ -86,7 +86,7 @@ def cross_fitted(rows: Sequence[HeldOut], error: float | None) -> list[HeldOut]:
 
 
 def _band_of(rows: Sequence[HeldOut], error: float) -> Band:
-    """Where verdicts are unreliable; images out of domain do not count."""
+    """The band in which verdicts are unreliable; images out of domain do not count."""
     known = [row for row in rows if row.answer != OUT_OF_DOMAIN] or rows
     return uncertain_band(
         [row.label for row in known],
@@ -104,11 +104,11 @@ def _answer(row: HeldOut, band: Band | None) -> str:
     return called(row.probability, row.threshold)
 
 
-def _band_facts(rows: Sequence[HeldOut], config: Config) -> dict[str, Any] | None:
-    """The band that all out-of-fold predictions show together."""
-    if config.abstain.uncertain is None:
+def _band_facts(rows: Sequence[HeldOut], error: float | None) -> dict[str, Any] | None:
+    """The band that all out-of-fold predictions give together."""
+    if error is None:
         return None
-    band = _band_of(rows, config.abstain.uncertain)
+    band = _band_of(rows, error)
     low, high = band.ends(0.5)
     return {"low": low, "high": high, "how": band.how}
 
@@ -120,7 +120,8 @@ def _heat_maps(folds: Sequence[TestedFold], draws: int) -> dict[str, Any]:
         return {"reason": next(filter(None, reasons))}
     checked = [one for fold in folds for one, _ in fold.checked]
     groups = [group for fold in folds for _, group in fold.checked]
-    return as_facts(summarise(checked, groups, draws), folds[0].result.heat_maps["erased"])
+    summary = summarise(checked, groups, draws)
+    return {"reason": None, "erased": folds[0].result.heat_maps["erased"], "verdicts": summary}
 
 
 def _plan_facts(plan: Plan, first: TestedFold) -> dict[str, Any]:
@@ -143,37 +144,28 @@ def _model_facts(folds: Sequence[TestedFold]) -> dict[str, Any]:
     models = [fold.result.model for fold in folds]
     shared = ("arch", "initial_weights", "image_size", "resize", "tta")
     warnings = [model["threshold_warning"] for model in models if model["threshold_warning"]]
+    fitted = {name: [model[name] for model in models] for name in ("threshold", "temperature")}
     return {
         **{name: models[0][name] for name in shared},
-        **{name: _ends([model[name] for model in models]) for name in ("threshold", "temperature")},
+        **{name: {"low": min(values), "high": max(values)} for name, values in fitted.items()},
         "threshold_warning": warnings[0] if warnings else None,
         "threshold_warnings": len(warnings),
     }
 
 
-def _ends(values: Sequence[float]) -> dict[str, float]:
-    return {"low": min(values), "high": max(values)}
-
-
 def _data_facts(first: TestedFold, repeats: Sequence[Sequence[HeldOut]]) -> dict[str, Any]:
     labels = [row.label for row in repeats[0]]
+    folds_of = Counter(group for group, _ in {(row.group, row.fold) for row in repeats[0]})
     return {
         **{name: first.info["data"][name] for name in ("name", "fingerprint", "synthetic")},
         "images": class_counts(labels),
         "classes": {name: labels.count(label) for label, name in enumerate(LABEL_NAMES)},
         "predictions": sum(map(len, repeats)),
-        "groups": len({row.group for row in repeats[0]}),
+        "groups": len(folds_of),
         "groups_source": first.info["groups"],
-        "leaking_groups": _leaking(repeats[0]),
+        # Some cells of a group tested in several folds trained the model that tests the others.
+        "leaking_groups": sum(count > 1 for count in folds_of.values()),
     }
-
-
-def _leaking(rows: Sequence[HeldOut]) -> int:
-    """Groups that are tested in more than one fold: their cells trained the model that tests."""
-    folds_of: dict[str, set[int]] = {}
-    for row in rows:
-        folds_of.setdefault(row.group, set()).add(row.fold)
-    return sum(len(folds) > 1 for folds in folds_of.values())
 
 
 def _fold_metrics(tested: TestedFold) -> FoldMetrics:
@@ -181,12 +173,9 @@ def _fold_metrics(tested: TestedFold) -> FoldMetrics:
     return FoldMetrics(
         repeat=tested.fold.repeat,
         fold=tested.fold.fold,
-        accuracy=metrics["accuracy"],
-        sensitivity=metrics["sensitivity"],
-        specificity=metrics["specificity"],
-        roc_auc=metrics["roc_auc"],
         threshold=model["threshold"],
         temperature=model["temperature"],
+        **{name: metrics[name] for name in ("accuracy", "sensitivity", "specificity", "roc_auc")},
     )
 
 
@@ -215,7 +204,7 @@ _SUMMARIES: dict[str, Callable[[Sequence[Any]], Any]] = {
 
 
 def _one(name: str, values: Sequence[Any]) -> Any:
-    """Total seconds, first start, last end; else the value that all share, or a list of each."""
+    """Sum seconds, take the first start and last end; else the shared value, or all values."""
     if isinstance(values[0], Mapping):
         return _together(values)
     if name in _SUMMARIES:

@@ -186,7 +186,7 @@ def _side_by_side(
 def fold_task(
     folder: str, repeat: int, fold: int, allow_inexact: bool
 ) -> tuple[list[str], dict[str, dict[str, Any]]]:
-    """Train and test one fold; arguments and result are texts and numbers, to run anywhere.
+    """Train and test one fold; its arguments and result are plain, so any machine can run it.
 
     Returns:
         The notes of the training, and the metrics of the fold.
