@@ -21,7 +21,7 @@ from alld.evaluation.holdout import evaluate
 from alld.evaluation.result import caveats, read_result
 from alld.inference.prediction import COLUMNS
 from alld.inference.predictor import Predictor
-from alld.report.metric_text import format_metric
+from alld.report.text import format_metric
 from alld.stats.metrics import Metric, brier
 from alld.stats.ranking import roc_auc
 from alld.stats.shift import predictive_values

@@ -40,7 +40,8 @@ def explained(drawn_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 @pytest.fixture(scope="module")
 def facts(explained: Path) -> Facts:
-    return json.loads((explained / "evaluation" / "metrics.json").read_text())
+    facts: Facts = json.loads((explained / "evaluation" / "metrics.json").read_text())
+    return facts
 
 
 @pytest.fixture(scope="module")

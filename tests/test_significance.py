@@ -148,7 +148,7 @@ def test_an_undefined_difference_says_why() -> None:
 
 
 def test_paired_bootstrap_refuses_unfit_samples() -> None:
-    """Models judged on different images are no pair."""
+    """Predictions of different images are no pair."""
     with pytest.raises(ValueError, match=r"prob_a, prob_b and groups .* 2, 2, 3 and 2"):
         paired_group_bootstrap(brier, [0, 1], [0.1, 0.2], [0.1, 0.2, 0.3], "ab")
     with pytest.raises(ValueError, match="level is 95"):

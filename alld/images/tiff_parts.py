@@ -3,7 +3,7 @@
 A TIFF has no checksum. What can be noticed is a directory that its pixels contradict: strips that
 overlap the directory or each other, raw strips of another length, and packed ones that unpack to
 more or less. Deflate ends with a checksum, which is looked at. LZW and PackBits are counted in the
-first and the last part, where these are not too long; every part that is JPEG is judged as a JPEG.
+first and the last part, where these are not too long; every part that is JPEG is checked as a JPEG.
 """
 
 import zlib

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from alld import NOTICE
-from alld.report.metric_text import format_metric
+from alld.report.text import format_metric
 from alld.stats.metrics import Metric
 from alld.stats.significance import McNemar, fewest_discordant
 
