@@ -100,8 +100,8 @@ def test_the_pictures_are_the_images_beside_their_maps(page: Page, explained: Pa
         assert np.abs(drawn - shown[:, 144:]).mean() < 6
 
 
-def test_at_one_place_the_reason_is_given(run_folder: Path) -> None:
-    """32 px: no maps, no table, no file; the evaluation is whole all the same."""
+def test_at_one_place_the_reason_is_given(run_folder: Path, validated: Path) -> None:
+    """32 px: no maps, no table, no file; the evaluation is whole, and so is that of folds."""
     facts = json.loads((run_folder / "evaluation" / "metrics.json").read_text())
     assert list(facts["heat_maps"]) == ["reason"]
     assert "1 x 1 places" in facts["heat_maps"]["reason"]
@@ -109,6 +109,8 @@ def test_at_one_place_the_reason_is_given(run_folder: Path) -> None:
     assert f"Not measured: {facts['heat_maps']['reason']}." in page.text
     assert "Does the model use the cell" not in page.text
     assert not (run_folder / "evaluation" / "heat_maps.csv").exists()
+    pooled = json.loads((validated / "evaluation" / "metrics.json").read_text())["heat_maps"]
+    assert "1 x 1 places" in pooled["reason"]
 
 
 def test_they_can_be_left_out(explained: Path, tmp_path: Path) -> None:
@@ -194,34 +196,22 @@ def fold_with_maps(validated: Path, tmp_path: Path) -> Path:
 
 
 def test_the_folds_of_a_crossval_are_pooled(validated: Path, tmp_path: Path) -> None:
-    """All predictions of all folds, intervals over groups; told in page and verdict."""
+    """All predictions of all folds, intervals over the groups of the split; on page and verdict."""
     folder = fold_with_maps(validated, tmp_path)
     assert run_command(["crossval", "--resume", str(folder)]) == 0
     facts = json.loads((folder / "evaluation" / "metrics.json").read_text())
     found = facts["heat_maps"]["verdicts"]["all"]
     assert found["fall"]["n"] == 80
     assert found["other_background"]["value"] == pytest.approx(0.15)
-    assert pool(read_plan(folder)).heat_maps == facts["heat_maps"]
+    plan = read_plan(folder)
+    assert pool(plan).heat_maps == facts["heat_maps"]
     page = Page((folder / "evaluation" / "report.html").read_text())
     check_page(page, facts)
     assert "Pictures of heat maps are in the reports of the folds" in page.text
     assert "The model uses the background" in " ".join(caveats(facts))
-
-
-def test_groups_and_not_images_carry_the_pooled_interval(validated: Path, tmp_path: Path) -> None:
-    """The interval is that of the rows with the groups of the split."""
-    folder = fold_with_maps(validated, tmp_path)
-    plan = read_plan(folder)
     with (validated / "split.csv").open(newline="") as file:
         groups = {row["path"]: row["group"] for row in csv.DictReader(file)}
     checked = [one for cell in plan.all_folds() for one in read_checked(cell.folder / "evaluation")]
     own = [groups[Path(one.path).name] for one in checked]
     wanted = summarise(checked, own, plan.config.evaluate.bootstrap_draws)["all"]["outside"]
-    found = pool(plan).heat_maps["verdicts"]["all"]["outside"]
-    assert found == wanted.as_dict()
-
-
-def test_a_fold_without_maps_leaves_all_without(validated: Path) -> None:
-    """The pooled reason is that of the fold."""
-    facts = json.loads((validated / "evaluation" / "metrics.json").read_text())
-    assert "1 x 1 places" in facts["heat_maps"]["reason"]
+    assert found["outside"] == wanted.as_dict()

@@ -81,18 +81,10 @@ def run(run_folder: Path) -> Result:
     with (run_folder / "evaluation" / "predictions.csv").open(newline="") as file:
         table = list(csv.DictReader(file))
     rows = [
-        HeldOut(
-            repeat=1,
-            fold=1,
-            path=row["path"],
-            sha256=row["sha256"],
-            group="",
-            label=int(row["label"] == "blast"),
-            probability=float(row["probability"]),
-            threshold=float(row["threshold"]),
-        )
+        HeldOut(1, 1, row["path"], row["sha256"], "", int(row["label"] == "blast"),
+                float(row["probability"]), float(row["threshold"]))
         for row in table
-    ]
+    ]  # fmt: skip
     return Result(run_folder / "evaluation", rows)
 
 

@@ -93,14 +93,9 @@ def test_paired_bootstrap_agrees_with_scipy() -> None:
         return roc_auc(y_true, first) - roc_auc(y_true, second)
 
     expected = bootstrap(
-        (truth, a, b),
-        difference,
-        paired=True,
-        vectorized=False,
-        method="percentile",
-        n_resamples=1000,
-        rng=np.random.default_rng(4),
-    ).confidence_interval
+        (truth, a, b), difference, paired=True, vectorized=False, method="percentile",
+        n_resamples=1000, rng=np.random.default_rng(4),
+    ).confidence_interval  # fmt: skip
     found = paired_group_bootstrap(roc_auc, truth, a, b, range(60), draws=1000)
     assert (found.ci_low, found.ci_high) == pytest.approx((expected.low, expected.high), abs=0.02)
 

@@ -103,8 +103,8 @@ class RunComparison:
 RUN_COLUMNS = ("run", "accuracy", "sensitivity", "specificity", "ROC AUC")
 PAIR_COLUMNS = (
     "runs",
-    "only the first right",
-    "only the second right",
+    "only the first correct",
+    "only the second correct",
     "McNemar p",
     "after Holm",
     "accuracy",
