@@ -156,7 +156,7 @@ def runtimes(bench: Bench) -> None:
 
 
 def abstention(bench: Bench) -> None:
-    """Whether a picture can be judged at all, against judging it."""
+    """The check of a picture's domain, against its prediction."""
     batches = ["--batches", 2 if bench.options.quick else 20, "--image-size", bench.image_size]
     forward, score = (Line(f"abstention: {name}") for name in ("forward pass", "facts and score"))
     bench.lines += [forward, score]
@@ -172,7 +172,7 @@ def abstention(bench: Bench) -> None:
 
 
 def serving(bench: Bench) -> None:
-    """`alld serve` against judging the same images, one at a time, without a server."""
+    """`alld serve` against predicting the same images, one at a time, without a server."""
     command = [sys.executable, SCRIPTS / "serving_speed.py", "--model", trained(bench)]
     command += ["--images", bench.drawn, "--requests", 10 if bench.options.quick else 200]
     names = {"first_page": "command to first page", "ready": "command to loaded model",

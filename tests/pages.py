@@ -19,7 +19,7 @@ CONSTANTS = re.compile("95[ \u00a0]%|ALL-IDB[12]|model\\.weights_sha256")
 
 
 def called_in(row: Mapping[str, str]) -> str:
-    """What a row of predictions.csv is called at its threshold, whatever its verdict."""
+    """Return the class that a row of predictions.csv has at its threshold."""
     return "blast" if float(row["probability"]) >= float(row["threshold"]) else "healthy"
 
 

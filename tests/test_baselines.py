@@ -16,11 +16,10 @@ from alld.baselines import cell_features, deep
 from alld.baselines.bench import Bench, describe_set, predict_split
 from alld.baselines.cell_features import morphology, patterns
 from alld.baselines.learning import Features, PredictProba, fit_svm, inner_folds, separation
-from alld.baselines.systems import BACKGROUND, BASELINES, LBP, MORPHOLOGY, Baseline
+from alld.baselines.systems import BACKGROUND, BASELINES, MORPHOLOGY, Baseline
 from alld.cells.segment import segment
 from alld.config.files import load_config
 from alld.data.groups.load import load_groups
-from alld.data.manifest import Pictures
 from alld.data.sources.find import load_manifest
 from alld.errors import RunError
 from alld.evaluation.out_of_fold import HeldOut
@@ -259,14 +258,6 @@ def test_an_image_without_background_is_predicted_one_half() -> None:
     found = BACKGROUND.learn(features, y, [""] * 20, 0)(features)
     assert found[4] == 0.5
     assert np.isfinite(found).all()
-
-
-def test_a_baseline_is_one_function_from_images_to_probabilities(bench: Bench) -> None:
-    """fit(images, y, groups, seed) gives a function of images."""
-    pictures = Pictures(bench.manifest)[:]
-    found = LBP.fit(pictures, bench.labels, bench.groups.of_image, 0, bench.config)(pictures[:3])
-    assert found.shape == (3,)
-    assert ((found >= 0) & (found <= 1)).all()
 
 
 def test_the_quoted_values_are_the_papers_table_1() -> None:

@@ -130,11 +130,13 @@ def test_perfect_scores_have_the_width_of_their_groups(
     assert interval.method == f"{exact.method} on 13 groups (every draw gives {value})"
 
 
-def test_one_value_between_the_ends_has_no_interval() -> None:
-    """An AUC of 0.5 in every draw says nothing of its spread."""
+def test_draws_without_spread_have_no_interval() -> None:
+    """An AUC of 0.5 in every draw has none; a single group would repeat itself in each."""
     truth = np.arange(52) % 2
     with pytest.raises(UndefinedMetric, match=r"95 % of the draws or more give 0\.5"):
         group_bootstrap(roc_auc, truth, np.full(52, 0.3), range(52), draws=50)
+    with pytest.raises(UndefinedMetric, match="one group only"):
+        group_bootstrap(roc_auc, *scored_cells(9), ["cell"] * 52)
 
 
 @pytest.mark.parametrize("undefined", [0, 5, 6])
@@ -162,12 +164,6 @@ def test_bootstrap_of_auc_needs_both_classes(blasts: int) -> None:
     else:
         low, high = bounds(group_bootstrap(roc_auc, truth, prob, range(52), draws=500))
         assert low < roc_auc(truth, prob) < high
-
-
-def test_bootstrap_of_one_group_is_undefined() -> None:
-    """A single group would repeat itself in each draw and give an interval without width."""
-    with pytest.raises(UndefinedMetric, match="one group only"):
-        group_bootstrap(roc_auc, *scored_cells(9), ["cell"] * 52)
 
 
 def test_bootstrap_hides_no_other_error() -> None:

@@ -59,6 +59,12 @@ def write_run(
     return folder
 
 
+def predicted(folder: Path, probabilities: Mapping[str, float], **more: object) -> Path:
+    """An evaluated run that predicts P(blast) of each image named; `more` overrules columns."""
+    rows = [{"name": name, "probability": p, **more} for name, p in probabilities.items()]
+    return write_run(folder, rows)
+
+
 Runs = Callable[..., Path]
 
 
@@ -69,10 +75,7 @@ def run(tmp_path: Path) -> Runs:
     def make(
         name: str, wrong: Sequence[str] = (), names: Sequence[str] = NAMES, **more: Any
     ) -> Path:
-        rows = [
-            {"name": image, "probability": probability(image, right=image not in wrong)}
-            for image in names
-        ]
+        rows = [{"name": n, "probability": probability(n, right=n not in wrong)} for n in names]
         return write_run(tmp_path / name, rows, **more)
 
     return make
@@ -118,8 +121,7 @@ def test_holm_takes_all_pairs_together(run: Runs) -> None:
 def test_the_differences_by_hand(run: Runs, tmp_path: Path) -> None:
     """Accuracy 4/4 against 2/4, ROC AUC 1 against 3/4: one blast ranks below one healthy cell."""
     weak = {"cell00": 0.9, "cell02": 0.4, "cell01": 0.6, "cell03": 0.1}
-    rows = [{"name": name, "probability": value} for name, value in weak.items()]
-    runs = [run("a", names=NAMES[:4]), write_run(tmp_path / "b", rows)]
+    runs = [run("a", names=NAMES[:4]), predicted(tmp_path / "b", weak)]
     [pair] = compare(runs, draws=DRAWS).pairs
     assert pair.differences["accuracy"].value == 0.5
     assert pair.differences["roc_auc"].value == 0.25
@@ -130,13 +132,8 @@ def test_a_difference_in_ranking_is_reported_beside_equal_verdicts(tmp_path: Pat
     """Both call every image a blast; one ranks all blasts first, the other at random."""
     ranked = {name: probability(name, right=True) for name in NAMES}
     chance = {name: 0.9 if name in NAMES[:10] else 0.1 for name in NAMES}
-    runs = [
-        write_run(
-            tmp_path / folder,
-            [{"name": name, "probability": p, "threshold": 0} for name, p in predicted.items()],
-        )
-        for folder, predicted in (("ranked", ranked), ("chance", chance))
-    ]
+    named = (("ranked", ranked), ("chance", chance))
+    runs = [predicted(tmp_path / name, own, threshold=0) for name, own in named]
     [pair] = compare(runs, draws=DRAWS).pairs
     assert (pair.test.only_a, pair.test.only_b, pair.better) == (0, 0, None)
     assert "they do differ: ROC AUC +0.500 (+0." in pair.verdict
@@ -185,13 +182,8 @@ def test_images_of_one_group_do_not_make_a_run_better(run: Runs) -> None:
 
 def test_each_run_has_its_own_threshold(tmp_path: Path) -> None:
     """P(blast) of 0.4 is a blast from 0.3 on, and healthy below 0.5."""
-    runs = [
-        write_run(
-            tmp_path / f"at{threshold}",
-            [{"name": name, "probability": 0.4, "threshold": threshold} for name in NAMES],
-        )
-        for threshold in (0.3, 0.5)
-    ]
+    same = dict.fromkeys(NAMES, 0.4)
+    runs = [predicted(tmp_path / f"at{limit}", same, threshold=limit) for limit in (0.3, 0.5)]
     counts = [one.metrics["sensitivity"].k for one in compare(runs, draws=DRAWS).runs]
     assert counts == [10, 0]
 

@@ -97,15 +97,12 @@ def test_folds_of_several_machines_are_told_as_such() -> None:
 
 def test_missed_images_are_ranked_by_repeats_then_by_sureness() -> None:
     """Twice wrong before once wrong, surely wrong before nearly right, each image once."""
-    judged = [
-        ("a", 1, 0.9),
-        ("a", 2, 0.4),
-        ("b", 1, 0.55),
-        ("b", 2, 0.6),
-        ("c", 1, 0.7),
-        ("d", 1, 0.1),
+    predicted = {"a": (0.9, 0.4), "b": (0.55, 0.6), "c": (0.7,), "d": (0.1,)}
+    rows = [
+        HeldOut(repeat, 1, name, name, name, 0, probability, 0.5)
+        for name, probabilities in predicted.items()
+        for repeat, probability in enumerate(probabilities, start=1)
     ]
-    rows = [HeldOut(repeat, 1, name, name, name, 0, p, 0.5) for name, repeat, p in judged]
     missed = missed_images(rows)
     assert [(one.path, one.times) for one in missed] == [("b", 2), ("a", 1), ("c", 1)]
     assert (missed[1].lowest, missed[1].highest) == (0.4, 0.9)

@@ -20,7 +20,7 @@ from alld.evaluation.holdout import evaluate
 from alld.evaluation.result import read_result
 from alld.inference.prediction import COLUMNS
 from alld.inference.predictor import Predictor
-from alld.report.metric_text import format_metric
+from alld.report.text import format_metric
 from alld.runtime.reading import read_csv
 from alld.stats.metrics import Metric, brier
 from alld.stats.ranking import roc_auc

@@ -40,7 +40,8 @@ def explained(drawn_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 @pytest.fixture(scope="module")
 def facts(explained: Path) -> Facts:
-    return json.loads((explained / "evaluation" / "metrics.json").read_text())
+    facts: Facts = json.loads((explained / "evaluation" / "metrics.json").read_text())
+    return facts
 
 
 @pytest.fixture(scope="module")
@@ -98,8 +99,8 @@ def test_the_pictures_are_the_images_beside_their_maps(page: Page, explained: Pa
         assert np.abs(drawn - shown[:, 144:]).mean() < 6
 
 
-def test_at_one_place_the_reason_is_given(run_folder: Path) -> None:
-    """32 px: no maps, no table, no file; the evaluation is whole all the same."""
+def test_at_one_place_the_reason_is_given(run_folder: Path, validated: Path) -> None:
+    """32 px: no maps, no table, no file; the evaluation is whole, and so is that of folds."""
     facts = json.loads((run_folder / "evaluation" / "metrics.json").read_text())
     assert list(facts["heat_maps"]) == ["reason"]
     assert "1 x 1 places" in facts["heat_maps"]["reason"]
@@ -107,6 +108,8 @@ def test_at_one_place_the_reason_is_given(run_folder: Path) -> None:
     assert f"Not measured: {facts['heat_maps']['reason']}." in page.text
     assert "Does the model use the cell" not in page.text
     assert not (run_folder / "evaluation" / "heat_maps.csv").exists()
+    pooled = json.loads((validated / "evaluation" / "metrics.json").read_text())["heat_maps"]
+    assert "1 x 1 places" in pooled["reason"]
 
 
 def test_they_can_be_left_out(explained: Path, tmp_path: Path) -> None:
@@ -192,7 +195,7 @@ def fold_with_maps(validated: Path, tmp_path: Path) -> Path:
 
 
 def test_the_folds_of_a_crossval_are_pooled(validated: Path, tmp_path: Path) -> None:
-    """All predictions of all folds, intervals over groups; told in page and verdict."""
+    """All predictions of all folds, intervals over the groups of the split; on page and verdict."""
     folder = fold_with_maps(validated, tmp_path)
     assert run_command(["crossval", "--resume", str(folder)]) == 0
     facts = json.loads((folder / "evaluation" / "metrics.json").read_text())

@@ -189,7 +189,7 @@ def test_a_file_that_changed_is_not_drawn(model: Path, drawn_set: Path, tmp_path
     [passed] = heat_pictures.draw_all([prediction], tmp_path / "maps", predictor)
     assert passed.heat_map is None
     assert "no heat map" in passed.notes[-1]
-    assert "changed since it was judged" in passed.notes[-1]
+    assert "changed since it was classified" in passed.notes[-1]
     assert not (tmp_path / "maps").exists()
 
 

@@ -261,7 +261,7 @@ def test_a_file_that_changed_after_its_hash_is_not_read(tmp_path: Path) -> None:
 
 
 def test_an_audit_notices_a_file_that_changes_under_it(tmp_path: Path) -> None:
-    """Between hashing and looking an image is replaced: the audit does not judge the new one."""
+    """Between hashing and looking an image is replaced: the audit does not check the new one."""
     folder = draw_all_idb2(tmp_path / "set", per_class=4)
     change = changing(folder / "Im003_1.tif")
     with pytest.raises(DataError, match=r"Im003_1.tif: changed while"):

@@ -202,7 +202,7 @@ def test_an_evaluation_says_that_it_was_calibrated_otherwise(
     copy = shutil.copytree(run_folder, tmp_path / "run")
     status, out, _ = alld("evaluate", copy, "--tta")
     assert status == 0
-    assert "judged in eight orientations" in " ".join(out.split())
+    assert "evaluated in eight orientations" in " ".join(out.split())
     facts = json.loads((copy / "evaluation" / "metrics.json").read_text())
     assert (facts["model"]["tta"], facts["model"]["calibrated_with_tta"]) == (True, False)
     assert "orientation" not in alld("evaluate", copy)[1]

@@ -81,18 +81,10 @@ def run(run_folder: Path) -> Result:
     with (run_folder / "evaluation" / "predictions.csv").open(newline="") as file:
         table = list(csv.DictReader(file))
     rows = [
-        HeldOut(
-            repeat=1,
-            fold=1,
-            path=row["path"],
-            sha256=row["sha256"],
-            group="",
-            label=int(row["label"] == "blast"),
-            probability=float(row["probability"]),
-            threshold=float(row["threshold"]),
-        )
+        HeldOut(1, 1, row["path"], row["sha256"], "", int(row["label"] == "blast"),
+                float(row["probability"]), float(row["threshold"]))
         for row in table
-    ]
+    ]  # fmt: skip
     return Result(run_folder / "evaluation", rows)
 
 
@@ -353,7 +345,7 @@ def test_an_image_that_changed_is_said_and_not_shown(run: Result, tmp_path: Path
     result, facts = replace(run, rows=rows).all_wrong()
     page = result.rendered(facts)
     assert len(page.values("src", "img")) == 6
-    assert page.text.count("This image cannot be read again: changed since it was judged") == 1
+    assert page.text.count("This image cannot be read again: changed since it was classified") == 1
     assert page.text.count("This image cannot be read again: no file is called so") == 1
     assert str(tmp_path) not in page.html
 

@@ -16,7 +16,7 @@ def test_a_calibrated_probability_estimates_its_own_error() -> None:
     """Without an error among the images the band runs from 0.2 to 0.8, and says why."""
     band = uncertain_band([0, 1] * 20, [0.1, 0.9] * 20, 0.5, error=0.2)
     assert band.ends(0.5) == pytest.approx((0.2, 0.8))
-    assert "itself admits" in band.how
+    assert band.how == "where the estimated error rate is at least 20 %"
 
 
 def test_the_band_lies_around_the_threshold() -> None:

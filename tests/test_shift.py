@@ -119,7 +119,7 @@ def test_an_undefined_side_leaves_no_difference() -> None:
 
 
 def test_predictive_values_by_hand() -> None:
-    """Of 1000 cells 100 are blasts: 90 of them and 180 others are called blast.
+    """Of 1000 cells 100 are blasts: 90 of them and 180 others are classified as blasts.
 
     The interval has Wilson bounds at the root of 0.95, about 97.5 %, through the same formula.
     """
@@ -176,8 +176,8 @@ def test_predictive_values_at_the_ends() -> None:
         (Confusion(0, 0, 3, 1), "ppv", "none of the 4 images is a blast"),
         (Confusion(0, 0, 3, 1), "npv", "none of the 4 images is a blast"),
         (Confusion(3, 1, 0, 0), "npv", "none of the 4 images is a healthy cell"),
-        (Confusion(0, 2, 3, 0), "ppv", "none of the 5 images is called blast: 0/0"),
-        (Confusion(2, 0, 0, 3), "npv", "none of the 5 images is called healthy: 0/0"),
+        (Confusion(0, 2, 3, 0), "ppv", "none of the 5 images is classified as blast: 0/0"),
+        (Confusion(2, 0, 0, 3), "npv", "none of the 5 images is classified as healthy: 0/0"),
     ],
 )
 def test_undefined_predictive_values_say_why(counts: Confusion, name: str, reason: str) -> None:

@@ -93,14 +93,9 @@ def test_paired_bootstrap_agrees_with_scipy() -> None:
         return roc_auc(y_true, first) - roc_auc(y_true, second)
 
     expected = bootstrap(
-        (truth, a, b),
-        difference,
-        paired=True,
-        vectorized=False,
-        method="percentile",
-        n_resamples=1000,
-        rng=np.random.default_rng(4),
-    ).confidence_interval
+        (truth, a, b), difference, paired=True, vectorized=False, method="percentile",
+        n_resamples=1000, rng=np.random.default_rng(4),
+    ).confidence_interval  # fmt: skip
     found = paired_group_bootstrap(roc_auc, truth, a, b, range(60), draws=1000)
     assert (found.ci_low, found.ci_high) == pytest.approx((expected.low, expected.high), abs=0.02)
 
@@ -148,7 +143,7 @@ def test_an_undefined_difference_says_why() -> None:
 
 
 def test_paired_bootstrap_refuses_unfit_samples() -> None:
-    """Models judged on different images are no pair."""
+    """Predictions of different images are no pair."""
     with pytest.raises(ValueError, match=r"prob_a, prob_b and groups .* 2, 2, 3 and 2"):
         paired_group_bootstrap(brier, [0, 1], [0.1, 0.2], [0.1, 0.2, 0.3], "ab")
     with pytest.raises(ValueError, match="level is 95"):

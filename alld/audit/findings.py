@@ -128,7 +128,7 @@ def _classes(audit: Audit) -> Iterator[Finding]:
     if not counts[rarer]:
         yield Finding("error", "classes", n, said, f"bring {LABEL_NAMES[rarer]} images too")
     elif counts[rarer] < RARE * n:
-        advice = "judge by sensitivity and specificity: accuracy says little here"
+        advice = "use sensitivity and specificity: accuracy says little here"
         yield Finding("warning", "classes", n, said, advice)
     else:
         yield Finding("note", "classes", n, said, "nothing to do")

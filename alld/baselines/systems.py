@@ -18,7 +18,6 @@ from alld.images.rgb import RGB
 
 Describe = Callable[[Sequence[RGB], Config], Features]  # N pictures to (N, d)
 Learn = Callable[[Features, Labels, Sequence[str], int], PredictProba]
-PredictImages = Callable[[Sequence[RGB]], NDArray[np.float64]]  # pictures to P(blast) of each
 
 
 @dataclass(frozen=True)
@@ -44,18 +43,6 @@ class Baseline:
     learn: Learn
     version: int = 1
     network: bool = False  # describes by the configured network
-
-    def fit(
-        self, images: Sequence[RGB], y: Labels, groups: Sequence[str], seed: int, config: Config
-    ) -> PredictImages:
-        """Learn from labelled images, and return a function from images to their P(blast).
-
-        Args:
-            y: (n,) 0 healthy, 1 blast.
-            groups: n names; inner folds keep each group whole.
-        """
-        predict = self.learn(self.describe(images, config), y, groups, seed)
-        return lambda others: predict(self.describe(others, config))
 
     def name(self, config: Config) -> str:
         """Return the title, with the network where one is used."""

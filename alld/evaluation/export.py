@@ -28,7 +28,7 @@ from alld.model.bundle_info import BundleInfo
 from alld.model.onnx.export import write_onnx
 from alld.model.onnx.file import Exported
 from alld.model.place import find_bundle
-from alld.report.metric_text import TITLES
+from alld.report.text import TITLES
 from alld.runs.folder import open_run, read_manifest, read_split
 from alld.runtime.files import new_folder, one_line, write_json, write_text
 from alld.stats.metrics import Metric

@@ -29,7 +29,7 @@ from alld.evaluation.result import Result
 from alld.evaluation.robustness import measure_robustness
 from alld.evaluation.write import write_result
 from alld.inference.predictor import Predictor
-from alld.report.metric_text import name_at
+from alld.report.text import name_at
 from alld.runs.folder import Run, open_run, read_manifest, read_split
 from alld.runtime.locks import live
 from alld.stats.shift import predictive_values

@@ -15,7 +15,7 @@ from alld.evaluation.robustness import Changed
 from alld.inference.prediction import Prediction
 from alld.report import sentences
 from alld.report.material import History
-from alld.report.metric_text import PROPORTIONS, TITLES, format_metric, title_of
+from alld.report.text import PROPORTIONS, TITLES, format_metric, title_of
 from alld.runtime.reading import read_json
 from alld.stats.metrics import Confusion, Metric
 from alld.stats.patients import ByPatient
@@ -242,7 +242,7 @@ def _difference(metric: Metric, *, counted: bool) -> str:
 
 def fold_table(result: Result) -> Table:
     """Return repeat, fold, and the correct k/n of all images, blasts and healthy cells."""
-    headings = ("Repeat", "Fold", "Correct", "Correct blasts", "Correct healthy cells")
+    headings = ("Repeat", "Fold", "Correct", "Sensitivity", "Specificity")
     rows: list[tuple[str, ...]] = []
     for row in result.folds:
         counts = map(_counts, (row.accuracy, row.sensitivity, row.specificity))

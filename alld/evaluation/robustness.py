@@ -15,7 +15,7 @@ from PIL import Image, ImageEnhance, ImageFilter
 
 from alld.data.manifest import Progress
 from alld.inference.predictor import Predictor
-from alld.stats.metrics import Metric, accuracy, confusion, sensitivity, specificity
+from alld.stats.metrics import Metric, confusion, proportions
 
 Pixels = NDArray[np.uint8]  # RGB (H, W, 3)
 REFERENCE_SIDE = 257  # px; a blur of 2 px means 2 px at this side, and in proportion at others
@@ -106,9 +106,8 @@ def measure_robustness(
         blasts = probabilities >= predictor.info.threshold
         original = blasts if original is None else original
         flipped = int(np.sum(blasts != original))
-        counts = confusion(y_true, blasts.astype(int))
-        rates = accuracy(counts), sensitivity(counts), specificity(counts)
-        found.append(Changed(name, level, flipped, *rates))
+        rates = proportions(confusion(y_true, blasts.astype(int)))
+        found.append(Changed(name, level, flipped, **rates))
         if progress:
             progress(len(found), len(CHANGES))
     return tuple(found)

@@ -24,7 +24,7 @@ from alld.inference.prediction import COLUMNS
 from alld.report.charts import draw_plots
 from alld.report.material import History, Material, Pictured, Scored, short_names
 from alld.report.page import write_report
-from alld.report.tables import markdown_table
+from alld.report.text import markdown_table
 from alld.runtime.files import new_folder, write_csv, write_json, write_text
 
 METRIC_COLUMNS = ("metric", "value", "k", "n", "ci_low", "ci_high", "method", "reason")
@@ -110,7 +110,7 @@ def _markdown(result: Result) -> str:
 
 def _confusion_table(result: Result) -> Table:
     counts = result.confusion
-    return ("", "classified as blast", "classified as healthy"), [
+    return ("", "predicted blast", "predicted healthy"), [
         ("blast", str(counts.true_positive), str(counts.false_negative)),
         ("healthy", str(counts.false_positive), str(counts.true_negative)),
     ]

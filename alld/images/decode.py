@@ -96,7 +96,7 @@ def read_unchanged(path: Path, sha256: str | None) -> bytes:
     """
     data = read_image_bytes(path)
     if sha256 is not None and sha256_hex(data) != sha256:
-        raise _failure(path, "changed since it was judged")
+        raise _failure(path, "changed since it was classified")
     return data
 
 

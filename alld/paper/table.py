@@ -1,14 +1,19 @@
 """Write a table of systems as CSV, Markdown, LaTeX, JSON and a picture."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
+
+import numpy as np
+from matplotlib.axes import Axes
 
 from alld import NOTICE
 from alld.data.manifest import Manifest
 from alld.evaluation.compare.result import PairedTest
 from alld.paper.systems import System
-from alld.report.charts import Row, draw_dots
-from alld.report.tables import latex_table, markdown_table, percent
+from alld.report.figures import BLUE, GREY, INK, ORANGE, open_figure, save_png
+from alld.report.text import latex_table, markdown_table, percent
 from alld.runtime.files import new_folder, write_csv, write_json, write_text
 from alld.stats.metrics import Metric
 
@@ -33,11 +38,21 @@ class Table:
     facts: dict[str, object]
 
 
+@dataclass(frozen=True)
+class _Row:
+    """A system in `_draw_dots`: its single tests, its folds, and what its paper reports."""
+
+    name: str
+    tests: tuple[float, ...]  # accuracies
+    folds: Metric
+    quoted: float | None
+
+
 def write_table(folder: Path, table: Table) -> None:
     """Write the table as `.csv`, `.md`, `.tex`, `.png`, `.json` and `pairs.csv` in a new folder."""
     pairs = [_pair_row(pair) for pair in table.pairs]
     rows = [
-        Row(
+        _Row(
             label,
             system.paper_shaped,
             system.metrics["accuracy"],
@@ -53,7 +68,7 @@ def write_table(folder: Path, table: Table) -> None:
         write_json(file.with_suffix(".json"), facts)
         write_text(file.with_suffix(".md"), markdown(table))
         write_text(file.with_suffix(".tex"), latex(table))
-        draw_dots(file.with_suffix(".png"), table.title, rows, table.legend)
+        _draw_dots(file.with_suffix(".png"), table.title, rows, table.legend)
 
 
 def markdown(table: Table) -> str:
@@ -128,3 +143,39 @@ def _pair_row(pair: PairedTest) -> dict[str, object]:
         "difference_high": difference.ci_high,
         "verdict": pair.verdict,
     }
+
+
+def _draw_dots(path: Path, title: str, rows: Sequence[_Row], quoted: str) -> None:
+    """Draw the accuracies of several systems, one row each; `quoted` names the diamonds."""
+    with open_figure((9, 1.8 + 0.62 * len(rows))) as (figure, axes):
+        figure.set_layout_engine("constrained")
+        for height, row in enumerate(reversed(rows)):
+            _draw_row(axes, row, height)
+        axes.set_yticks(range(len(rows)), [fill(row.name, 32) for row in reversed(rows)])
+        axes.set_ylim(-0.6, len(rows) - 0.4)
+        axes.set_xlabel("accuracy, % of cell images")
+        figure.suptitle(title, fontsize=11, fontweight="bold", x=0.01, ha="left")
+        axes.grid(axis="x")
+        axes.tick_params(axis="y", length=0)
+        axes.plot([], [], "o", color=BLUE, markersize=5, label="one paper-shaped test")
+        axes.plot([], [], "s", color=INK, markersize=6, label="grouped 5-fold, 95 % interval")
+        if any(row.quoted is not None for row in rows):
+            axes.plot([], [], "D", color=ORANGE, markersize=9, label=quoted)
+        figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9.5)
+        figure.text(0.995, 0.008, "research use only", fontsize=7.5, color=GREY, ha="right")
+        save_png(figure, path)
+
+
+def _draw_row(axes: Axes, row: _Row, height: int) -> None:
+    if row.tests:
+        # Tests of 52 images fall on few values: equal ones are stacked, so that each is seen.
+        values, counts = np.unique(np.round(row.tests, 6), return_counts=True)
+        x = np.repeat(values, counts) * 100
+        y = height + 0.12 + np.concatenate([np.arange(count) * 0.07 for count in counts])
+        axes.plot(x, y, "o", color=BLUE, alpha=0.65, markersize=5, markeredgewidth=0)
+    folds = row.folds
+    if folds.ci_low is not None and folds.ci_high is not None:
+        axes.hlines(height - 0.15, folds.ci_low * 100, folds.ci_high * 100, color=INK, lw=2)
+    axes.plot((folds.value or 0) * 100, height - 0.15, "s", color=INK, markersize=6)
+    if row.quoted is not None:
+        axes.plot(row.quoted * 100, height, "D", color=ORANGE, markersize=9, zorder=4)

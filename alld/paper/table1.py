@@ -11,7 +11,7 @@ from alld.data.manifest import Manifest
 from alld.evaluation.compare.compare import compare_pairs
 from alld.paper.systems import System
 from alld.paper.table import Table, closing_notes, facts_of, interval, quoted
-from alld.report.tables import percent
+from alld.report.text import percent
 
 HEADINGS = ("System", "Quoted", "Paper-shaped: mean (sd)", "Grouped 5-fold (95 % interval)",
             "ROC AUC", "Brier", "Training", "An image")  # fmt: skip

@@ -26,7 +26,7 @@ from alld.evaluation.out_of_fold import accuracy_of, read_fold
 from alld.paper.grid import Experiment, check_experiments, config_of, trainings_of, unlike
 from alld.paper.systems import System
 from alld.paper.table import Table, closing_notes, facts_of, quoted
-from alld.report.tables import percent
+from alld.report.text import percent
 from alld.runtime.reading import read_json
 
 # Accuracy of the paper's Table 2, of 52 test images.

@@ -26,7 +26,6 @@ from alld.report.figures import (
 from alld.report.material import History, Material, Scored
 from alld.report.sentences import say
 from alld.stats.intervals import UndefinedMetric
-from alld.stats.metrics import Metric
 from alld.stats.ranking import pr_curve, roc_curve
 
 _STAMP_WIDTH = 92  # characters of 7 points that a picture of 5 inches holds
@@ -193,52 +192,6 @@ def confusion(axes: Axes, material: Material) -> None:
     axes.set_ylabel("label")
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-
-
-@dataclass(frozen=True)
-class Row:
-    """A system in `draw_dots`: its single tests, its folds, and what its paper reports."""
-
-    name: str
-    tests: tuple[float, ...]  # accuracies
-    folds: Metric
-    quoted: float | None
-
-
-def draw_dots(path: Path, title: str, rows: Sequence[Row], quoted: str) -> None:
-    """Draw the accuracies of several systems, one row each; `quoted` names the diamonds."""
-    with open_figure((9, 1.8 + 0.62 * len(rows))) as (figure, axes):
-        figure.set_layout_engine("constrained")
-        for height, row in enumerate(reversed(rows)):
-            _draw_row(axes, row, height)
-        axes.set_yticks(range(len(rows)), [fill(row.name, 32) for row in reversed(rows)])
-        axes.set_ylim(-0.6, len(rows) - 0.4)
-        axes.set_xlabel("accuracy, % of cell images")
-        figure.suptitle(title, fontsize=11, fontweight="bold", x=0.01, ha="left")
-        axes.grid(axis="x")
-        axes.tick_params(axis="y", length=0)
-        axes.plot([], [], "o", color=BLUE, markersize=5, label="one paper-shaped test")
-        axes.plot([], [], "s", color=INK, markersize=6, label="grouped 5-fold, 95 % interval")
-        if any(row.quoted is not None for row in rows):
-            axes.plot([], [], "D", color=ORANGE, markersize=9, label=quoted)
-        figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9.5)
-        figure.text(0.995, 0.008, "research use only", fontsize=7.5, color=GREY, ha="right")
-        save_png(figure, path)
-
-
-def _draw_row(axes: Axes, row: Row, height: int) -> None:
-    if row.tests:
-        # Tests of 52 images fall on few values: equal ones are stacked, so that each is seen.
-        values, counts = np.unique(np.round(row.tests, 6), return_counts=True)
-        x = np.repeat(values, counts) * 100
-        y = height + 0.12 + np.concatenate([np.arange(count) * 0.07 for count in counts])
-        axes.plot(x, y, "o", color=BLUE, alpha=0.65, markersize=5, markeredgewidth=0)
-    folds = row.folds
-    if folds.ci_low is not None and folds.ci_high is not None:
-        axes.hlines(height - 0.15, folds.ci_low * 100, folds.ci_high * 100, color=INK, lw=2)
-    axes.plot((folds.value or 0) * 100, height - 0.15, "s", color=INK, markersize=6)
-    if row.quoted is not None:
-        axes.plot(row.quoted * 100, height, "D", color=ORANGE, markersize=9, zorder=4)
 
 
 def _drawing(name: str, draw: Draw, material: Material) -> Drawing:

@@ -12,7 +12,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from alld.report.metric_text import PROPORTIONS
+from alld.report.text import PROPORTIONS
 from alld.runtime.files import one_line
 
 STYLES: dict[str, Callable[[Any], str]] = {

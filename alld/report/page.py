@@ -10,8 +10,8 @@ from alld import NOTICE
 from alld.report.charts import drawings
 from alld.report.facts import Form, as_html, as_markdown
 from alld.report.material import Material
-from alld.report.metric_text import PROPORTIONS, TITLES, title_of
 from alld.report.sentences import context, sentences, template
+from alld.report.text import PROPORTIONS, TITLES, title_of
 from alld.report.thumbnails import thumbnail
 from alld.runtime.files import write_text
 

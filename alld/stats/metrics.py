@@ -163,12 +163,12 @@ def accuracy(c: Confusion) -> Metric:
 
 
 def sensitivity(c: Confusion) -> Metric:
-    """Return TP / (TP + FN), 0..1, the share of blasts found; undefined without blasts."""
+    """Return TP / (TP + FN), 0..1, the share of blasts predicted as such, if there are any."""
     return proportion(c.true_positive, c.blast, f"none of the {c.n} images is a blast")
 
 
 def specificity(c: Confusion) -> Metric:
-    """Return TN / (TN + FP), 0..1, the share of healthy cells passed; undefined without any."""
+    """Return TN / (TN + FP), 0..1, the share of healthy cells predicted as such, if any."""
     return proportion(c.true_negative, c.healthy, f"none of the {c.n} images is a healthy cell")
 
 

@@ -2,8 +2,8 @@
 
 No threshold on the share of blasts decides whether a person is ill, and none may be chosen on the
 test cells, so there is no sensitivity or specificity of patients. There is the mean accuracy of a
-patient's cells, and whether the share called blast ranks patients whose cells are all blasts above
-those whose cells are all healthy.
+patient's cells, and whether the share classified as blast ranks patients whose cells are all blasts
+above those whose cells are all healthy.
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ class Kinds(NamedTuple):
 
 @dataclass(frozen=True)
 class Shares:
-    """The share of a patient's cells called blast, 0..1, over patients of one kind."""
+    """The share of a patient's cells classified as blast, 0..1, over patients of one kind."""
 
     patients: int
     lowest: float
@@ -43,7 +43,7 @@ class ByPatient:
     """The numbers whose unit is a patient; `unknown` images name no patient and are left out.
 
     `accuracy` is the mean over patients of the share of correct cells, `roc_auc` ranks patients by
-    the share called blast; the `n` of both counts patients.
+    the share classified as blast; the `n` of both counts patients.
     """
 
     patients: int

@@ -71,10 +71,10 @@ def uncertain_band(
     bad = np.flatnonzero(np.cumsum(wrong) >= error * np.arange(1, n + 1))
     # Just beyond the last of them: what lies at the width itself is not within it.
     observed = float(np.nextafter(away[bad[-1]], math.inf)) if bad.size else 0.0
-    estimated = float(logit(1 - error))
+    estimated, share = float(logit(1 - error)), f"{100 * error:g} %"
     if n < _FEWEST or observed <= estimated:
-        return Band(estimated, f"where P(blast) itself admits an error of {error:g}")
-    return Band(observed, f"where at least {error:g} of the verdicts on {n} images were wrong")
+        return Band(estimated, f"where the estimated error rate is at least {share}")
+    return Band(observed, f"where at least {share} of the verdicts on {n} images were wrong")
 
 
 def risk_coverage(y_true: ArrayLike, y_prob: ArrayLike, threshold: ArrayLike) -> list[RiskPoint]:

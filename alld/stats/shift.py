@@ -18,7 +18,7 @@ FEWEST = 4  # groups on either side; fewer have less than 20 arrangements, which
 def predictive_values(
     counts: Confusion, prevalence: float, *, level: float = 0.95
 ) -> dict[str, Metric]:
-    """Return `ppv` and `npv`, P(blast | called blast) and P(healthy | called healthy).
+    """Return `ppv` and `npv`, P(blast | predicted blast) and P(healthy | predicted healthy).
 
     By Bayes' rule, with sensitivity Se, specificity Sp and prevalence p:
     PPV = Se·p / (Se·p + (1 - Sp)·(1 - p)), NPV = Sp·(1 - p) / (Sp·(1 - p) + (1 - Se)·p).
@@ -60,7 +60,9 @@ def _predictive_value(
     """Of one verdict, from k of n correct in its class and in the other, and its class's share."""
     n = own[1] + other[1]
     if own[0] == 0 and other[0] == other[1]:
-        return Metric(None, None, n, reason=f"none of the {n} images is called {verdict}: 0/0")
+        return Metric(
+            None, None, n, reason=f"none of the {n} images is classified as {verdict}: 0/0"
+        )
     each = math.sqrt(level)
     one, two = wilson(*own, each), wilson(*other, each)
     return Metric(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from alld import NOTICE
-from alld.report.metric_text import format_metric
+from alld.report.text import format_metric
 from alld.stats.metrics import Metric
 from alld.stats.significance import McNemar, fewest_discordant
 
@@ -103,8 +103,8 @@ class RunComparison:
 RUN_COLUMNS = ("run", "accuracy", "sensitivity", "specificity", "ROC AUC")
 PAIR_COLUMNS = (
     "runs",
-    "only the first right",
-    "only the second right",
+    "only the first correct",
+    "only the second correct",
     "McNemar p",
     "after Holm",
     "accuracy",
