@@ -38,11 +38,6 @@ def with_decoders(work: Work) -> Any:
     return asyncio.run(run())
 
 
-@pytest.fixture(scope="module")
-def cell(drawn_set: Path) -> bytes:
-    return (drawn_set / "Im001_1.tif").read_bytes()
-
-
 def equal(one: Decoded, other: Decoded) -> bool:
     words = [(d.format, d.conversions, d.warnings) for d in (one, other)]
     return words[0] == words[1] and np.array_equal(one.pixels, other.pixels)
