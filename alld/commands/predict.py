@@ -56,8 +56,8 @@ def predict(
     workers: Annotated[
         int,
         typer.Option(
-            help="Number of processes for over 1,024 images with --out. One process already uses "
-            "all cores; several divide them."
+            help="Number of processes for more than 1,024 images with --out. One process already "
+            "uses all cores; several divide them."
         ),
     ] = 1,
     threads: Annotated[
@@ -77,8 +77,8 @@ def predict(
 ) -> None:
     """Classify each image as blast, healthy, uncertain or out of domain, with P(blast).
 
-    Over 1,024 images with --out are predicted in shards; the same command continues after an
-    interruption. The exit status is 1 if some images cannot be read.
+    With --out, more than 1,024 images are predicted in shards; after an interruption the same
+    command continues. The exit status is 1 if some images cannot be read.
 
     Example: alld predict cells/ --format csv --out rows.csv
 

@@ -93,7 +93,7 @@ def pretrain(
     data: Annotated[Path, typer.Option(help="Folder with one folder of images per class.")],
     out: Annotated[
         Path | None,
-        typer.Option(help="The .safetensors file (default: runs/ARCH-pretrained-TIME)."),
+        typer.Option(help="File to write (default: runs/ARCH-pretrained-TIME.safetensors)."),
     ] = None,
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
