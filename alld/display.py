@@ -21,6 +21,7 @@ from alld.runtime.launch import launched
 
 if TYPE_CHECKING:
     from alld.inference.prediction import Prediction
+    from alld.inference.predictor import Predictor
     from alld.runs.folder import Run
     from alld.training.callbacks import Progress
     from alld.training.train import Listener
@@ -279,6 +280,12 @@ def duration(seconds: float) -> str:
 def images(count: int) -> str:
     """Return `1 image` or `2 images`."""
     return f"{count} {'image' if count == 1 else 'images'}"
+
+
+def model_line(predictor: "Predictor") -> str:
+    """Return `model: runs/first/model.alld (resnet50, 0123456789ab)`."""
+    drawn = " SYNTHETIC" if predictor.info.data.synthetic else ""
+    return f"model: {predictor.path}{drawn} ({predictor.info.arch}, {predictor.identity[:12]})"
 
 
 def prediction_line(prediction: "Prediction") -> str:

@@ -37,7 +37,7 @@ def main() -> int:
 
 def reproduce(options: argparse.Namespace) -> int:
     # Only now, when signals are watched for: see `alld.runtime.process`.
-    from alld.commands.engines import Engine, cluster_for
+    from alld.commands.options import Engine, cluster_for
     from alld.paper.grid import check_experiments, plan_experiments
     from alld.paper.table import markdown, write_table
     from alld.paper.table2 import collect

@@ -119,6 +119,20 @@ def validated(drawn_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 @pytest.fixture(scope="session")
+def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of random weights at 32 px. Read only."""
+    from untrained import write_untrained
+
+    return write_untrained(tmp_path_factory.mktemp("untrained") / "model.alld")
+
+
+@pytest.fixture(scope="session")
+def cell(drawn_set: Path) -> bytes:
+    """The file of one drawn blast."""
+    return (drawn_set / "Im001_1.tif").read_bytes()
+
+
+@pytest.fixture(scope="session")
 def real_set() -> Path:
     """The folder of the real ALL-IDB2; the test is skipped where it is not."""
     places = [os.environ.get("ALLD_REAL_DATA"), REPOSITORY.parent / "shared" / "data"]

@@ -1,7 +1,9 @@
-"""A server for tests, in a thread of its own, and a client that sends exactly what it is told."""
+"""Servers for tests, in a thread or as the command, and a client that sends what it is given."""
 
 import json
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,15 +17,16 @@ from alld.serve.model_thread import ModelThread
 from alld.serve.server import Server, listen
 
 POST = {"X-ALLD": "1"}
-LOADING_SECONDS = 300.0
+SECONDS = 300.0  # until a test gives up
+TOKEN = "correct horse battery staple"
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What came back."""
+    """The answer to one request; the names of its headers are in lower case."""
 
     status: int
-    headers: Mapping[str, str]  # by lower-case names
+    headers: Mapping[str, str]
     body: bytes
 
     @property
@@ -32,12 +35,10 @@ class Reply:
 
 
 @dataclass
-class Site:
-    """A running server; `faults` are those it noticed in itself."""
+class Client:
+    """Sends requests to a server of this machine, each on a connection of its own."""
 
     port: int
-    server: Server
-    faults: list[Exception] = field(default_factory=list)
 
     @property
     def url(self) -> str:
@@ -50,8 +51,8 @@ class Site:
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Reply:
-        """One request on a connection of its own; headers are sent as given."""
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=300)
+        """Send one request with these headers alone."""
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=SECONDS)
         try:
             connection.request(method, path, body, dict(headers or {}))
             response = connection.getresponse()
@@ -62,17 +63,35 @@ class Site:
 
     def predict(self, body: bytes, name: str = "cell.tif", **parameters: object) -> Reply:
         """POST /predict as a well-behaved program does."""
-        asked = "".join(f"&{key}={value}" for key, value in parameters.items())
-        return self.ask(f"/predict?name={quote(name)}{asked}", "POST", body, POST)
+        more = "".join(f"&{key}={value}" for key, value in parameters.items())
+        return self.ask(f"/predict?name={quote(name)}{more}", "POST", body, POST)
 
     def connect(self) -> socket.socket:
-        """A bare connection."""
-        return socket.create_connection(("127.0.0.1", self.port), timeout=300)
+        """Open a bare connection."""
+        return socket.create_connection(("127.0.0.1", self.port), timeout=SECONDS)
+
+    def post_head(self, header: str, path: str = "/predict") -> bytes:
+        """Return the head of a POST request with one more header."""
+        host = f"Host: 127.0.0.1:{self.port}\r\nX-ALLD: 1\r\n"
+        return f"POST {path} HTTP/1.1\r\n{host}{header}\r\n\r\n".encode()
+
+
+def status_of(connection: socket.socket) -> int:
+    """Return the status that a bare connection is answered."""
+    return int(connection.recv(65536).split()[1])
+
+
+@dataclass
+class Site(Client):
+    """A server in this process; `faults` are those it noticed in itself."""
+
+    server: Server
+    faults: list[Exception] = field(default_factory=list)
 
 
 @contextmanager
 def running(model: Path, token: str | None = None) -> Iterator[Site]:
-    """A server on a free port of this machine, with its model loaded."""
+    """Run a server on a free port of this machine, with its model loaded."""
     ready = threading.Event()
     address = listen("127.0.0.1", 0, token)
     faults: list[Exception] = []
@@ -82,9 +101,30 @@ def running(model: Path, token: str | None = None) -> Iterator[Site]:
     thread = threading.Thread(target=server.run, args=([address.listening],))
     thread.start()
     try:
-        assert ready.wait(LOADING_SECONDS), server.failure
+        assert ready.wait(SECONDS), server.failure
         yield Site(address.auth.port, server, faults)
     finally:
         server.should_exit = True
         thread.join()
         address.listening.close()
+
+
+@contextmanager
+def served(
+    *words: object, folder: Path | None = None, errors: int | None = None
+) -> Iterator[tuple["subprocess.Popen[str]", str]]:
+    """Run `alld serve` in a process of its own; yield it and the address that it printed."""
+    command = [sys.executable, "-m", "alld", "serve", *map(str, words), "--port", "0"]
+    with subprocess.Popen(
+        command, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=errors
+    ) as process:
+        assert process.stdout
+        try:
+            yield process, process.stdout.readline().strip()
+        finally:
+            process.kill()
+
+
+def client_of(address: str) -> Client:
+    """Return a client for the address that `alld serve` printed."""
+    return Client(int(address.rsplit(":", 1)[1].strip("/")))

@@ -6,19 +6,17 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
 import pytest
 from conftest import REPOSITORY, SMALL
 from drawn import draw_c_nmc, draw_preliminary
+from serving import client_of, served
 from untrained import write_untrained
 
+from alld import commands
 from alld.cli import run_command
 
 PAGES = (REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md")))
@@ -95,11 +93,8 @@ def test_every_command_of_the_readme_runs(
 
 def test_the_readme_names_every_command() -> None:
     """No command of ALLD is left out, and the two of the bootstrap are there."""
-    from alld.cli import app
-
     named = {words[0] for words in alld_commands()}
-    ours = {str(command.name or command.callback.__name__) for command in app.registered_commands}
-    assert ours - named == {"demo"}  # bootstrap.py demo runs it
+    assert commands.COMMANDS.keys() - named == {"demo"}  # bootstrap.py demo runs it
     scripts = [line.removeprefix("python3 scripts/") for line in COMMANDS if "scripts/" in line]
     assert scripts == [
         "bootstrap.py demo",
@@ -110,25 +105,13 @@ def test_the_readme_names_every_command() -> None:
     ]
 
 
-@contextmanager
-def serving(words: list[str], reader: Path) -> Iterator[str]:
-    """A command of the README that serves, on a free port; its address as this machine sees it."""
-    command = [sys.executable, "-m", "alld", *words, "--port", "0"]
-    with subprocess.Popen(command, cwd=reader, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout
-            port = process.stdout.readline().rsplit(":", 1)[1].strip("/\n")
-            yield f"127.0.0.1:{port}"
-        finally:
-            process.kill()
-
-
 def test_the_server_answers_as_the_readme_says(reader: Path) -> None:
     """`alld serve`, each curl command and the Python example, but for the port."""
     curls = re.findall(r"^    (curl .*)$", README, flags=re.MULTILINE)
     python = re.search(r"```python\nimport json\n(.*?)```", README, flags=re.DOTALL)
     assert python
-    with serving(["serve"], reader) as host:
+    with served(folder=reader) as (_, address):
+        host = f"127.0.0.1:{client_of(address).port}"
         for line in curls if shutil.which("curl") else []:
             words = shlex.split(line.replace("127.0.0.1:8000", host))
             done = subprocess.run(words, cwd=reader, capture_output=True, text=True, check=True)
@@ -143,19 +126,17 @@ def test_the_server_answers_as_the_readme_says(reader: Path) -> None:
 def test_other_machines_reach_the_server_as_the_readme_says(reader: Path) -> None:
     """With the token and not without."""
     [words] = [words for words in alld_commands() if words[0] == "serve" and len(words) > 1]
-    with serving(words, reader) as host:
-        asked = Request(f"http://{host}/model")
-        with pytest.raises(HTTPError, match="401"):
-            urlopen(asked)
-        asked.add_header("Authorization", f"Bearer {words[-1]}")
-        with urlopen(asked) as answer:
-            assert json.load(answer)["notice"]
+    with served(*words[1:], folder=reader) as (_, address):
+        client = client_of(address)
+        assert client.ask("/model").status == 401
+        allowed = {"Authorization": f"Bearer {words[-1]}"}
+        assert client.ask("/model", headers=allowed).json["notice"]
 
 
 def test_the_plan_of_table_2_is_printed_as_the_readme_says(reader: Path) -> None:
     """Eleven cells for each of the paper's four networks, with a time for all of it."""
     script = REPOSITORY / "scripts" / "reproduce_table2.py"
-    words = [sys.executable, script, "--data", "ALL-IDB2", "--dry-run"]
+    words = [sys.executable, str(script), "--data", "ALL-IDB2", "--dry-run"]
     done = subprocess.run(words, cwd=reader, capture_output=True, text=True, check=True)
     lines = done.stdout.splitlines()
     assert len(lines) == 4 * 11 + 1

@@ -8,47 +8,31 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from serving import POST, Reply, Site, running
-from untrained import write_untrained
+from serving import POST, TOKEN, Reply, Site, running, status_of
 
 from alld.errors import ConfigError
 from alld.inference.predictor import Predictor
 from alld.serve import app, server, uploads
 from alld.serve.auth import HEADERS, POLICY
 
-TOKEN = "correct horse battery staple"
-
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An untrained bundle. Read only."""
-    return write_untrained(tmp_path_factory.mktemp("untrained") / "model.alld")
-
-
-@pytest.fixture(scope="module")
-def site(model: Path) -> Iterator[Site]:
+def site(untrained: Path) -> Iterator[Site]:
     """A server on this machine's own address."""
-    with running(model) as site:
+    with running(untrained) as site:
         yield site
 
 
 @pytest.fixture(scope="module")
-def locked(model: Path) -> Iterator[Site]:
+def locked(untrained: Path) -> Iterator[Site]:
     """A server that wants a token."""
-    with running(model, TOKEN) as site:
+    with running(untrained, TOKEN) as site:
         yield site
-
-
-@pytest.fixture(scope="module")
-def cell(drawn_set: Path) -> bytes:
-    return (drawn_set / "Im001_1.tif").read_bytes()
-
-
-# Where it listens.
 
 
 def test_it_listens_to_this_machine_alone(site: Site) -> None:
@@ -66,20 +50,13 @@ def test_other_machines_need_a_token(host: str) -> None:
         server.listen(host, 0, "short")
 
 
-def test_a_port_that_is_taken_is_one_line(site: Site) -> None:
-    """With what to do."""
+def test_an_address_that_it_cannot_have_is_one_line(site: Site) -> None:
+    """A port that is taken, an unknown name, an address of another machine: no traceback."""
     with pytest.raises(ConfigError, match=f"--port {site.port}: another program .* --port 0"):
         server.listen("127.0.0.1", site.port, None)
-
-
-def test_a_host_that_is_none_is_one_line() -> None:
-    """Neither an unknown name nor an address of another machine is a traceback."""
     for host in ("no such name", "192.0.2.1"):
         with pytest.raises(ConfigError, match=f"--host {host}"):
             server.listen(host, 0, TOKEN)
-
-
-# The token.
 
 
 def test_without_the_token_there_is_only_the_page_that_asks_for_it(
@@ -155,9 +132,6 @@ def test_tokens_are_compared_in_constant_time(
     assert [one for one, _ in compared] == [b"guess", b"other"]
 
 
-# Pages of other sites.
-
-
 @pytest.mark.parametrize(
     ("host", "status"),
     [
@@ -221,14 +195,14 @@ def test_no_other_site_may_read_an_answer(site: Site, cell: bytes) -> None:
     assert not [name for reply in replies for name in reply.headers if "access-control" in name]
 
 
+def fails(*_given: object) -> None:
+    raise ZeroDivisionError("Im001_1.tif")
+
+
 def test_every_answer_bears_the_strict_headers(
     site: Site, cell: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also refusals, and a fault of our own; no `unsafe-inline`, no other host."""
-
-    def fails(*_given: object) -> None:
-        raise ZeroDivisionError("Im001_1.tif")
-
     replies = [site.ask("/"), site.ask("/nothing"), site.ask("/model", headers={"Origin": "x"})]
     replies += [
         site.ask("/predict", "POST", cell, POST),
@@ -248,11 +222,7 @@ def test_every_answer_bears_the_strict_headers(
 def test_a_fault_of_ours_is_told_and_tells_nothing_of_the_file(
     site: Site, cell: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Status 500, the kind of the fault, no name; and the next file is judged."""
-
-    def fails(*_given: object) -> None:
-        raise ZeroDivisionError("Im001_1.tif")
-
+    """Status 500, the kind of the fault, no name; and the next file is classified."""
     with monkeypatch.context() as patch:
         patch.setattr(Predictor, "predict_decoded", fails)
         reply = site.predict(cell, "Im001_1.tif")
@@ -263,13 +233,10 @@ def test_a_fault_of_ours_is_told_and_tells_nothing_of_the_file(
     assert site.predict(cell).json["verdict"]
 
 
-# Floods and slow clients.
-
-
 def test_a_body_that_declares_too_much_is_refused_unread(site: Site) -> None:
     """By the head of the request alone."""
     with site.connect() as connection:
-        head = post_head(site, f"Content-Length: {uploads.MOST_BYTES + 1}")
+        head = site.post_head(f"Content-Length: {uploads.MOST_BYTES + 1}")
         connection.sendall(head)
         assert status_of(connection) == 413
 
@@ -278,7 +245,7 @@ def test_a_body_is_counted_while_it_is_read(site: Site, monkeypatch: pytest.Monk
     """One that declares no length ends where the limit is; nothing of it is kept."""
     monkeypatch.setattr(uploads, "MOST_BYTES", 1000)
     with site.connect() as connection:
-        connection.sendall(post_head(site, "Transfer-Encoding: chunked"))
+        connection.sendall(site.post_head("Transfer-Encoding: chunked"))
         connection.sendall(b"3e8\r\n" + b"x" * 1000 + b"\r\n")
         connection.sendall(b"1\r\nx\r\n")
         assert status_of(connection) == 413
@@ -290,7 +257,7 @@ def test_all_bodies_together_are_bounded(
     """What lies in memory is counted over all requests; beyond it 429, and later it goes on."""
     monkeypatch.setattr(uploads, "MOST_TOGETHER", len(cell) + 500)
     with site.connect() as half:
-        half.sendall(post_head(site, "Content-Length: 2000") + b"x" * 1000)
+        half.sendall(site.post_head("Content-Length: 2000") + b"x" * 1000)
         eventually(lambda: site.predict(cell).status == 429)
     eventually(lambda: site.predict(cell).status == 200)
 
@@ -299,7 +266,7 @@ def test_a_slow_body_is_cut_off(site: Site, monkeypatch: pytest.MonkeyPatch) -> 
     """408, whatever has come of it."""
     monkeypatch.setattr(uploads, "SECONDS", 0.05)
     with site.connect() as connection:
-        connection.sendall(post_head(site, "Content-Length: 10") + b"x")
+        connection.sendall(site.post_head("Content-Length: 10") + b"x")
         assert status_of(connection) == 408
 
 
@@ -322,7 +289,7 @@ def test_who_does_not_read_the_answer_is_closed(
     monkeypatch.setattr(server, "REQUEST_SECONDS", 0.1)
     monkeypatch.setattr(server, "CHECK_SECONDS", 0.02)
     with site.connect() as connection:
-        connection.sendall(post_head(site, "Content-Length: 1000") + b"x")
+        connection.sendall(site.post_head("Content-Length: 1000") + b"x")
         assert closed(connection)
 
 
@@ -351,7 +318,7 @@ def test_a_small_answer_waits_for_no_other(site: Site) -> None:
 
 
 def test_the_queue_is_bounded(site: Site, cell: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One thread judges; of three times as many files as have room two thirds may come again."""
+    """One thread predicts; files for which the queue has no room are told to retry."""
     go_on = threading.Event()
     threads: set[str] = set()
     real = Predictor.predict_decoded
@@ -402,7 +369,7 @@ def test_what_is_no_request_harms_nothing(site: Site, said: bytes) -> None:
 
 
 def test_no_upload_touches_the_disk(site: Site, cell: bytes) -> None:
-    """While files are judged and logins refused, this process opens none for writing."""
+    """While files are classified and logins refused, this process opens none for writing."""
     site.predict(cell, preview=64)  # what is imported at first use is compiled and written then
     before = sorted(Path(tempfile.gettempdir()).iterdir())
     with written_files() as written:
@@ -414,28 +381,21 @@ def test_no_upload_touches_the_disk(site: Site, cell: bytes) -> None:
     assert sorted(Path(tempfile.gettempdir()).iterdir()) == before
 
 
-class written_files:  # noqa: N801 - reads as a word in a `with`
-    """The files that this process opens for writing inside the block."""
+@contextmanager
+def written_files() -> Iterator[list[str]]:
+    """Yield the files that this process opens for writing inside the block."""
+    found: list[str] = []
+    listening = True
 
-    on = False
-    hooked = False
-    found: list[str]
+    def hear(event: str, given: tuple[Any, ...]) -> None:
+        if listening and event == "open" and any(letter in str(given[1]) for letter in "wax+"):
+            found.append(str(given[0]))
 
-    def __enter__(self) -> list[str]:
-        cls = type(self)
-        if not cls.hooked:
-            sys.addaudithook(cls.hear)  # there is no way to take it away again
-            cls.hooked = True
-        cls.found, cls.on = [], True
-        return cls.found
-
-    def __exit__(self, *_error: object) -> None:
-        type(self).on = False
-
-    @classmethod
-    def hear(cls, event: str, given: tuple[Any, ...]) -> None:
-        if cls.on and event == "open" and any(letter in str(given[1]) for letter in "wax+"):
-            cls.found.append(str(given[0]))
+    sys.addaudithook(hear)  # there is no way to take it away again
+    try:
+        yield found
+    finally:
+        listening = False
 
 
 def test_writing_would_be_noticed(tmp_path: Path) -> None:
@@ -448,22 +408,11 @@ def test_writing_would_be_noticed(tmp_path: Path) -> None:
     assert str(tmp_path / "x") in written
 
 
-def post_head(site: Site, header: str) -> bytes:
-    host = f"Host: 127.0.0.1:{site.port}\r\nX-ALLD: 1\r\n"
-    return f"POST /predict HTTP/1.1\r\n{host}{header}\r\n\r\n".encode()
-
-
-def status_of(connection: socket.socket) -> int:
-    return int(connection.recv(65536).split()[1])
-
-
 def closed(connection: socket.socket) -> bool:
     """Whether the other side closes the connection, within the socket's patience."""
-    try:
+    with suppress(ConnectionResetError):
         while connection.recv(65536):
             pass
-    except ConnectionResetError:
-        pass
     return True
 
 
@@ -478,7 +427,7 @@ def eventually(true: Callable[[], object], tries: int = 500) -> None:
 
 def test_who_breaks_off_costs_no_fault(site: Site, cell: bytes) -> None:
     """In the middle of a body, or before its verdict."""
-    for sent in (post_head(site, "Content-Length: 10") + b"x", post_head(site, "X: 1")):
+    for sent in (site.post_head("Content-Length: 10") + b"x", site.post_head("X: 1")):
         with site.connect() as connection:
             connection.sendall(sent)
     assert site.predict(cell).json["verdict"]

@@ -1,6 +1,7 @@
 """The commands by name. The module of a command is imported when that command is called."""
 
 import inspect
+import re
 from importlib import import_module
 from typing import Any
 
@@ -20,7 +21,7 @@ COMMANDS = {
     "runs": ("evaluate", "List the runs in ./runs."),
     "models": ("models", "List the networks and their pretrained weights."),
     "audit": ("audit", "Check a data set for copies, wrong labels and confounding."),
-    "pretrain": ("pretrain", "Pretrain a network on other cells or tissue."),
+    "pretrain": ("train", "Pretrain a network on other cells or tissue."),
     "synth": ("synth", "Draw a synthetic data set with known truth."),
 }
 
@@ -53,7 +54,9 @@ class _Command(TyperCommand):
             kind = f"{parameter.param_type_name.capitalize()}s"
             panel = getattr(parameter, "rich_help_panel", None) or kind
             if record := parameter.get_help_record(ctx):
-                sections.setdefault(panel, []).append(record)
+                name = re.sub(r" <list\[\w+\]>| range(?=>)", "", record[0])
+                text = re.sub(r"\.?  \[(default: [^\]]*)\]$", r" (\1).", record[1])
+                sections.setdefault(panel, []).append((name, text))
         for title, records in sections.items():
             with formatter.section(title):
                 formatter.write_dl(records)

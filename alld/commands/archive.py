@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bars
 
 from alld import display
-from alld.commands.engines import Engine, check_engine, cluster_for
+from alld.commands.options import Engine, check_engine, cluster_for
 from alld.errors import ConfigError, Interrupted
 from alld.runtime.signals import Stopping
 from alld.runtime.threads import usable_cores

@@ -29,7 +29,7 @@ def audit(
     ] = Path("audit"),
     groups: Annotated[
         Path | None,
-        typer.Option(help="CSV table path,group to use in place of the groups found."),
+        typer.Option(help="CSV table with columns path and group, instead of the groups found."),
     ] = None,
     positive: Annotated[str | None, typer.Option(help="Folder or label that means blast.")] = None,
     as_json: JsonOption = False,

@@ -8,13 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from alld import display
-from alld.commands.engines import AddressOption, Engine, EngineOption, GpusOption, cluster_for
 from alld.commands.evaluate import print_result
 from alld.commands.options import (
+    TRAINING,
+    AddressOption,
+    Engine,
+    EngineOption,
     GivenSettings,
+    GpusOption,
     InexactOption,
     JsonOption,
     VerboseOption,
+    cluster_for,
     takes_settings,
 )
 from alld.errors import ConfigError
@@ -25,11 +30,7 @@ if TYPE_CHECKING:
     from alld.stats.metrics import Metric
 
 
-@takes_settings(
-    *("arch", "data", "split", "seed", "device"),
-    *("epochs", "batch_size", "lr", "image_size", "pretrained", "tta", "weights", "groups"),
-    *("positive", "log"),
-)
+@takes_settings(*TRAINING)
 def crossval(
     given: GivenSettings,
     folds: Annotated[int | None, typer.Option(help="Number of folds (default: 5).")] = None,
@@ -43,7 +44,7 @@ def crossval(
     resume: Annotated[
         Path | None,
         typer.Option(
-            metavar="FOLDER", help="Continue this cross-validation; its settings are in its folder."
+            metavar="FOLDER", help="Continue this cross-validation with its own settings."
         ),
     ] = None,
     allow_inexact: InexactOption = False,

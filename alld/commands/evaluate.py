@@ -25,13 +25,13 @@ def evaluate(
     data: Annotated[
         Path | None,
         typer.Option(
-            help="Folder or CSV table of other labelled images, for an external validation. Or "
-            "the run's own images, if they were moved."
+            help="Folder or CSV table of other labelled images for an external validation; or "
+            "where the run's own images are now, if they were moved."
         ),
     ] = None,
     positive: Annotated[
         str | None,
-        typer.Option(help="With --data: the folder or label there that means blast."),
+        typer.Option(help="With --data: the folder or label that means blast."),
     ] = None,
     prevalence: Annotated[
         float | None,
@@ -57,7 +57,7 @@ def evaluate(
 
     Example: alld evaluate runs/resnet50-20260101-120000
 
-    Example: alld evaluate runs/resnet50-20260101-120000 --data other-lab/labels.csv
+    Example: alld evaluate runs/resnet50-20260101-120000 --data labels.csv
     """
     from alld.evaluation import holdout
 

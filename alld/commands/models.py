@@ -66,53 +66,36 @@ def export(
     Example: alld export runs/resnet50-20260101-120000 --format hub --out cells
     """
     source = run or newest_run()
+    facts: dict[str, Any] = {}
     if kind == "onnx":
-        _export_onnx(source, out, data, as_json=as_json)
-        return
-    if data is not None:
-        raise ConfigError("--data goes with --format onnx: no image is read for the Hub")
-    _export_hub(source, out, as_json=as_json)
+        from alld.evaluation.export import export_onnx
 
+        with display.Steps() as steps:
+            place, exported = export_onnx(source, out, steps, data=data)
+        identity, info, bundle = exported.identity, exported.info, exported.facts.bundle
+        facts["parity"] = exported.facts.parity.model_dump()
+        lines = [
+            f"compared: {exported.facts.parity.words}",
+            f"model {identity}, exported from {bundle}",
+        ]
+    else:
+        if data is not None:
+            raise ConfigError("--data goes with --format onnx: no image is read for the Hub")
+        from alld.evaluation.export import export_hub
 
-def _export_onnx(source: Path, out: Path | None, data: Path | None, *, as_json: bool) -> None:
-    from alld.evaluation.export import export_onnx
-
-    with display.Steps() as steps:
-        file, exported = export_onnx(source, out, steps, data=data)
-    facts, synthetic = exported.facts, exported.info.data.synthetic
+        place, identity, info = export_hub(source, out)
+        bundle = identity
+        lines = [
+            f"model {identity}",
+            "its README.md names no licence: choose one before you publish it",
+        ]
+    synthetic = info.data.synthetic
     if as_json:
-        parity = facts.parity.model_dump()
-        written = _facts(file, exported.identity, facts.bundle, synthetic)
-        display.print_json({**written, "parity": parity})
+        facts |= {"path": well_formed(str(place)), "identity": identity, "bundle": bundle}
+        display.print_json({**facts, "synthetic": synthetic, "notice": NOTICE})
         return
-    display.say(f"compared: {facts.parity.words}")
-    display.say(f"model {exported.identity}, exported from {facts.bundle}")
-    _print_place(file, synthetic=synthetic)
-
-
-def _export_hub(source: Path, out: Path | None, *, as_json: bool) -> None:
-    from alld.evaluation.export import export_hub
-
-    folder, identity, info = export_hub(source, out)
-    if as_json:
-        display.print_json(_facts(folder, identity, identity, info.data.synthetic))
-        return
-    display.say(f"model {identity}")
-    display.say("its README.md names no licence: choose one before you publish it")
-    _print_place(folder, synthetic=info.data.synthetic)
-
-
-def _facts(place: Path, identity: str, bundle: str, synthetic: bool) -> dict[str, Any]:
-    return {
-        "path": well_formed(str(place)),
-        "identity": identity,
-        "bundle": bundle,
-        "synthetic": synthetic,
-        "notice": NOTICE,
-    }
-
-
-def _print_place(place: Path, *, synthetic: bool) -> None:
+    for line in lines:
+        display.say(line)
     display.write(f"{'SYNTHETIC ' if synthetic else ''}exported: {place}")
     display.say(f"next: alld predict --model {place} cell.tif")
     display.say(NOTICE)

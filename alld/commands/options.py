@@ -1,22 +1,35 @@
 """The options of the commands: one table of settings, and options that several commands share."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from alld import display
 from alld.config.files import load_config, shipped_configs
 from alld.config.schema import Config, setting_keys
+from alld.errors import ConfigError
 from alld.runtime.launch import launched
+from alld.runtime.threads import usable_cores
+
+if TYPE_CHECKING:
+    from alld.runtime.cluster import Cluster
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 VerboseOption = Annotated[
     bool, typer.Option("--verbose", "-v", help="Print more details.", callback=display.set_verbose)
+]
+ModelOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--model", help="Run, bundle or .onnx (default: the newest run on real data in ./runs)."
+    ),
 ]
 DeviceOption = Annotated[
     str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.", show_default=True)
@@ -33,8 +46,35 @@ InexactOption = Annotated[
     bool,
     typer.Option(
         "--allow-inexact",
-        help="With --resume: continue although versions, threads or settings have changed; the run "
-        "records it.",
+        help="With --resume: continue even if versions, threads or settings have changed; the run "
+        "records the change.",
+    ),
+]
+
+
+class Engine(StrEnum):
+    """The values of `--engine`."""
+
+    local = "local"
+    ray = "ray"
+
+
+EngineOption = Annotated[
+    Engine,
+    typer.Option(help="Where to do the work: on this machine, or in tasks on a Ray cluster."),
+]
+AddressOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT",
+        help="Address of the cluster's head, or auto (default: a cluster of this machine alone).",
+    ),
+]
+GpusOption = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        help="GPUs per cluster task; at 0.5 two tasks share one (default: 1 if there are any).",
     ),
 ]
 
@@ -62,10 +102,13 @@ SETTINGS = {
     "pretrained": Setting("model.pretrained", "Start from ImageNet weights", _MORE),
     "tta": Setting("model.tta", "Average the predictions for eight orientations per image", _MORE),
     "weights": Setting("model.weights", "Start from this .safetensors or .pth file", _MORE),
-    "groups": Setting("split.groups", "CSV table path,group of images that belong together", _MORE),
+    "groups": Setting("split.groups", "CSV table with columns path and group", _MORE),
     "positive": Setting("data.positive", "Folder or label that means blast", _MORE),
     "log": Setting("runtime.log", "Where to log losses and learning rates", _MORE),
 }
+
+# The settings of a whole training, of one model or of a cross-validation.
+TRAINING = tuple(SETTINGS)
 
 
 @dataclass(frozen=True)
@@ -146,6 +189,38 @@ def newest_run() -> Path:
     folder = run.newest_run().folder
     display.say(f"newest finished run: {folder}")
     return folder
+
+
+def check_engine(engine: Engine, address: str | None, gpus: float | None) -> None:
+    """Raise ConfigError for options of a cluster without a cluster."""
+    if engine is Engine.local and (address is not None or gpus is not None):
+        raise ConfigError("--address and --gpus are a cluster's; add --engine ray")
+
+
+@contextmanager
+def cluster_for(
+    engine: Engine, address: str | None, gpus: float | None, threads: int | None
+) -> Iterator["Cluster | None"]:
+    """Connect to the cluster, or yield None where this computer does the work.
+
+    Handle signals inside the block: Ray sets handlers of its own when it connects.
+
+    Args:
+        threads: of each task; None: as many as this computer has cores, as without a cluster.
+
+    Raises:
+        ConfigError: options that do not fit, no such cluster, or it has too little.
+    """
+    check_engine(engine, address, gpus)
+    if engine is Engine.local:
+        yield None
+        return
+    from alld.runtime.cluster import LOCAL, connected
+
+    with connected(address or LOCAL, threads or usable_cores(), gpus) as cluster:
+        tasks = f"{cluster.places} {'task' if cluster.places == 1 else 'tasks side by side'}"
+        display.say(f"Ray: {tasks}, {cluster.each}")
+        yield cluster
 
 
 def _option(name: str, defaults: Config) -> inspect.Parameter:

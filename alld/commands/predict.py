@@ -9,8 +9,18 @@ import typer
 
 from alld import NOTICE, display
 from alld.commands.archive import Workforce, job_of
-from alld.commands.engines import AddressOption, Engine, EngineOption, GpusOption
-from alld.commands.options import DeviceOption, JsonOption, TtaOption, VerboseOption, newest_run
+from alld.commands.options import (
+    AddressOption,
+    DeviceOption,
+    Engine,
+    EngineOption,
+    GpusOption,
+    JsonOption,
+    ModelOption,
+    TtaOption,
+    VerboseOption,
+    newest_run,
+)
 from alld.errors import ConfigError
 from alld.runtime.files import one_line, well_formed
 
@@ -24,13 +34,10 @@ def predict(
     paths: Annotated[
         list[str],
         typer.Argument(
-            help="Image files, folders, globs, or tables (.csv, .parquet) with a column path."
+            help="Image files, folders, globs, or tables (.csv, .parquet) with a column path.",
         ),
     ],
-    model: Annotated[
-        Path | None,
-        typer.Option(help="Run, bundle or .onnx (default: the newest run on real data in ./runs)."),
-    ] = None,
+    model: ModelOption = None,
     form: Annotated[
         Literal["text", "csv", "jsonl", "parquet"],
         typer.Option("--format", help="Format of the rows."),
@@ -49,8 +56,8 @@ def predict(
     workers: Annotated[
         int,
         typer.Option(
-            help="Number of processes for over 1,024 images with --out. One process already uses "
-            "all cores; several divide them."
+            help="Number of processes for more than 1,024 images with --out. One process already "
+            "uses all cores; several divide them."
         ),
     ] = 1,
     threads: Annotated[
@@ -70,8 +77,8 @@ def predict(
 ) -> None:
     """Classify each image as blast, healthy, uncertain or out of domain, with P(blast).
 
-    Over 1,024 images with --out are predicted in shards; the same command continues after an
-    interruption. The exit status is 1 if some images cannot be read.
+    With --out, more than 1,024 images are predicted in shards; after an interruption the same
+    command continues. The exit status is 1 if some images cannot be read.
 
     Example: alld predict cells/ --format csv --out rows.csv
 
@@ -101,9 +108,7 @@ def predict(
     # This machine need not have the devices of a cluster.
     place = "cpu" if engine is Engine.ray else device
     predictor = Predictor.load(chosen, place, tta=tta, required=required, threads=threads)
-    info = predictor.info
-    drawn = " SYNTHETIC" if info.data.synthetic else ""
-    display.say(f"model: {predictor.path}{drawn} ({info.arch}, {predictor.identity[:12]})")
+    display.say(display.model_line(predictor))
     if sharded:
         job = job_of(predictor, chosen, table)
         del predictor  # each process loads its own

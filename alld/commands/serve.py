@@ -3,25 +3,21 @@
 import os
 import time
 import webbrowser
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from alld import NOTICE, display
-from alld.commands.options import DeviceOption, TtaOption, VerboseOption, newest_run
+from alld.commands.options import DeviceOption, ModelOption, TtaOption, VerboseOption, newest_run
 
 if TYPE_CHECKING:
     from alld.inference.predictor import Predictor
 
 
 def serve(
-    model: Annotated[
-        Path | None,
-        typer.Option(help="Run, bundle or .onnx (default: the newest run on real data in ./runs)."),
-    ] = None,
+    model: ModelOption = None,
     host: Annotated[
-        str, typer.Option(help="Address to listen at; other machines can reach it with --token.")
+        str, typer.Option(help="Address to listen on; one that other machines reach needs --token.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
     token: Annotated[
@@ -51,10 +47,8 @@ def serve(
     display.write(address.url)
 
     def say_ready(predictor: "Predictor") -> None:
-        drawn = " SYNTHETIC" if predictor.info.data.synthetic else ""
-        facts = f"{predictor.info.arch}, {predictor.identity[:12]}"
         seconds = time.monotonic() - began
-        display.say(f"model: {predictor.path}{drawn} ({facts}), loaded after {seconds:.1f} s")
+        display.say(f"{display.model_line(predictor)}, loaded after {seconds:.1f} s")
 
     if open_page:
         webbrowser.open(address.url)

@@ -1,5 +1,6 @@
-"""`alld train`: train one model, or resume a run."""
+"""`alld train` and `alld pretrain`: train one model, or only its body on other images."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -7,6 +8,7 @@ import typer
 
 from alld import display
 from alld.commands.options import (
+    TRAINING,
     GivenSettings,
     InexactOption,
     JsonOption,
@@ -20,11 +22,7 @@ if TYPE_CHECKING:
     from alld.runs.folder import Run
 
 
-@takes_settings(
-    *("arch", "data", "split", "seed", "device"),
-    *("epochs", "batch_size", "lr", "image_size", "pretrained", "tta", "weights", "groups"),
-    *("positive", "log"),
-)
+@takes_settings(*TRAINING)
 def train(
     given: GivenSettings,
     out: Annotated[
@@ -32,7 +30,7 @@ def train(
     ] = None,
     resume: Annotated[
         Path | None,
-        typer.Option(metavar="RUN", help="Continue this run; its settings are in its folder."),
+        typer.Option(metavar="RUN", help="Continue this run with its own settings."),
     ] = None,
     allow_inexact: InexactOption = False,
     as_json: JsonOption = False,
@@ -83,3 +81,44 @@ def _print_run(run: "Run", *, as_json: bool) -> None:
     display.say(f"temperature {info.temperature:.2f} ({reason}); {threshold}")
     display.write(f"run: {run.folder}")
     display.say(f"next: alld evaluate {run.folder}")
+
+
+@takes_settings(
+    *("arch", "seed", "device"),
+    *("epochs", "batch_size", "lr", "image_size", "pretrained", "weights"),
+    base="pretrain",
+)
+def pretrain(
+    given: GivenSettings,
+    data: Annotated[Path, typer.Option(help="Folder with one folder of images per class.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="File to write (default: runs/ARCH-pretrained-TIME.safetensors)."),
+    ] = None,
+    as_json: JsonOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Train a network on any classes of cells or tissue, and keep its body as initial weights.
+
+    Example: alld pretrain --data cells/ --arch resnet18 --out cells.safetensors
+    """
+    given.options["data.root"] = data
+    settings = given.read()
+    from alld.training.pretrain import pretrain as pretrain_network
+    from alld.training.train import Listener
+
+    with display.Steps() as steps, display.TrainingDisplay() as live:
+        listener = Listener(step=steps, note=display.warn, progress=live)
+        found = pretrain_network(settings, out, listener)
+    if as_json:
+        display.print_json({**asdict(found), "path": str(found.path)})
+        return
+    mark = "SYNTHETIC " if found.synthetic else ""
+    classes = ", ".join(f"{name} {count}" for name, count in found.classes.items())
+    display.say(f"{mark}{display.images(sum(found.classes.values()))}: {classes}")
+    display.say(
+        f"{found.right} of {found.tested} held-out images right; always the commonest class: "
+        f"{found.commonest}. Images of one cell were not kept on one side"
+    )
+    display.write(f"{mark}weights: {found.path}")
+    display.say(f"next: alld train --arch {found.arch} --weights {found.path}")

@@ -71,9 +71,8 @@ class Decoders:
         if header.error is not None:
             raise ImageError(header.error)
         shape = (header.height, header.width, 3)
-        pixels = (
-            np.frombuffer(samples, np.uint8).reshape(shape).copy()
-        )  # a copy, because these must be writable
+        # A copy, because the samples that were read cannot be written to.
+        pixels = np.frombuffer(samples, np.uint8).reshape(shape).copy()
         decoded = Decoded(pixels, header.format, header.conversions, header.warnings)
         return Picture(decoded, preview)
 

@@ -73,7 +73,7 @@ export class Batch {
 
   async drive(visit, limit) {
     while (visit === this.visit && this.waiting.length > 0) {
-      await this.judge(this.waiting.shift(), { preview: THUMB }, limit);
+      await this.classify(this.waiting.shift(), { preview: THUMB }, limit);
     }
     if (visit === this.visit) this.lanes -= 1;
   }
@@ -83,10 +83,10 @@ export class Batch {
     const known = picture.preview && (picture.heat || picture.noHeat || !explain);
     if (known || picture.file === null || picture.row?.error) return;
     this.waiting = this.waiting.filter((other) => other !== picture);
-    await this.judge(picture, { preview: PREVIEW, explain }, limit);
+    await this.classify(picture, { preview: PREVIEW, explain }, limit);
   }
 
-  async judge(picture, wanted, limit) {
+  async classify(picture, wanted, limit) {
     const visit = this.visit;
     let said;
     try {

@@ -42,20 +42,20 @@ async function enter() {
 }
 
 function askForToken() {
-  const door = at("door");
-  door.showModal();
+  const dialog = at("login");
+  dialog.showModal();
   return new Promise((entered) => {
-    at("door-form").onsubmit = async (event) => {
+    at("login-form").onsubmit = async (event) => {
       event.preventDefault();
       try {
         await login(at("token").value);
-        door.close();
+        dialog.close();
         entered();
       } catch (trouble) {
-        tell(at("door-trouble"), trouble.message);
+        tell(at("login-trouble"), trouble.message);
       }
     };
-    door.oncancel = (event) => event.preventDefault(); // there is nothing behind it
+    dialog.oncancel = (event) => event.preventDefault(); // there is nothing behind it
   });
 }
 
