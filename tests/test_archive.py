@@ -366,7 +366,7 @@ def test_a_log_tells_the_rate_since_the_first_image(
 ) -> None:
     """Neither earlier rows nor the start of processes count; below half a minute there is none."""
     clock = iter([seconds for seconds, _ in steps])
-    monkeypatch.setattr(command.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr("alld.commands.archive.time.monotonic", lambda: next(clock))
     with Pace() as pace:
         for _, now in steps:
             pace(now, before, before + 510)

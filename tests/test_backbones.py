@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub
 import pytest
@@ -72,7 +73,8 @@ def model(arch: str) -> nn.Sequential:
 @pytest.fixture(scope="module")
 def resnet18() -> nn.Module:
     torch.manual_seed(1)
-    return torchvision.models.resnet18()
+    network: nn.Module = torchvision.models.resnet18()
+    return network
 
 
 def _images(model: nn.Sequential) -> Tensor:
@@ -238,8 +240,9 @@ def test_fixed_image_size_is_named() -> None:
 def test_tokens_keep_their_places() -> None:
     """A vision transformer's tokens are laid out row by row, without the class token."""
     body = create_model("timm:test_vit", pretrained=False)[0].eval()
+    network: Any = body.network
     images = torch.rand(1, 3, 160, 160)
-    tokens = body.network.forward_features(images)  # (1, 1 + 10 * 10, C)
+    tokens = network.forward_features(images)  # (1, 1 + 10 * 10, C)
     assert torch.equal(body(images)[0, :, 2, 3], tokens[0, 1 + 2 * 10 + 3])
 
 
@@ -439,10 +442,11 @@ def with_statistics(model: nn.Sequential) -> nn.Sequential:
     torch.manual_seed(1)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
-            for tensor in (module.weight, module.running_var):
-                nn.init.uniform_(tensor, 0.5, 1.5)
-            for tensor in (module.bias, module.running_mean):
-                nn.init.normal_(tensor, std=0.1)
+            state = module.state_dict()  # shares its memory with the module
+            for name in ("weight", "running_var"):
+                nn.init.uniform_(state[name], 0.5, 1.5)
+            for name in ("bias", "running_mean"):
+                nn.init.normal_(state[name], std=0.1)
     return model.eval()
 
 
@@ -472,7 +476,8 @@ class Crossed(nn.Module):
         self.convolution, self.norm = nn.Conv2d(3, 3, 3), nn.BatchNorm2d(3)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.convolution(self.norm(images)).mean((2, 3))
+        found: torch.Tensor = self.convolution(self.norm(images))
+        return found.mean((2, 3))
 
 
 def test_where_folding_would_change_the_answer_the_model_stays_as_it_is() -> None:

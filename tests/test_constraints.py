@@ -19,7 +19,7 @@ def test_every_pinned_version_runs_on_the_oldest_python(python: str) -> None:
     refusing = [
         f"{pin} needs Python {needed}"
         for pin in PINNED
-        if (needed := metadata.metadata(pin.name).get("Requires-Python"))
+        if (needed := metadata.distribution(pin.name).metadata["Requires-Python"])
         and not Requirement(f"python{needed}").specifier.contains(python)
     ]
     assert not refusing

@@ -98,7 +98,7 @@ def test_swapped_classes_turn_the_sign() -> None:
     """Evidence for one class is evidence against the other."""
     model = averaging(Means())
     before = evidence(model, IMAGES)
-    model[1][2].weight.data = WEIGHTS.flip(0)
+    model.get_parameter("1.2.weight").data = WEIGHTS.flip(0)
     torch.testing.assert_close(evidence(model, IMAGES), -before)
 
 
@@ -167,7 +167,8 @@ def test_the_heat_map_covers_the_square_that_the_network_saw(tmp_path: Path) -> 
     predictor = Predictor.load(write_untrained(tmp_path / "model", 96), "cpu")
     pixels = np.random.default_rng(0).integers(0, 256, (120, 90, 3), np.uint8)
     heat = heat_map(predictor, pixels)
-    assert (heat.shape, heat.dtype) == ((96, 96), np.float32)
+    assert heat.shape == (96, 96)
+    assert heat.dtype == np.float32
     [places] = predictor.evidence([to_square(pixels, 96, "none")])  # (3, 3)
     middles = (heat[15::32, 15::32] + heat[16::32, 16::32]) / 2
     assert middles == pytest.approx(places, abs=0.05 * greatest(places))

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,9 +43,9 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     texts: list[str] = []
     draw = ImageDraw.ImageDraw.text
 
-    def noted(self, xy, text, *more, **options):
+    def noted(self: ImageDraw.ImageDraw, xy: Any, text: str, *more: Any, **options: Any) -> None:
         texts.append(text)
-        return draw(self, xy, text, *more, **options)
+        draw(self, xy, text, *more, **options)
 
     monkeypatch.setattr(ImageDraw.ImageDraw, "text", noted)
     return texts

@@ -102,8 +102,8 @@ def test_every_input_is_a_row_in_its_place(predictor: Predictor, tmp_path: Path)
         assert row["model"] == predictor.identity
     assert len(str(rows[0]["sha256"])) == 64
     assert rows[3]["sha256"] is None
-    [row] = predictor.predict(expand([str(tmp_path / "folder.tif")]))
-    assert "folder" in str(row.error)
+    [prediction] = predictor.predict(expand([str(tmp_path / "folder.tif")]))
+    assert "folder" in str(prediction.error)
 
 
 def test_a_decoded_picture_has_the_row_of_its_file(predictor: Predictor, drawn_set: Path) -> None:

@@ -30,7 +30,8 @@ def sealed_again(change: Callable[[ModelProto], object]) -> Damage:
 
 def _sealed(data: bytes) -> bytes:
     seal = StringStringEntryProto(key=SEAL, value=hashlib.sha256(data).hexdigest())
-    return data + ModelProto(metadata_props=[seal]).SerializeToString()
+    last: bytes = ModelProto(metadata_props=[seal]).SerializeToString()
+    return data + last
 
 
 def entry(model: ModelProto, name: str) -> StringStringEntryProto:
