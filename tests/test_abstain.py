@@ -18,8 +18,9 @@ from alld.config.files import load_config
 from alld.data.preprocess import to_square
 from alld.errors import BundleError
 from alld.images.decode import decode
+from alld.inference.load import load_model
 from alld.inference.prediction import OUT_OF_DOMAIN, UNCERTAIN
-from alld.inference.predictor import Predictor, load_model
+from alld.inference.predictor import Predictor
 from alld.model.abstain import FEWEST, Limits, fit_limits, refusal, spread_out
 from alld.model.bundle import read_bundle, read_info
 from alld.model.bundle_info import LIMITS

@@ -238,7 +238,8 @@ def test_the_command_says_what_it_found(
     assert status == 0
     assert "run 1 of 2" not in stderr
     assert "SYNTHETIC: efficientnet_lite0, random 2-fold" in stdout
-    assert f"- {facts['data']['leaking_groups']} groups of same cells" in stdout
+    leaking = facts["data"]["leaking_groups"]
+    assert f"- {leaking} groups of images of the same cell or of overlapping crops" in stdout
     assert f"read it in a browser: {out / 'evaluation' / 'report.html'}" in stderr
     assert (out / "evaluation" / "report.html").is_file()
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from alld.data.groups.load import load_groups
 from alld.data.sources.find import load_manifest
 from alld.errors import AlldError, ConfigError, RunError
 from alld.evaluation.holdout import evaluate
-from alld.evaluation.result import read_result
+from alld.evaluation.result import caveats, read_result
 from alld.inference.prediction import COLUMNS
 from alld.inference.predictor import Predictor
 from alld.report.text import format_metric
@@ -107,6 +108,17 @@ def test_the_table_says_what_the_numbers_are_not(run_folder: Path) -> None:
         assert words in text
     assert metrics_of(run_folder)["synthetic"] is True
     assert json.loads((run_folder / "model.alld" / "alld.json").read_text())["data"]["synthetic"]
+
+
+def test_the_caveats_of_real_images(run_folder: Path) -> None:
+    """ALL-IDB2 has no patient ids, leaking groups flatter, random weights are no transfer."""
+    result = read_result(run_folder / "evaluation")
+    data = {**result.data, "synthetic": False, "leaking_groups": 3, "split": "random"}
+    model = {**result.model, "initial_weights": "random"}
+    found = " ".join(caveats(replace(result, data=data, model=model)))
+    for words in ("no patient ids", "3 groups of images of the same cell", "random weights"):
+        assert words in found
+    assert "SYNTHETIC" not in found
 
 
 def test_the_stored_result_is_read_back_as_it_was(run_folder: Path, validated: Path) -> None:

@@ -13,10 +13,10 @@ from alld.cells.facts import picture_facts
 from alld.data.preprocess import normalise, to_square
 from alld.errors import BundleError, ImageError
 from alld.images.decode import Decoded, decode, read_image_bytes
+from alld.inference.load import load_model
 from alld.inference.prediction import OUT_OF_DOMAIN, UNCERTAIN, Prediction, called
 from alld.model.abstain import refusal
 from alld.model.network import Features, Model, blast_probability
-from alld.model.place import find_model, is_exported
 from alld.runtime.files import plain_path, sha256_hex
 from alld.runtime.threads import map_ahead
 
@@ -182,20 +182,6 @@ class Predictor:
         if not (np.isfinite(features).all() and np.isfinite(logits).all()):
             raise BundleError(f"{self.path}: gives NaN or infinity for a picture; train it anew")
         return features, blast_probability(logits, self.info.temperature)
-
-
-def load_model(
-    path: Path, device: str = "auto", threads: int | None = None, required: str | None = None
-) -> Model:
-    """Load the model of a run, a bundle or an exported file; see `Predictor.load`."""
-    place = find_model(path)
-    if is_exported(place):
-        from alld.model.onnx.network import load_exported
-
-        return load_exported(place, device, threads, required)
-    from alld.model.torch_network import load_bundle
-
-    return load_bundle(place, device, threads, required)
 
 
 def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:

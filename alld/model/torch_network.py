@@ -23,7 +23,7 @@ _TOLERANCE = 1e-4  # of logits; folding changes them by some 1e-6
 def load_bundle(
     path: Path, device: str = "auto", threads: int | None = None, required: str | None = None
 ) -> Model:
-    """Load the model of a bundle folder; see `alld.inference.predictor.load_model`."""
+    """Load the model of a bundle folder; see `alld.inference.load.load_model`."""
     bundle = read_bundle(path, required)
     network = TorchNetwork(bundle.model, bundle.info.image_size, device, threads)
     return Model(bundle.path, bundle.info, bundle.identity, bundle.limits, network)

@@ -26,7 +26,7 @@ _SILENT = 4  # onnxruntime's severity of what ends the process
 def load_exported(
     path: Path, device: str = "auto", threads: int | None = None, required: str | None = None
 ) -> Model:
-    """Load the model of an exported file; see `alld.inference.predictor.load_model`."""
+    """Load the model of an exported file; see `alld.inference.load.load_model`."""
     if device not in ("auto", "cpu"):
         raise ConfigError(
             f"--device {device}: {path} is an exported model, which runs on the CPU; "
