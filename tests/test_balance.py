@@ -89,7 +89,7 @@ def test_the_loader_serves_balanced_epochs(uneven: Path, balance: str) -> None:
 
 
 def test_a_training_weighs_its_loss(uneven: Path, tmp_path: Path) -> None:
-    """The same batches and first weights have another training loss."""
+    """The same batches and initial weights have another training loss."""
     losses = []
     for balance in ("none", "weights"):
         config = with_settings(uneven, train__balance=balance, train__epochs=0)

@@ -1,4 +1,4 @@
-"""Whole files or none: written beside their target, synced, renamed into place; their names."""
+"""Write files whole or not at all, and make their names safe to print and to store."""
 
 import csv
 import hashlib

@@ -1,4 +1,4 @@
-"""A process from before its first import to after its last line: quiet, and ended by signals."""
+"""Start and end a command: no warnings of libraries, and a clean end by signals."""
 
 import os
 import signal

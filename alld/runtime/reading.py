@@ -1,4 +1,4 @@
-"""Small files of text that others may have written: read whole and within bounds, or refused."""
+"""Read small text files that others may have written, within bounds, or refuse them."""
 
 import csv
 import json

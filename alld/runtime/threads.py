@@ -1,4 +1,4 @@
-"""Threads: how many there may be, and work done ahead by them, in order and bounded."""
+"""Count the usable cores, and work ahead in threads, in order and within bounds."""
 
 import os
 from collections import deque
