@@ -160,7 +160,7 @@ def test_a_tables_bad_rows_are_listed(few: Path) -> None:
     seen = look(table)
     assert len(seen.manifest) == 3
     reasons = " ".join(problem.reason for problem in seen.problems)
-    assert "no.tif: no file is called so" in reasons
+    assert "no.tif: no file has that name" in reasons
     assert "'perhaps' is neither" in reasons
     assert "blast/006.tif: listed again, under the other label" in reasons
 

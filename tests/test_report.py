@@ -346,7 +346,7 @@ def test_an_image_that_changed_is_said_and_not_shown(run: Result, tmp_path: Path
     page = result.rendered(facts)
     assert len(page.values("src", "img")) == 6
     assert page.text.count("This image cannot be read again: changed since it was classified") == 1
-    assert page.text.count("This image cannot be read again: no file is called so") == 1
+    assert page.text.count("This image cannot be read again: no file has that name") == 1
     assert str(tmp_path) not in page.html
 
 

@@ -82,7 +82,7 @@ def read_image_bytes(path: Path) -> bytes:
     except ImageError as error:
         raise _failure(path, error) from error
     except FileNotFoundError as error:
-        raise _failure(path, "no file is called so; check its name, or its pattern") from error
+        raise _failure(path, "no file has that name; check the name or the pattern") from error
     except (OSError, ValueError) as error:  # ValueError: a name with a null byte
         reason = getattr(error, "strerror", None) or error
         raise _failure(path, f"cannot be read ({reason}); check its permissions") from error

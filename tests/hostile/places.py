@@ -88,7 +88,7 @@ def make_things(folder: Path) -> Iterator[Odd]:
     (folder / "second.tif").symlink_to("first.tif")
     yield Odd(folder / "first.tif", "cannot be read")
     (folder / "dangling.tif").symlink_to("nowhere.tif")
-    yield Odd(folder / "dangling.tif", "no file is called so")
+    yield Odd(folder / "dangling.tif", "no file has that name")
     for device in ("null", "zero", "random", "full", "tty"):
         (folder / f"{device}.tif").symlink_to(f"/dev/{device}")
         yield Odd(folder / f"{device}.tif", "device")
@@ -109,6 +109,6 @@ def make_things(folder: Path) -> Iterator[Odd]:
     yield Odd(folder / "locked.png", "cannot be read")
     (folder / "closed").mkdir(mode=0)
     yield Odd(folder / "closed", "cannot be read")
-    yield Odd(folder / "missing.tif", "no file is called so")
+    yield Odd(folder / "missing.tif", "no file has that name")
     yield Odd(folder / "good.png" / "inside.tif", "cannot be read")
     yield Odd(folder / ("n" * 300 + ".tif"), "cannot be read")

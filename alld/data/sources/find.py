@@ -14,8 +14,9 @@ from alld.errors import DataError
 
 NO_DATA = """\
 ALL-IDB2 is free for research: ask its authors (Labati, Piuri, Scotti; Milan) for it.
-Unpack it anywhere below that folder, or name another one with --data DIR. Your own images: a folder
-a class (blast/ and healthy/), or --data FILE.csv with path,label. `alld demo` needs no images."""
+Unpack it anywhere below that folder, or name another one with --data DIR. Your own images: one
+folder for each class (blast/ and healthy/), or --data FILE.csv with the columns path,label.
+`alld demo` needs no images."""
 
 
 def load_manifest(
@@ -91,7 +92,7 @@ def _read(data: DataConfig, progress: Progress | None, problems: Problems) -> Ma
     read = _read_folder if root.is_dir() else read_table
     manifest = read(root, data.positive, progress, problems)
     if data.positive is not None and BLAST not in manifest.labels:
-        raise DataError(f"--positive {data.positive}: no folder or label in {root} is called so")
+        raise DataError(f"--positive {data.positive}: no folder or label in {root} has that name")
     return manifest
 
 
