@@ -23,7 +23,7 @@ from alld.synthetic.dataset import draw_set
 from alld.synthetic.plan import Recipe
 
 if TYPE_CHECKING:
-    from alld.audit.examine import Audit
+    from alld.auditing.examine import Audit
 
 Answer = tuple[int, str, str]  # exit status, standard output, standard error
 REPOSITORY = Path(__file__).parents[1]
@@ -65,7 +65,7 @@ def drawn_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def audited(drawn_set: Path) -> "Audit":
     """The audit of the 40 drawn images. Read only."""
-    from alld.audit.examine import examine
+    from alld.auditing.examine import examine
 
     return examine(DataConfig(root=drawn_set))
 

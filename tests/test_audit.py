@@ -11,16 +11,16 @@ from drawn import draw_all_idb2, draw_cell, save_tiff
 from numpy.typing import NDArray
 from PIL import Image
 
-from alld.audit import contact_sheet
-from alld.audit.background import (
+from alld.auditing import contact_sheet
+from alld.auditing.background import (
     FEATURES,
     background_features,
     background_mask,
     predictive_power,
 )
-from alld.audit.examine import Audit, examine
-from alld.audit.findings import Finding, findings
-from alld.audit.folder import check_place, groups_table, write_audit
+from alld.auditing.examine import Audit, examine
+from alld.auditing.findings import Finding, findings
+from alld.auditing.folder import check_place, groups_table, write_audit
 from alld.cli import run_command
 from alld.config.schema import DataConfig
 from alld.data.groups.load import load_groups

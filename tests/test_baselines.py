@@ -11,7 +11,7 @@ import pytest
 from conftest import SMALL
 from numpy.typing import NDArray
 
-from alld.audit.background import background_auc
+from alld.auditing.background import background_auc
 from alld.baselines import cell_features, deep
 from alld.baselines.bench import Bench, describe_set, predict_split
 from alld.baselines.cell_features import morphology, patterns

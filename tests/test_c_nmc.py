@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from drawn import draw_c_nmc, draw_cell, draw_on_black, draw_preliminary, save_tiff
 
-from alld.audit.background import background_auc
-from alld.audit.examine import examine
-from alld.audit.findings import findings
+from alld.auditing.background import background_auc
+from alld.auditing.examine import examine
+from alld.auditing.findings import findings
 from alld.config.schema import DataConfig, SplitConfig
 from alld.data.groups.load import load_groups
 from alld.data.manifest import BLAST, HEALTHY, Manifest

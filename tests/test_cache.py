@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from alld.audit import background
-from alld.audit.background import background_auc
-from alld.audit.examine import Audit
+from alld.auditing import background
+from alld.auditing.background import background_auc
+from alld.auditing.examine import Audit
 from alld.data.cache import cache_file, read_cached, write_cached
 from alld.stats.metrics import Metric
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pages import called_in
 
-from alld.audit.background import background_auc
+from alld.auditing.background import background_auc
 from alld.config.schema import DataConfig
 from alld.data.groups.load import load_groups
 from alld.data.manifest import LABEL_NAMES

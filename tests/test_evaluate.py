@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 from trainings import replace_in
 
-import alld.audit.background
-from alld.audit.background import background_auc
+import alld.auditing.background
+from alld.auditing.background import background_auc
 from alld.config.files import load_config
 from alld.data.groups.load import load_groups
 from alld.data.sources.find import load_manifest
@@ -146,7 +146,7 @@ def test_an_evaluation_is_repeated_to_the_same_numbers(
     whole = background_auc(manifest, load_groups(manifest).of_image)
     assert whole.n == 40
     assert metrics_of(run_folder)["background"] == whole.as_dict()
-    monkeypatch.setattr(alld.audit.background, "background_features", None)  # not called again
+    monkeypatch.setattr(alld.auditing.background, "background_features", None)  # not called again
     (copy / "evaluation" / "stale.txt").touch()
     assert evaluate(copy).background == whole
     assert not (copy / "evaluation" / "stale.txt").exists()

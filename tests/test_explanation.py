@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from alld.audit.background import background_mask
+from alld.auditing.background import background_mask
 from alld.data.preprocess import to_square
 from alld.errors import ConfigError
 from alld.evaluation.explanation import (

@@ -24,7 +24,7 @@ from hostile.run import alld as alld_alone
 from hostile.run import can_be_locked_out
 from untrained import write_untrained
 
-from alld.audit.examine import examine
+from alld.auditing.examine import examine
 from alld.config.schema import DataConfig
 from alld.data.groups.load import load_groups
 from alld.data.manifest import Manifest

@@ -20,7 +20,7 @@ ORDER = [
     "images",
     "cells",
     "data",
-    "audit",
+    "auditing",
     "synthetic",
     "model",
     "inference",

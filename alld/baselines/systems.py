@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from alld.audit.background import FEATURES, background_features, background_model
+from alld.auditing.background import FEATURES, background_features, background_model
 from alld.baselines import cell_features, deep
 from alld.baselines.learning import Features, Labels, PredictProba
 from alld.config.schema import Config

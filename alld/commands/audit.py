@@ -13,7 +13,7 @@ from alld.commands.options import JsonOption, VerboseOption
 from alld.runtime.files import one_line
 
 if TYPE_CHECKING:
-    from alld.audit.examine import Audit
+    from alld.auditing.examine import Audit
 
 _COLOURS = {"error": "bold red", "warning": "yellow", "note": "dim"}
 _LISTED = 8  # findings of one kind; audit.json has all of them
@@ -41,8 +41,8 @@ def audit(
 
     Example: alld audit ~/ALL-IDB2
     """
-    from alld.audit.examine import examine
-    from alld.audit.folder import as_dict, check_place, write_audit
+    from alld.auditing.examine import examine
+    from alld.auditing.folder import as_dict, check_place, write_audit
     from alld.config.files import load_config
 
     options = {"data.root": data, "data.positive": positive}
@@ -63,7 +63,7 @@ def audit(
 
 def _print_audit(audit: "Audit", folder: Path) -> None:
     """Write the findings by severity, each with its advice, and where the files are."""
-    from alld.audit.findings import findings
+    from alld.auditing.findings import findings
     from alld.data.manifest import class_counts
 
     manifest = audit.manifest

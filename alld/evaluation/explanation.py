@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 from pydantic import TypeAdapter
 
-from alld.audit.background import background_mask
+from alld.auditing.background import background_mask
 from alld.data.manifest import LABEL_NAMES, Progress
 from alld.errors import ConfigError
 from alld.inference.heat_map import Heat, enlarged

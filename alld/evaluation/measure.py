@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from alld.audit.background import background_auc
+from alld.auditing.background import background_auc
 from alld.data.manifest import BLAST, LABEL_NAMES, Manifest, Pictures, class_counts
 from alld.data.splits import Split
 from alld.errors import DataError

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Literal
 
-from alld.audit.examine import Audit
+from alld.auditing.examine import Audit
 from alld.data.groups.places import Relation
 from alld.data.manifest import BLAST, HEALTHY, LABEL_NAMES, class_counts
 from alld.data.sources.class_folders import folder_label

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from alld import NOTICE
-from alld.audit.examine import Audit
+from alld.auditing.examine import Audit
 from alld.data.manifest import LABEL_NAMES, Pictures
 from alld.images.lettering import GREY, INK, MARK, PAPER, RULE, font, shortened
 from alld.runtime.files import replacing

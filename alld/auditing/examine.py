@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from alld.audit.background import (
+from alld.auditing.background import (
     MAX_COMPARED_SIDE,
     Features,
     background_features,

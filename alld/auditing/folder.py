@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from alld import NOTICE
-from alld.audit.contact_sheet import draw_sheets
-from alld.audit.examine import Audit
-from alld.audit.findings import findings
+from alld.auditing.contact_sheet import draw_sheets
+from alld.auditing.examine import Audit
+from alld.auditing.findings import findings
 from alld.data.groups.places import TURNS, Relation
 from alld.data.groups.recapture import Comparison
 from alld.data.manifest import LABEL_NAMES, Manifest
