@@ -13,7 +13,7 @@ from alld.errors import AlldError, ConfigError, RunError
 from alld.evaluation.compare.compare import compare
 from alld.runtime.files import sha256_hex, write_csv, write_json
 
-COLUMNS = ("path", "sha256", "verdict", "probability", "threshold", "label")
+COLUMNS = ("path", "sha256", "pixels_sha256", "verdict", "probability", "threshold", "label")
 NAMES = [f"cell{number:02d}" for number in range(20)]  # even ones are blasts
 DRAWS = 200
 
@@ -39,6 +39,7 @@ def write_run(
         {
             "path": f"/set/{row['name']}.tif",
             "sha256": sha256_hex(str(row["name"]).encode()),
+            "pixels_sha256": "",
             "verdict": "",
             "threshold": 0.5,
             "label": label_of(str(row["name"])),
@@ -95,6 +96,24 @@ def test_six_one_way_images_make_a_run_better(run: Runs) -> None:
     [turned] = compare([bad, good], draws=DRAWS).pairs
     assert (turned.test.only_a, turned.test.only_b, turned.better) == (0, 6, "good")
     assert turned.differences["accuracy"].value == pytest.approx(-0.3)
+
+
+def test_images_are_recognised_by_their_pixels(tmp_path: Path) -> None:
+    """Runs on a set and on the same set in another format tested the same images."""
+    rows = [
+        {"name": n, "probability": probability(n, right=True), "pixels_sha256": n} for n in NAMES
+    ]
+    anew = [{**row, "sha256": f"bmp {row['name']}"} for row in rows]
+    runs = [write_run(tmp_path / "png", rows), write_run(tmp_path / "bmp", anew)]
+    assert compare(runs, draws=DRAWS).images == 20
+
+
+def test_runs_without_pixel_hashes_are_compared_by_their_files(tmp_path: Path) -> None:
+    """An evaluation by an older version has the hashes of the files alone."""
+    rows = [{"name": n, "probability": probability(n, right=True)} for n in NAMES]
+    newer = [{**row, "pixels_sha256": row["name"]} for row in rows]
+    runs = [write_run(tmp_path / "old", rows), write_run(tmp_path / "new", newer)]
+    assert compare(runs, draws=DRAWS).images == 20
 
 
 def test_five_one_way_images_are_too_few(run: Runs) -> None:

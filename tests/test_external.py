@@ -12,6 +12,7 @@ import pytest
 from conftest import Answer
 from drawn import draw_all_idb2, draw_cell, save_tiff
 from pages import Page, check_nothing_loose, check_numbers, check_self_contained
+from PIL import Image
 from trainings import replace_in
 
 from alld.config.schema import DataConfig
@@ -24,6 +25,7 @@ from alld.model.bundle import read_info
 from alld.report.sentences import caveats as caveats_of
 from alld.report.sentences import supports
 from alld.runs.folder import Run
+from alld.runtime.files import write_csv
 from alld.runtime.reading import read_csv
 
 Facts = dict[str, Any]
@@ -74,6 +76,10 @@ def facts_of(result: Result) -> Facts:
 def compared(result: Result) -> Facts:
     assert result.external is not None
     return result.external
+
+
+def quiet(step: str, done: int, total: int) -> None:
+    """Show no progress."""
 
 
 def told(result: Result) -> str:
@@ -198,7 +204,12 @@ def test_a_class_far_from_the_runs_own_is_reported(external: Result) -> None:
 
 
 def test_images_that_trained_the_model_are_refused(
-    run: Path, copy: Path, drawn_set: Path, other_set: Path, tmp_path: Path
+    run: Path,
+    copy: Path,
+    drawn_set: Path,
+    other_set: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """By content, whatever their names, and also where the run's own images are gone."""
     trained = next(row["path"] for row in read_csv(run / "split.csv") if row["part"] == "train")
@@ -209,9 +220,43 @@ def test_images_that_trained_the_model_are_refused(
     forget_images(copy, drawn_set)
     with pytest.raises(DataError, match="1 of these images trained"):
         evaluate(copy, data=mixed)
+    monkeypatch.setenv("ALLD_CACHE", str(tmp_path / "cache"))
     away = evaluate(copy, data=other_set)
     assert compared(away)["not_checked"] is None
     assert "It is not known how far these images differ from the run's own" in told(away)
+    assert "Other pictures of the cells that trained the model were not sought" in told(away)
+
+
+def trained_picture(run: Path, drawn_set: Path) -> Image.Image:
+    name = next(row["path"] for row in read_csv(run / "split.csv") if row["part"] == "train")
+    return Image.open(drawn_set / name)
+
+
+def test_training_images_saved_anew_are_refused(
+    run: Path, drawn_set: Path, other_set: Path, tmp_path: Path
+) -> None:
+    """The same pixels in a BMP are recognised by the hash of the pixels."""
+    mixed = Path(shutil.copytree(other_set, tmp_path / "mixed"))
+    trained_picture(run, drawn_set).save(mixed / "blast" / "anew.bmp")
+    with pytest.raises(DataError, match=r"1 of these images trained .*\(first: blast/anew.bmp"):
+        evaluate(run, data=mixed)
+
+
+def test_near_copies_of_training_images_are_refused(
+    run: Path, copy: Path, drawn_set: Path, other_set: Path, tmp_path: Path
+) -> None:
+    """A turned JPEG of one shows its cell, also to a run that recorded no pixel hashes."""
+    mixed = Path(shutil.copytree(other_set, tmp_path / "mixed"))
+    picture = trained_picture(run, drawn_set).transpose(Image.Transpose.ROTATE_90)
+    picture.save(mixed / "blast" / "turned.jpg", quality=92)
+    said = r"1 of these images show cells .*\(first: blast/turned.jpg shows the cell of .*, turned"
+    with pytest.raises(DataError, match=said):
+        evaluate(run, data=mixed)
+    rows = read_csv(copy / "images.csv")
+    old = [{name: row[name] for name in ("path", "sha256")} for row in rows]
+    write_csv(copy / "images.csv", ("path", "sha256"), old)
+    with pytest.raises(DataError, match=said):
+        evaluate(copy, data=mixed)
 
 
 def test_an_older_run_is_checked_by_its_images(
@@ -220,9 +265,11 @@ def test_an_older_run_is_checked_by_its_images(
     """It recorded no hashes: they are read again, or the report says that nothing was checked."""
     (copy / "images.csv").unlink()
     own, mixed = own_images(Run(copy)), load_manifest(DataConfig(root=other_set))
-    mixed = replace(mixed, records=(*mixed, *load_manifest(DataConfig(root=drawn_set))))
+    drawn = load_manifest(DataConfig(root=drawn_set))
+    whole = (replace(record, path=str(drawn_set / record.path)) for record in drawn)
+    mixed = replace(mixed, records=(*mixed, *whole))
     with pytest.raises(DataError, match="32 of these images trained"):
-        check_other(Run(copy), mixed, own)
+        check_other(Run(copy), mixed, own, quiet)
     forget_images(copy, drawn_set)
     away = evaluate(copy, data=other_set)
     assert "It was not checked whether the model was trained on some of these images" in told(away)
@@ -253,7 +300,7 @@ def test_a_copy_of_the_real_all_idb2_is_never_external(copy: Path, tmp_path: Pat
     drawn = load_manifest(DataConfig(root=draw_all_idb2(tmp_path / "a")))
     replace_in(copy / "run.json", '"synthetic": true', '"synthetic": false')
     with pytest.raises(DataError, match="No copy of it is an external test"):
-        check_other(Run(copy), replace(drawn, synthetic=False), own_images(Run(copy)))
+        check_other(Run(copy), replace(drawn, synthetic=False), own_images(Run(copy)), quiet)
 
 
 def test_the_runs_own_test_images_are_reported(run: Path, drawn_set: Path, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ from alld.data.sources.find import survey_manifest
 from alld.data.sources.labelled import Problem
 from alld.errors import ImageError
 from alld.images.decode import Decoded, decode
-from alld.runtime.files import sha256_hex
+from alld.images.rgb import pixels_hash
 from alld.runtime.threads import side_by_side
 from alld.stats.metrics import Metric
 
@@ -180,7 +180,7 @@ def _facts(decoded: Decoded, file_bytes: int) -> ImageFacts:
         height=height,
         file_bytes=file_bytes,
         format=decoded.format,
-        pixels_sha256=sha256_hex(b"%d %d " % (width, height) + decoded.pixels.tobytes()),
+        pixels_sha256=pixels_hash(decoded.pixels),
         conversions=decoded.conversions,
         warnings=decoded.warnings,
     )

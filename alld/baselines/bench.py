@@ -68,6 +68,7 @@ class Bench:
                     label=record.label,
                     probability=float(probability),
                     threshold=0.5,
+                    pixels_sha256=record.pixels_sha256 or "",
                 )
             )
         return rows

@@ -29,6 +29,12 @@ class ImageRecord:
     sha256: str
     group: str | None = None  # where the source states which images belong together
     patient: str | None = None  # where the source states whose cell it is
+    pixels_sha256: str | None = None  # see `with_pixel_hashes`
+
+    @property
+    def contents(self) -> set[str]:
+        """The hashes that the file and its pixels are recognised by."""
+        return {self.sha256, self.pixels_sha256 or self.sha256}
 
 
 @dataclass(frozen=True)

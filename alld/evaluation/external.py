@@ -7,7 +7,8 @@ train the model stand for the run's own set: features of training images lie clo
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,11 @@ from numpy.typing import NDArray
 
 from alld.data.groups.load import load_groups
 from alld.data.manifest import BLAST, HEALTHY, LABEL_NAMES, Manifest, Pictures
+from alld.data.pixels import with_pixel_hashes
 from alld.data.sources.all_idb2 import is_field
 from alld.data.splits import Part, Split
 from alld.errors import AlldError, DataError, RunError
+from alld.evaluation.copies import find_copies
 from alld.evaluation.measure import Step, TestSet
 from alld.evaluation.result import METRICS, Result, as_metric, read_result
 from alld.inference.predictor import Predictor
@@ -42,12 +45,18 @@ class Own:
     manifest: Manifest | None
     split: Split | None
     reason: str | None = None
+    no_search: str | None = None  # why other pictures of its cells were not sought
 
-    def hashes(self, part: Part) -> set[str]:
-        """Return the SHA-256 of the images of one part; empty where it is not known."""
+    def part(self, *parts: Part) -> Manifest | None:
+        """Return the images of some parts; None where they are not known."""
         if self.manifest is None or self.split is None:
-            return set()
-        return {self.manifest.records[index].sha256 for index in self.split.indices(part)}
+            return None
+        numbers = [number for part in parts for number in self.split.indices(part)]
+        return replace(self.manifest, records=tuple(self.manifest.records[i] for i in numbers))
+
+    def contents(self, *parts: Part) -> set[str]:
+        """Return the hashes of files and pixels of some parts; empty where they are not known."""
+        return {content for record in self.part(*parts) or () for content in record.contents}
 
     def patients(self) -> set[str]:
         """Return the patients whose cells trained the model."""
@@ -65,16 +74,26 @@ def own_images(run: Run) -> Own:
             manifest = Manifest(root, facts["name"], records, synthetic)
         except RunError:
             manifest = read_manifest(run)
-        return Own(manifest, read_split(run, manifest))
+        split = read_split(run, manifest)
+        with suppress(AlldError):  # an older run without the hashes, whose images are gone
+            if not all(record.pixels_sha256 for record in manifest):
+                manifest = with_pixel_hashes(manifest)
+        return Own(manifest, split)
     except AlldError as error:
         return Own(None, None, str(error))
 
 
-def check_other(run: Run, manifest: Manifest, own: Own) -> None:
-    """Refuse a changed copy of the run's own set, and a set with images that trained the model.
+def check_other(run: Run, manifest: Manifest, own: Own, step: Step) -> tuple[Manifest, Own]:
+    """Refuse a changed copy of the run's own set, and images whose cells trained the model.
+
+    Files are recognised by their pixels, then other pictures of one cell by their texture.
+
+    Returns:
+        The manifest with the hashes of its pixels, and `own` with what could not be checked.
 
     Raises:
         DataError: the set is such a copy, or holds such images.
+        ImageError: an image of the set cannot be read.
     """
     facts = run.info["data"]
     state = f"{len(manifest)} images now, {facts['images']} then"
@@ -83,14 +102,27 @@ def check_other(run: Run, manifest: Manifest, own: Own) -> None:
             f"{manifest.root}: ALL-IDB2, but not the images that {run.folder} was trained on "
             f"({state}); bring the same set back. No copy of it is an external test"
         )
-    trained = own.hashes("train") | own.hashes("valid")
-    seen = [record.path for record in manifest if record.sha256 in trained]
+    manifest = with_pixel_hashes(manifest, partial(step, "hashing pixels"))
+    trained = own.contents("train", "valid")
+    seen = [record.path for record in manifest if record.contents & trained]
     if seen:
         raise DataError(
             f"{manifest.root}: {len(seen)} of these images trained {run.folder} (first: {seen[0]});"
             f" take them out of an external validation. If these are the run's own, they are not "
             f"the images that it was trained on ({state}): bring the same set back"
         )
+    try:
+        copies = find_copies(own.part("train", "valid"), manifest, step)
+    except AlldError as error:
+        return manifest, replace(own, no_search=f"the run's own images cannot be read: {error}")
+    if copies:
+        first = copies[0]
+        raise DataError(
+            f"{manifest.root}: {len({copy.path for copy in copies})} of these images show cells "
+            f"that trained {run.folder}, in other files (first: {first.path} shows "
+            f"{first.shows}); take them out of an external validation"
+        )
+    return manifest, own
 
 
 def external_test(
@@ -112,7 +144,7 @@ def external_folder(run: Run, manifest: Manifest) -> Path:
 def external_facts(test: TestSet, own: Own, found: Mapping[str, Any], step: Step) -> dict[str, Any]:
     """Return how the numbers that `measure` found, and the images, differ from the run's own."""
     run, manifest = test.run, test.manifest
-    trained, held_out = run.info["data"], own.hashes("test")
+    trained, held_out = run.info["data"], own.contents("test")
     internal, reason = read_own_test(test)
     shift, no_shift = _shifts(own, test, step)
     both = manifest.kind == trained["name"] == "C-NMC 2019"  # other sets share no patient names
@@ -125,7 +157,8 @@ def external_facts(test: TestSet, own: Own, found: Mapping[str, Any], step: Step
         },
         "one_class": LABEL_NAMES[test.labels[0]] if len(set(test.labels)) == 1 else None,
         "not_checked": own.reason,
-        "held_out_there": sum(record.sha256 in held_out for record in manifest),
+        "no_search": own.no_search,
+        "held_out_there": sum(bool(record.contents & held_out) for record in manifest),
         "fields_of_all_idb1": sum(is_field(record.path) for record in manifest),
         "shared_patients": len(own.patients() & set(test.patients)) if both else 0,
         "internal": internal and {"images": internal.data["test_images"]},

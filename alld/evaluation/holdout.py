@@ -87,7 +87,7 @@ def evaluate(
     own = None
     if data is not None and manifest.fingerprint != run.info["data"]["fingerprint"]:
         own = own_images(run)
-        check_other(run, manifest, own)
+        manifest, own = check_other(run, manifest, own, step)
     load = partial(Predictor.load, run.folder, device, tta=tta)
     test = external_test(run, manifest, load, step) if own else _own_test(run, manifest, load)
     predictions = predict(test, step)

@@ -128,6 +128,7 @@ def measure(test: TestSet, predictions: Sequence[Prediction]) -> dict[str, Any]:
             threshold=threshold,
             answer=one.verdict,
             patient=patient,
+            pixels_sha256=one.pixels_sha256 or "",
         )
         for one, label, group, patient in columns
     ]

@@ -44,6 +44,7 @@ class HeldOut:
     threshold: float
     answer: str | None = None
     patient: str = ""  # empty where it is not known
+    pixels_sha256: str = ""  # empty in predictions of older versions
 
     @property
     def verdict(self) -> int:
@@ -150,6 +151,7 @@ def _held_out(
         threshold=float(row["threshold"]),
         answer=VERDICTS[VERDICTS.index(row["verdict"])],
         patient=split[inside].get("patient") or "",
+        pixels_sha256=row.get("pixels_sha256") or "",
     )
 
 

@@ -30,7 +30,8 @@ from alld.runtime.files import new_folder, write_csv, write_json, write_text
 METRIC_COLUMNS = ("metric", "value", "k", "n", "ci_low", "ci_high", "method", "reason")
 SPREAD_COLUMNS = ("repeats", "sd", "lowest", "highest")
 FOLD_COLUMNS = (
-    "repeat", "fold", "path", "sha256", "group", "label", "probability", "threshold", "verdict",
+    "repeat", "fold", "path", "sha256", "pixels_sha256", "group", "label", "probability",
+    "threshold", "verdict",
 )  # fmt: skip
 
 

@@ -15,6 +15,8 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
+from alld.runtime.files import sha256_hex
+
 RGB = NDArray[np.uint8]  # (H, W, 3)
 
 COLOURS = {  # Pillow's modes that are accepted, and the words for their conversion
@@ -49,6 +51,12 @@ _UPRIGHT: dict[int, Callable[[RGB], RGB]] = {
 _EXIF_PARTS = {ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo, ExifTags.IFD.Interop}
 _BAND_PIXELS = 2**20  # large pictures are converted band by band, to save memory
 _WARNINGS_LOCK = threading.Lock()  # Python's warning filters belong to all threads
+
+
+def pixels_hash(pixels: RGB) -> str:
+    """Return a SHA-256 of size and samples: equal for equal pictures, whatever their files."""
+    height, width = pixels.shape[:2]
+    return sha256_hex(b"%d %d " % (width, height) + pixels.tobytes())
 
 
 def open_image(data: bytes, kind: str) -> ImageFile.ImageFile:

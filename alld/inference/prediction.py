@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from alld.data.manifest import BLAST, HEALTHY, LABEL_NAMES
 from alld.runtime.files import well_formed
 
-COLUMNS = ("path", "sha256", "verdict", "probability", "threshold", "model", "reason", "error")
+COLUMNS = (
+    "path", "sha256", "pixels_sha256", "verdict", "probability", "threshold", "model", "reason",
+    "error",
+)  # fmt: skip
 EXPLAINED = (*COLUMNS, "heat_map")  # with `--explain`
 UNCERTAIN, OUT_OF_DOMAIN = "uncertain", "out of domain"
 FAILED = "failed"  # counted where a verdict would be
@@ -32,6 +35,7 @@ class Prediction:
     reason: str | None = None
     error: str | None = None
     notes: tuple[str, ...] = ()
+    pixels_sha256: str | None = None
     heat_map: str | None = None
 
     @property

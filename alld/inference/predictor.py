@@ -13,6 +13,7 @@ from alld.cells.facts import picture_facts
 from alld.data.preprocess import normalise, to_square
 from alld.errors import BundleError, ImageError
 from alld.images.decode import Decoded, decode, read_image_bytes
+from alld.images.rgb import pixels_hash
 from alld.inference.load import load_model
 from alld.inference.prediction import OUT_OF_DOMAIN, UNCERTAIN, Prediction, called
 from alld.model.abstain import refusal
@@ -33,6 +34,7 @@ class _Picture:
 
     path: str
     sha256: str
+    pixels_sha256: str
     square: Pixels  # (S, S, 3)
     side: int  # the longer one of the picture, px
     facts: NDArray[np.float64]  # empty where the model has no limits
@@ -150,7 +152,11 @@ class Predictor:
         square = self.square(decoded.pixels)
         side = max(decoded.pixels.shape[:2])
         facts = np.zeros(0) if self._limits is None else picture_facts(square, side)
-        return _Picture(name, sha256, square, side, facts, decoded.conversions + decoded.warnings)
+        hashes, notes = (
+            (sha256, pixels_hash(decoded.pixels)),
+            decoded.conversions + decoded.warnings,
+        )
+        return _Picture(name, *hashes, square, side, facts, notes)
 
     def _run(self, batch: Sequence[_Picture | Prediction]) -> list[Prediction]:
         """Put predictions in the places of pictures."""
@@ -173,7 +179,8 @@ class Predictor:
             verdict = UNCERTAIN
             reason = f"P(blast) between {band.low:.2g} and {band.high:.2g}, {band.how}"
         name = (picture.path, picture.sha256, verdict, probability, threshold, self.identity)
-        return Prediction(*name, reason=reason, notes=picture.notes)
+        pixels = picture.pixels_sha256
+        return Prediction(*name, reason=reason, notes=picture.notes, pixels_sha256=pixels)
 
     def _look(self, squares: Sequence[Pixels]) -> tuple[Features, NDArray[np.float64]]:
         """Return pooled features (B, F) and P(blast) (B,) of squares (S, S, 3)."""

@@ -12,7 +12,7 @@ from alld.baselines.systems import Baseline, Quote, name_of_network
 from alld.config.schema import Config
 from alld.data.manifest import Pictures
 from alld.errors import RunError
-from alld.evaluation.compare.predictions import EvaluatedRun
+from alld.evaluation.compare.predictions import EvaluatedRun, by_content
 from alld.evaluation.crossval.folds import Plan, read_plan, read_rows
 from alld.evaluation.out_of_fold import (
     HeldOut,
@@ -61,7 +61,7 @@ class System:
     def tested(self) -> EvaluatedRun:
         """Return the out-of-fold predictions, for paired tests."""
         rows = [row for repeat in self.repeats.values() for row in repeat]
-        images = {(row.repeat, row.sha256): row for row in rows}
+        images = by_content(rows)
         return EvaluatedRun(Path(self.name.replace("/", "-")), {}, images, len(rows) - len(images))
 
 

@@ -49,11 +49,12 @@ def create_run(
         "git_commit": git_commit(),
         "exit": None,
     }
-    rows = ({"path": record.path, "sha256": record.sha256} for record in manifest)
+    columns = ("path", "sha256", "pixels_sha256")
+    rows = ({name: getattr(record, name) for name in columns} for record in manifest)
     try:
         write_text(folder / "config.yaml", dump_config(config))
         write_text(folder / "split.csv", split_csv)
-        write_csv(folder / IMAGES, ("path", "sha256"), rows)
+        write_csv(folder / IMAGES, columns, rows)
         write_json(folder / "run.json", facts)
     except BaseException:  # a full disk, Ctrl-C: the folder stays free for the next attempt
         for name in ("run.json", *_FIRST):

@@ -222,11 +222,16 @@ def read_records(run: Run) -> tuple[ImageRecord, ...]:
     """
     path, facts = run.folder / IMAGES, run.info["data"]
     try:
-        hashes = [row["sha256"] for row in read_csv(path)]
+        images = read_csv(path)
         rows = read_csv(run.folder / "split.csv")
         records = tuple(
-            ImageRecord(row["path"], LABEL_NAMES.index(row["label"]), sha256)
-            for row, sha256 in zip(rows, hashes, strict=True)
+            ImageRecord(
+                row["path"],
+                LABEL_NAMES.index(row["label"]),
+                image["sha256"],
+                pixels_sha256=image.get("pixels_sha256") or None,  # older runs have none
+            )
+            for row, image in zip(rows, images, strict=True)
         )
     except (OSError, ValueError, KeyError) as error:
         raise RunError(f"{path}: cannot be read ({error!r}); train again to have it") from error

@@ -15,6 +15,7 @@ from torch import nn
 from alld.config.schema import Config
 from alld.data.groups.load import Groups, load_groups
 from alld.data.manifest import Manifest
+from alld.data.pixels import with_pixel_hashes
 from alld.data.sources.find import load_manifest
 from alld.data.splits import Split, make_split, split_text
 from alld.errors import Interrupted, RunError
@@ -155,6 +156,7 @@ def _load_data(config: Config, listener: Listener) -> tuple[Manifest, Groups]:
     manifest = load_manifest(config.data, partial(listener.step, "reading images"))
     for warning in manifest.warnings:
         listener.note(warning)
+    manifest = with_pixel_hashes(manifest, partial(listener.step, "hashing pixels"))
     comparing = partial(listener.step, "comparing images for shared cells")
     return manifest, load_groups(manifest, config.split.groups, comparing)
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import fft
 from scipy.ndimage import gaussian_filter, maximum_filter
 
-from alld.data.groups.places import Picture, Placement
+from alld.data.groups.places import Picture, Placement, crossing
 from alld.data.groups.recapture import MAX_ALIKE
 
 MAX_LANDMARKS = 64  # of one image
@@ -73,17 +73,20 @@ def turn_landmarks(landmarks: Landmarks, turn: int) -> Landmarks:
     return Landmarks((height, width), y, x, looks)
 
 
-def find_candidates(landmarks: Sequence[Landmarks], turn: int = 0) -> Iterator[Placement]:
+def find_candidates(
+    landmarks: Sequence[Landmarks], turn: int = 0, apart: int = 0
+) -> Iterator[Placement]:
     """Yield the pairs in which several landmarks agree on one shift, the second image turned.
 
-    Shifts are in pixels of the coarse pictures. Each image has at most MAX_ALIKE pairs.
+    Shifts are in pixels of the coarse pictures. Each image has at most MAX_ALIKE pairs. `apart` is
+    that of `crossing`.
     """
     owner = np.repeat(np.arange(len(landmarks)), [len(one.y) for one in landmarks])
     if len(owner) < 2:
         return
     looks, place = _stacked(landmarks)
     other_looks, other_place = _stacked([turn_landmarks(one, turn) for one in landmarks])
-    a, b = _alike_landmarks(looks, other_looks, owner)
+    a, b = _alike_landmarks(looks, other_looks, owner, apart)
     dy, dx = place[:, a] - other_place[:, b]
     yield from _agreeing(owner[a], owner[b], dy, dx, turn)
 
@@ -96,7 +99,7 @@ def _stacked(landmarks: Sequence[Landmarks]) -> tuple[NDArray[np.float16], Indic
 
 
 def _alike_landmarks(
-    looks: NDArray[np.float16], turned: NDArray[np.float16], owner: Indices
+    looks: NDArray[np.float16], turned: NDArray[np.float16], owner: Indices, apart: int
 ) -> tuple[Indices, Indices]:
     """Pairs of landmarks that share a bucket and look alike, the first one's image first."""
     bits = max(MIN_BITS, int(np.log2(len(owner))) + 1)
@@ -107,6 +110,7 @@ def _alike_landmarks(
         for a, b in _same_bucket(_codes(looks, planes), _codes(turned, planes), owner):
             pairs = looks[a].astype(np.float32), turned[b].astype(np.float32)
             alike = np.einsum("ij,ij->i", *pairs) >= MIN_LIKENESS
+            alike &= crossing(owner[a], owner[b], apart)
             found.append(a[alike] * len(owner) + b[alike])
     once = np.unique(np.concatenate([np.zeros(0, np.int64), *found]))
     return once // len(owner), once % len(owner)

@@ -24,6 +24,7 @@ TURNS = (
 
 Picture = NDArray[np.float32]  # (H, W)
 Pixels = TypeVar("Pixels", RGB, Picture)
+Numbers = NDArray[np.integer]  # of images
 
 
 class Placement(NamedTuple):
@@ -58,6 +59,14 @@ class Relation:
 def turned(pixels: Pixels, turn: int) -> Pixels:
     """Return a view of (H, W) or (H, W, 3), flipped and turned as `TURNS[turn]` says."""
     return np.rot90(pixels[:, ::-1] if turn >= 4 else pixels, turn % 4)
+
+
+def crossing(first: Numbers, second: Numbers, apart: int) -> NDArray[np.bool_]:
+    """Return which pairs have one image before number `apart` and one from there on.
+
+    If `apart` is 0, all pairs count.
+    """
+    return np.asarray((apart == 0) | ((first < apart) & (second >= apart)))
 
 
 def overlap(first: Pixels, second: Pixels, dy: int, dx: int) -> tuple[Pixels, Pixels]:

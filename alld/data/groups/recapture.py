@@ -63,26 +63,28 @@ def coarse_picture(image: RGB) -> Picture:
 
 
 def find_alike(
-    pictures: Sequence[Picture], reached: Callable[[float], None]
+    pictures: Sequence[Picture], reached: Callable[[float], None], apart: int = 0
 ) -> Iterator[Placement]:
     """Yield the pairs whose coarse pictures correlate at some shift, by comparing all pairs.
 
-    `reached` is told the share of the pictures that have been compared.
+    `reached` is told the share of the pictures that have been compared. `apart` is that of
+    `crossing`.
     """
     shapes = [_shape(picture) for picture in pictures]
     size = correlation_side(shapes)
     shifts = _shifts(size)
     spectra = [fft.rfft2(picture, (size, size)) for picture in pictures]
-    for first in range(len(pictures)):
+    firsts = range(apart or len(pictures))
+    for first in firsts:
         alike = []
-        for second in range(first + 1, len(pictures)):
+        for second in range(max(first + 1, apart), len(pictures)):
             product = spectra[first] * spectra[second].conj()
             score, row, column = _peak(product, shapes[first], shapes[second], size)
             alike.append((score, second, shifts[row], shifts[column]))
         for score, second, dy, dx in sorted(alike, reverse=True)[:MAX_ALIKE]:
             if score >= COARSE_MIN:
                 yield Placement(first, second, int(dy) * SHRINK, int(dx) * SHRINK)
-        reached((first + 1) / len(pictures))
+        reached((first + 1) / len(firsts))
 
 
 def place_coarsely(first: Picture, second: Picture) -> tuple[int, int] | None:

@@ -122,6 +122,7 @@ def search(
     reached: Reached = lambda share: None,
     *,
     turns: bool = False,
+    apart: int = 0,
 ) -> Search:
     """Find the relations among images from their descriptions.
 
@@ -130,14 +131,17 @@ def search(
         described: `describe` of each, in the same order.
         reached: told the share of the work that is done, 0 to 1.
         turns: seek flipped and turned images too, by landmarks.
+        apart: seek only pairs of an image before this number and one from there on; 0: all.
     """
-    found = {(r.first, r.second): r for r in find_shared(images, [d.patches for d in described])}
+    patches = [d.patches for d in described]
+    found = {(r.first, r.second): r for r in find_shared(images, patches, apart)}
     recaptured, rejected = [], []
 
     def compared_at(place: Placement) -> Comparison | None:
         return None if place[:2] in found else compare_near(*pair(images, place), place)
 
-    for compared in side_by_side(compared_at, _suggested(described, reached, turns=turns)):
+    suggested = _suggested(described, reached, turns=turns, apart=apart)
+    for compared in side_by_side(compared_at, suggested):
         # The pair may have been accepted at another place meanwhile: the first one counts.
         if compared is None or compared.pair in found:
             continue
@@ -167,7 +171,7 @@ def group_indices(n: int, relations: Iterable[Relation]) -> list[int]:
 
 
 def _suggested(
-    described: Sequence[Description], reached: Reached, *, turns: bool
+    described: Sequence[Description], reached: Reached, *, turns: bool, apart: int
 ) -> Iterator[Placement]:
     """The places to compare: those where the coarse pictures look alike."""
     rounds = len(TURNS) if turns else 1
@@ -175,9 +179,9 @@ def _suggested(
     all_pairs = len(described) ** 2 / 2 * side**2 <= MAX_WORK
     if all_pairs:
         pictures = [np.asarray(d.coarse, np.float32) for d in described]
-        yield from find_alike(pictures, lambda share: reached(share / rounds))
+        yield from find_alike(pictures, lambda share: reached(share / rounds), apart)
     for turn in range(1 if all_pairs else 0, rounds):
-        candidates = list(find_candidates([d.landmarks for d in described], turn))
+        candidates = list(find_candidates([d.landmarks for d in described], turn, apart))
         for tried, place in enumerate(candidates, start=1):
             yield from _placed(described, place)
             reached((turn + tried / len(candidates)) / rounds)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from alld.data.groups.places import Placement, Relation, overlap, relation_at
+from alld.data.groups.places import Placement, Relation, crossing, overlap, relation_at
 from alld.images.rgb import RGB
 
 # Every figure below was measured on the 260 images of ALL-IDB2.
@@ -64,10 +64,15 @@ def find_patches(image: RGB, keep: int) -> Patches:
     )
 
 
-def find_shared(images: Sequence[RGB], patches: Sequence[Patches]) -> Iterator[Relation]:
-    """Yield the pairs of images with a rectangle of equal pixels, the most shared first."""
+def find_shared(
+    images: Sequence[RGB], patches: Sequence[Patches], apart: int = 0
+) -> Iterator[Relation]:
+    """Yield the pairs of images with a rectangle of equal pixels, the most shared first.
+
+    `apart` is that of `crossing`.
+    """
     seen: set[tuple[int, int]] = set()
-    for place, votes in _votes(patches):
+    for place, votes in _votes(patches, apart):
         if place[:2] in seen or votes < MIN_VOTES * _expected(patches, place):
             continue
         first, second = images[place.first], images[place.second]
@@ -82,7 +87,7 @@ def same_pixels(first: RGB, second: RGB) -> bool:
     return equal and len(np.unique(_packed(first))) >= MIN_COLOURS
 
 
-def _votes(patches: Sequence[Patches]) -> Iterator[tuple[Placement, int]]:
+def _votes(patches: Sequence[Patches], apart: int) -> Iterator[tuple[Placement, int]]:
     """Where shared patches place one image in another, with votes, the most votes first."""
     if not patches:
         return
@@ -95,6 +100,7 @@ def _votes(patches: Sequence[Patches]) -> Iterator[tuple[Placement, int]]:
     rows = []
     for lag in range(1, MAX_LAG + 1):
         a = np.flatnonzero(hashes[lag:] == hashes[:-lag])  # rows that share a patch with rows b
+        a = a[crossing(owner[a], owner[a + lag], apart)]
         b = a + lag
         rows.append(np.stack([owner[a], owner[b], y[a] - y[b], x[a] - x[b]], axis=1))
     suggested, votes = np.unique(np.concatenate(rows), axis=0, return_counts=True)

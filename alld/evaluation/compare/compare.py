@@ -112,7 +112,7 @@ def _test_pairs(
 def _mcnemar(aligned: AlignedRuns, a: int, b: int) -> McNemar:
     """The test on images, not rows: repeats of an image are one observation, for the run that was
     correct more often."""
-    _, image = np.unique([sha256 for _, sha256 in aligned.keys], return_inverse=True)
+    _, image = np.unique([content for _, content in aligned.keys], return_inverse=True)
     correct = aligned.correct.astype(int)
     ahead = np.bincount(image, weights=correct[a] - correct[b])
     return mcnemar_exact(ahead > 0, ahead < 0)

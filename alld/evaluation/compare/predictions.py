@@ -3,7 +3,7 @@
 A cross-validation tests an image once in each repeat; a single run is repeat 0.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from alld.evaluation.out_of_fold import HeldOut
 from alld.runtime.files import plain_path
 from alld.runtime.reading import read_csv, read_json
 
-Key = tuple[int, str]  # repeat, SHA-256 of the image file
+Key = tuple[int, str]  # repeat, SHA-256 of the pixels; of the file if some run is older
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,9 @@ class AlignedRuns:
 
     @property
     def labels(self) -> dict[str, int]:
-        """The label of each image, which may have several rows, by its SHA-256."""
+        """The label of each image, which may have several rows, by its content."""
         pairs = zip(self.keys, self.y_true.tolist(), strict=True)
-        return {sha256: label for (_, sha256), label in pairs}
+        return {content: label for (_, content), label in pairs}
 
     @property
     def repeats(self) -> int:
@@ -79,8 +79,8 @@ def read_tested(folder: Path) -> EvaluatedRun:
     """Read the predictions of an evaluated run or cross-validation, and the groups of its images.
 
     Needs `evaluation/predictions.csv` (path, sha256, probability, threshold, label, perhaps
-    repeat), `evaluation/metrics.json` and `split.csv` (path, group). Files of equal content are one
-    image, which counts once in each repeat.
+    repeat and pixels_sha256), `evaluation/metrics.json` and `split.csv` (path, group). Files of
+    equal pixels are one image, which counts once in each repeat.
 
     Raises:
         RunError: no run there, one that was not evaluated, or files that no evaluation wrote.
@@ -100,12 +100,25 @@ def read_tested(folder: Path) -> EvaluatedRun:
         except ValueError as error:
             message = f"{table}, line {line}: not what an evaluation writes; {_again(folder)}"
             raise RunError(message) from error
-        first = images.setdefault((image.repeat, image.sha256), image)
+        first = images.setdefault((image.repeat, image.pixels_sha256 or image.sha256), image)
         if first.label != image.label:
             raise RunError(
                 f"{table}, line {line}: the same picture as {first.path} under the other label"
             )
     return EvaluatedRun(folder, _facts(folder), images, len(rows) - len(images))
+
+
+def by_content(rows: Iterable[HeldOut], *, pixels: bool = True) -> dict[Key, HeldOut]:
+    """Return the first row of each content in each repeat.
+
+    Args:
+        pixels: recognise images by their pixels where these are known, else by their files.
+    """
+    images: dict[Key, HeldOut] = {}
+    for row in rows:
+        content = (row.pixels_sha256 if pixels else "") or row.sha256
+        images.setdefault((row.repeat, content), row)
+    return images
 
 
 def align_runs(runs: Sequence[EvaluatedRun]) -> AlignedRuns:
@@ -120,13 +133,15 @@ def align_runs(runs: Sequence[EvaluatedRun]) -> AlignedRuns:
     names = short if len(set(short)) == len(runs) else tuple(str(run.folder) for run in runs)
     if len({run.repeated for run in runs}) > 1:
         raise RunError("a cross-validation with repeats and a single run: compare like with like")
-    keys = [key for key in runs[0].images if all(key in run.images for run in runs)]
+    known = all(image.pixels_sha256 for run in runs for image in run.images.values())
+    tested = [by_content(run.images.values(), pixels=known) for run in runs]
+    keys = [key for key in tested[0] if all(key in images for images in tested)]
     if not keys:
         raise RunError(
             f"no image was tested by all of {', '.join(names)}; train them on one split "
             "(one data set, --split and --seed, or --set split.seed=N)"
         )
-    rows = [[run.images[key] for key in keys] for run in runs]  # R lists of N
+    rows = [[images[key] for key in keys] for images in tested]  # R lists of N
     labels = np.array([[image.label for image in row] for row in rows])  # (R, N)
     for number, column in np.argwhere(labels != labels[0]):
         first, other = (LABEL_NAMES[labels[run, column]] for run in (0, number))
@@ -147,7 +162,7 @@ def align_runs(runs: Sequence[EvaluatedRun]) -> AlignedRuns:
 
 def _joined_groups(keys: Sequence[Key], rows: Sequence[Sequence[HeldOut]]) -> list[int]:
     """One number a row, shared by rows of one image and by those that any run groups together."""
-    shared = [[f"image {sha256}"] for _, sha256 in keys]
+    shared = [[f"image {content}"] for _, content in keys]
     for run, images in enumerate(rows):
         for names, image in zip(shared, images, strict=True):
             names.append(f"run {run} {image.group}")
@@ -181,6 +196,7 @@ def _image(row: dict[str, str], group: str) -> HeldOut:
         label=LABEL_NAMES.index(row["label"]),
         probability=probability,
         threshold=threshold,
+        pixels_sha256=row.get("pixels_sha256") or "",
     )
 
 

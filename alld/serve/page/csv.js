@@ -1,6 +1,16 @@
 // The table as a file that no spreadsheet takes for formulas: the columns of `alld predict`.
 
-const COLUMNS = ["path", "sha256", "verdict", "probability", "threshold", "model", "reason", "error"];
+const COLUMNS = [
+  "path",
+  "sha256",
+  "pixels_sha256",
+  "verdict",
+  "probability",
+  "threshold",
+  "model",
+  "reason",
+  "error",
+];
 // As in alld/files.py: how formulas begin, also as East Asian keyboards write it, and what hides.
 const FORMULA = /^[=+\-@\t\r\uff1d\uff0b\uff0d\uff20]/;
 // Where semicolons separate cells, one may begin behind any of them.
