@@ -6,7 +6,7 @@ Such images were saved anew, turned, cut from the same field, or photographed ag
 from dataclasses import replace
 from typing import NamedTuple
 
-from alld.audit.background import MAX_COMPARED_SIDE
+from alld.auditing.background import MAX_COMPARED_SIDE
 from alld.data.cache import cache_file, read_cached, write_cached
 from alld.data.groups.places import TURNS, Relation
 from alld.data.groups.recapture import TILE
