@@ -13,6 +13,7 @@ import typer
 from alld import NOTICE, __version__
 from alld.commands import COMMANDS, CommandGroup
 from alld.errors import AlldError, ConfigError, mishap
+from alld.runtime.imports import announce_imports
 from alld.runtime.launch import launched
 from alld.runtime.process import TERMINATED
 
@@ -49,6 +50,7 @@ def _options(
 
     start = launched()
     display.silence(not start.is_first)
+    announce_imports(display.say)
     if start.world_size > 1 and context.invoked_subcommand != "train":
         raise ConfigError(
             f"alld {context.invoked_subcommand} runs in one process, and torchrun started "

@@ -210,7 +210,8 @@ class TrainingDisplay:
         filled = width * p.batch // p.batches
         loss = "" if p.train_loss is None else f"  train loss {p.train_loss:.4f}"
         left = "" if p.seconds_left is None else f"  {duration(p.seconds_left)} left"
-        bar = f"[blue]{'━' * filled}[/][dim]{'━' * (width - filled)}[/]"
+        dash = "━" if errors.encoding.startswith("utf") else "-"
+        bar = f"[blue]{dash * filled}[/][dim]{dash * (width - filled)}[/]"
         self._live.update(f"{p.epoch:>2}/{p.epochs:<2}  {p.phase}  {bar}{loss}{left}")
 
     def close(self) -> None:

@@ -23,6 +23,7 @@ from alld.commands.options import (
 )
 from alld.errors import ConfigError
 from alld.runtime.files import one_line, well_formed
+from alld.runtime.process import output_is_closed
 
 if TYPE_CHECKING:
     from alld.inference.inputs import Inputs
@@ -183,6 +184,8 @@ def _check_format(table: str, out: Path | None, *, as_json: bool) -> str:
     if out is None:
         if table == "parquet":
             raise ConfigError("--format parquet needs a file; name one with --out rows.parquet")
+        if output_is_closed():
+            raise ConfigError("standard output is closed; name a file with --out rows.csv")
         return table
     if as_json:
         raise ConfigError("--json answers on standard output; with --out use --format csv or jsonl")

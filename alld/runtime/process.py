@@ -1,5 +1,6 @@
 """Start and end a command: no warnings of libraries, and a clean end by signals."""
 
+import io
 import os
 import signal
 import sys
@@ -18,6 +19,7 @@ def run(work: Callable[[], int]) -> NoReturn:
     stays behind; `work` answers them. It imports what is heavy itself: an import that a signal
     meets before this function is called ends in a traceback.
     """
+    open_streams()
     for number in STOPPED:
         signal.signal(number, _interrupt)
     # Threads that wait for work sleep instead of spinning: on a machine that does something else
@@ -34,6 +36,26 @@ def run(work: Callable[[], int]) -> NoReturn:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     sys.exit(status)
+
+
+def open_streams() -> None:
+    """Make standard output and standard error take any text, also where they are closed.
+
+    What their encoding lacks is written with escapes, as `\\u7d30`. Python has None for a stream
+    that was closed when the process started; it becomes the null device.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            stream = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - until the process ends
+            setattr(sys, name, stream)
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def output_is_closed() -> bool:
+    """Return whether the process was started without a standard output."""
+    return sys.__stdout__ is None
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
