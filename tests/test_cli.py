@@ -410,3 +410,20 @@ def test_a_cross_validation_takes_the_settings_of_a_training() -> None:
     }
     assert named["train"] <= named["crossval"]
     assert {"batch_size", "lr", "image_size", "epochs", "weights"} <= named["pretrain"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train", "--seed", "1", "--seed", "2"],
+        ["audit", "set", "--out", "a", "--out", "b"],
+        ["evaluate", "run", "--tta", "--no-tta"],
+    ],
+)
+def test_an_option_with_one_value_is_given_once(
+    alld: Callable[..., Answer], words: list[str]
+) -> None:
+    """The last one would win in silence; options that may be repeated stay."""
+    status, _, err = alld(*words)
+    assert status == 2
+    assert "was given 2 times and takes one value" in err

@@ -17,7 +17,7 @@ from alld.config.schema import Config
 from alld.data.manifest import BLAST
 from alld.errors import BundleError
 from alld.images.decode import decode, read_image_bytes
-from alld.inference.inputs import expand
+from alld.inference.inputs import expand, read_inputs
 from alld.inference.prediction import called
 from alld.inference.predictor import CPU_BATCH, Predictor
 from alld.model.bundle import read_info
@@ -113,7 +113,8 @@ def test_a_decoded_picture_has_the_row_of_its_file(predictor: Predictor, drawn_s
     row = predictor.predict_decoded(str(file), sha256_hex(data), decode(data, file.name))
     assert row == predictor.predict([file])[0]
     assert list(row.as_row()) == [
-        "path", "sha256", "verdict", "probability", "threshold", "model", "reason", "error",
+        "path", "sha256", "pixels_sha256", "verdict", "probability", "threshold", "model",
+        "reason", "error",
     ]  # fmt: skip
 
 
@@ -130,6 +131,18 @@ def test_folders_and_globs_become_sorted_files_once_each(drawn_set: Path, tmp_pa
     assert expand([str(tmp_path / "odd[1].tif")]) == [tmp_path / "odd[1].tif"]
     assert expand([str(tmp_path / "notes.txt")]) == [tmp_path / "notes.txt"]
     assert expand([str(tmp_path / "*.bmp")]) == [tmp_path / "*.bmp"]
+
+
+def test_a_glob_may_find_folders_and_lie_in_one_with_brackets(tmp_path: Path) -> None:
+    """Images of folders that match are listed, and a folder's own brackets are no pattern."""
+    for name in ("plate [1]/a.png", "plate [1]/deep/b.png", "plate 1/c.png", "plate [1]/d.heic"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert expand([str(tmp_path / "plate [1]" / "*.png")]) == [tmp_path / "plate [1]" / "a.png"]
+    inputs = read_inputs([str(tmp_path / "plate*")])
+    names = [path.relative_to(tmp_path).as_posix() for path in inputs]
+    assert names == ["plate 1/c.png", "plate [1]/a.png", "plate [1]/deep/b.png"]
+    assert inputs.left_out == "1 file not read: 1 .heic"
 
 
 def test_a_run_without_a_model_says_how_to_finish_it(tmp_path: Path) -> None:

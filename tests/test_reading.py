@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from alld.data.sources.class_names import ClassNames
 from alld.data.sources.tables import read_table
 from alld.errors import DataError
 from alld.runtime.reading import csv_columns, parse_csv, parse_json, read_csv, read_json, read_text
@@ -47,7 +48,7 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="not a regular file"):
             read(pipe)
     with pytest.raises(DataError, match="not a regular file"):
-        read_table(pipe, None, None, None)
+        read_table(pipe, ClassNames(), None, None)
 
 
 def test_no_more_is_read_than_a_file_says_it_has() -> None:

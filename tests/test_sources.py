@@ -1,6 +1,7 @@
 """Which set is it: ALL-IDB2 wherever it lies, a folder per class, a table."""
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,18 @@ from alld.config.schema import DataConfig
 from alld.data.manifest import BLAST, HEALTHY, Manifest
 from alld.data.sources.all_idb2 import original_hashes
 from alld.data.sources.find import load_manifest
-from alld.data.sources.labelled import list_images
+from alld.data.sources.listing import list_images
 from alld.errors import DataError, ImageError
 
 
-def load(root: Path, positive: str | None = None) -> Manifest:
-    return load_manifest(DataConfig(root=root, positive=positive))
+def load(root: Path, *positive: str, healthy: Sequence[str] = ()) -> Manifest:
+    return load_manifest(DataConfig(root=root, positive=list(positive), healthy=list(healthy)))
+
+
+def load_other(root: Path, *inherited: str) -> Manifest:
+    """As an external set, for which the run's own --positive was not meant."""
+    data = DataConfig(root=root, positive=list(inherited))
+    return load_manifest(data, both_classes=False, inherited=True)
 
 
 def draw(path: Path, *, blast: bool = True, mark: str = "") -> None:
@@ -147,6 +154,96 @@ def test_positive_names_the_blasts_among_own_folders(tmp_path: Path) -> None:
     assert manifest.warnings == ("--positive L1: counted as healthy: lymphocyte, monocyte",)
 
 
+def test_several_names_may_be_positive_or_healthy(tmp_path: Path) -> None:
+    """Early and Pre are blasts; where names of both classes are given, another one is refused."""
+    for number, name in enumerate(("Benign", "Early", "Pre")):
+        draw(tmp_path / name / f"{number}.tif")
+    assert load(tmp_path, "Early", "Pre").labels == [HEALTHY, BLAST, BLAST]
+    assert load(tmp_path, healthy=["Benign"]).labels == [HEALTHY, BLAST, BLAST]
+    assert load(tmp_path, "Early", healthy=["Benign", "Pre"]).labels == [HEALTHY, BLAST, HEALTHY]
+    with pytest.raises(DataError, match=r"Pre.*names no class .* beside --positive Early"):
+        load(tmp_path, "Early", healthy=["Benign"])
+
+
+def test_names_of_classes_are_compared_without_case(tmp_path: Path) -> None:
+    """The warning about --positive ALL leaves out the label `all`, which is blast."""
+    draw(tmp_path / "a.tif")
+    draw(tmp_path / "b.tif", blast=False)
+    (tmp_path / "t.csv").write_text("path,label\na.tif,all\nb.tif,hem\n")
+    manifest = load(tmp_path / "t.csv", "ALL")
+    assert manifest.labels == [BLAST, HEALTHY]
+    assert manifest.warnings == ("--positive ALL: counted as healthy: hem",)
+
+
+def test_known_names_of_another_set_win_over_inherited_ones(tmp_path: Path) -> None:
+    """A run trained with --positive Early reads blast/ and healthy/ of another laboratory."""
+    draw(tmp_path / "known" / "blast" / "a.tif")
+    draw(tmp_path / "known" / "healthy" / "b.tif", blast=False)
+    assert load_other(tmp_path / "known", "Early").labels == [BLAST, HEALTHY]
+    draw(tmp_path / "same" / "Early" / "a.tif")
+    draw(tmp_path / "same" / "Benign" / "b.tif", blast=False)
+    same = load_other(tmp_path / "same", "Early")
+    assert same.labels == [HEALTHY, BLAST]
+    inherited = "--positive Early (inherited from the run's settings): counted as healthy: Benign"
+    assert same.warnings == (inherited,)
+
+
+def test_a_set_of_one_class_with_its_own_name_can_be_read(tmp_path: Path) -> None:
+    """An inherited name decides nothing there; --healthy says what the folder means."""
+    draw(tmp_path / "monocytes" / "a.tif", blast=False)
+    with pytest.raises(DataError, match=r"names no class.*--healthy NAME"):
+        load_other(tmp_path, "Early")
+    data = DataConfig(root=tmp_path, healthy=["monocytes"])
+    assert load_manifest(data, both_classes=False).labels == [HEALTHY]
+
+
+def test_one_name_cannot_mean_both_classes() -> None:
+    """It would be blast and healthy."""
+    with pytest.raises(ValueError, match="early cannot mean blast and healthy"):
+        DataConfig(positive=["Early"], healthy=["early"])
+
+
+def test_all_idb2_sorted_into_class_folders_is_read(tmp_path: Path) -> None:
+    """Names and folders agree: it is ALL-IDB2, whose paths have the folders."""
+    source = draw_all_idb2(tmp_path / "source", per_class=2)
+    for file in source.iterdir():
+        home = tmp_path / "set" / ("ALL" if file.stem.endswith("_1") else "healthy")
+        home.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, home)
+    manifest = load(tmp_path / "set")
+    assert manifest.kind == "ALL-IDB2"
+    assert {record.path: record.label for record in manifest} == {
+        "ALL/Im001_1.tif": BLAST,
+        "ALL/Im002_1.tif": BLAST,
+        "healthy/Im003_0.tif": HEALTHY,
+        "healthy/Im004_0.tif": HEALTHY,
+    }
+
+
+def test_folders_win_over_names_that_look_like_all_idb2s(tmp_path: Path) -> None:
+    """One such name among own images hides no others, and a wrong one only causes a warning."""
+    draw(tmp_path / "blast" / "a.tif")
+    draw(tmp_path / "blast" / "Im001_1.tif")
+    draw(tmp_path / "healthy" / "Im002_1.tif", blast=False)
+    manifest = load(tmp_path)
+    assert manifest.kind == "folders"
+    assert manifest.labels == [BLAST, BLAST, HEALTHY]
+    said = "1 images lie in folders of the other class than their names say (first: healthy/Im002"
+    assert manifest.warnings[0].startswith(said)
+
+
+def test_own_images_beside_names_of_c_nmc_are_read(tmp_path: Path) -> None:
+    """Their folders name classes; the subject in a name of C-NMC is still its patient."""
+    draw(tmp_path / "all" / "UID_5_1_1_all.tif")
+    draw(tmp_path / "all" / "mine.tif")
+    draw(tmp_path / "hem" / "other.tif", blast=False)
+    assert [(r.path, r.patient) for r in load(tmp_path)] == [
+        ("all/UID_5_1_1_all.tif", "5"),
+        ("all/mine.tif", None),
+        ("hem/other.tif", None),
+    ]
+
+
 def test_a_positive_that_names_nothing_is_refused(tmp_path: Path) -> None:
     """A misspelt --positive would make every image healthy; ALL-IDB2 needs none."""
     draw(tmp_path / "own" / "L1" / "a.tif")
@@ -207,7 +304,7 @@ def test_a_wrong_table_is_refused_with_its_line(tmp_path: Path, content: str, na
 
 @pytest.mark.parametrize("make", [False, True])
 def test_no_data_says_how_to_get_some(tmp_path: Path, make: bool) -> None:
-    """A missing folder and an empty one explain where ALL-IDB2 comes from, in three lines more."""
+    """A missing folder and an empty one explain where ALL-IDB2 comes from, in four more lines."""
     root = tmp_path / "data"
     if make:
         root.mkdir()
@@ -216,7 +313,7 @@ def test_no_data_says_how_to_get_some(tmp_path: Path, make: bool) -> None:
     assert str(root) in str(caught.value)
     [advice] = caught.value.__notes__
     assert "ask its authors" in advice
-    assert len(advice.splitlines()) == 3
+    assert len(advice.splitlines()) == 4
 
 
 def test_a_file_that_changes_after_its_hash_was_taken_is_noticed(tmp_path: Path) -> None:
@@ -228,9 +325,34 @@ def test_a_file_that_changes_after_its_hash_was_taken_is_noticed(tmp_path: Path)
         manifest.decode(0)
 
 
-def test_links_to_folders_and_hidden_files_are_not_followed(tmp_path: Path) -> None:
-    """A link back to the root neither loops nor doubles the set."""
-    draw(tmp_path / "a.tif")
-    draw(tmp_path / ".hidden.tif")
-    (tmp_path / "loop").symlink_to(tmp_path, target_is_directory=True)
-    assert list_images(tmp_path) == [tmp_path / "a.tif"]
+def test_a_link_back_neither_loops_nor_doubles_the_set(tmp_path: Path) -> None:
+    """It is counted as left out; hidden files are passed over."""
+    draw(tmp_path / "set" / "a.tif")
+    draw(tmp_path / "set" / ".hidden.tif")
+    (tmp_path / "set" / "loop").symlink_to(tmp_path, target_is_directory=True)
+    (tmp_path / "set" / "again").symlink_to(tmp_path / "set", target_is_directory=True)
+    listing = list_images(tmp_path / "set")
+    assert listing.files == [tmp_path / "set" / "a.tif"]
+    assert listing.warning == "2 files not read: 2 linked folders"
+
+
+def test_links_to_folders_are_followed(tmp_path: Path) -> None:
+    """A class may lie in a folder elsewhere, and that folder may link to another."""
+    draw(tmp_path / "store" / "a.tif")
+    draw(tmp_path / "batch" / "b.tif")
+    (tmp_path / "store" / "more").symlink_to(tmp_path / "batch", target_is_directory=True)
+    draw(tmp_path / "set" / "healthy" / "c.tif", blast=False)
+    (tmp_path / "set" / "blast").symlink_to(tmp_path / "store", target_is_directory=True)
+    paths = [record.path for record in load(tmp_path / "set")]
+    assert paths == ["blast/a.tif", "blast/more/b.tif", "healthy/c.tif"]
+
+
+def test_files_that_are_not_read_are_counted(tmp_path: Path) -> None:
+    """By suffix, in a warning of the set; tables and texts may lie there without a word."""
+    draw(tmp_path / "blast" / "a.jfif")
+    draw(tmp_path / "healthy" / "b.jpe", blast=False)
+    for name in ("c.heic", "d.heic", "e.svs", "notes.txt"):
+        (tmp_path / "blast" / name).touch()
+    manifest = load(tmp_path)
+    assert len(manifest) == 2
+    assert manifest.warnings[-1].endswith("3 files not read: 2 .heic, 1 .svs")

@@ -9,7 +9,7 @@ from typing import Literal
 from alld.auditing.examine import Audit
 from alld.data.groups.places import Relation
 from alld.data.manifest import BLAST, HEALTHY, LABEL_NAMES, class_counts
-from alld.data.sources.class_folders import folder_label
+from alld.data.sources.class_names import ClassNames
 from alld.data.sources.find import name_label
 from alld.stats.metrics import Metric
 from alld.stats.patients import patient_kinds
@@ -114,7 +114,7 @@ def _names(audit: Audit) -> Iterator[Finding]:
         home = (manifest.root / PurePosixPath(record.path)).parent.name
         # ALL-IDB2 itself often lies in a folder called ALL.
         own = home.lower() == "all" and manifest.kind == "ALL-IDB2"
-        if not own and folder_label(home) not in (None, record.label):
+        if not own and ClassNames().label_of([home]) not in (None, record.label):
             by_folder.append(record.path)
     said = "in a folder named after the other class than the label"
     yield from _some("error", "folder", by_folder, said, "move them, or correct the label")

@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from collections import Counter
 from importlib import import_module
 from typing import Any
 
@@ -47,6 +48,17 @@ class CommandGroup(TyperGroup):
 
 class _Command(TyperCommand):
     """Writes help as plain text, with a section for each panel; rich takes longer to import."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Refuse an option that is given twice, but takes one value: the last one would win."""
+        _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        for parameter, times in Counter(order).items():
+            single = not (parameter.multiple or getattr(parameter, "is_flag", False))
+            pair = bool(parameter.secondary_opts)  # such as --tta/--no-tta
+            if times > 1 and parameter.param_type_name == "option" and (single or pair):
+                name = "/".join([*parameter.opts, *parameter.secondary_opts])
+                ctx.fail(f"{name} was given {times} times and takes one value; give it once")
+        return super().parse_args(ctx, args)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         sections: dict[str, list[Any]] = {}

@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from alld import NOTICE, display
-from alld.commands.options import JsonOption, VerboseOption
+from alld.commands.options import HealthyOption, JsonOption, PositiveOption, VerboseOption
 from alld.runtime.files import one_line
 
 if TYPE_CHECKING:
@@ -31,7 +31,8 @@ def audit(
         Path | None,
         typer.Option(help="CSV table with columns path and group, instead of the groups found."),
     ] = None,
-    positive: Annotated[str | None, typer.Option(help="Folder or label that means blast.")] = None,
+    positive: PositiveOption = None,
+    healthy: HealthyOption = None,
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
 ) -> None:
@@ -45,8 +46,8 @@ def audit(
     from alld.auditing.folder import as_dict, check_place, write_audit
     from alld.config.files import load_config
 
-    options = {"data.root": data, "data.positive": positive}
-    given = {key: value for key, value in options.items() if value is not None}
+    options = {"data.root": data, "data.positive": positive, "data.healthy": healthy}
+    given = {key: value for key, value in options.items() if value not in (None, [])}
     check_place(out)
     with display.Steps() as steps:
         config = load_config(options=given).data

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from alld import NOTICE, display
-from alld.commands.options import DeviceOption, JsonOption, TtaOption, VerboseOption, newest_run
+from alld.commands.options import (
+    DeviceOption,
+    HealthyOption,
+    JsonOption,
+    PositiveOption,
+    TtaOption,
+    VerboseOption,
+    newest_run,
+)
 from alld.errors import ConfigError
 from alld.runtime.files import one_line
 
@@ -29,10 +37,8 @@ def evaluate(
             "where the run's own images are now, if they were moved."
         ),
     ] = None,
-    positive: Annotated[
-        str | None,
-        typer.Option(help="With --data: the folder or label that means blast."),
-    ] = None,
+    positive: PositiveOption = None,
+    healthy: HealthyOption = None,
     prevalence: Annotated[
         float | None,
         typer.Option(help="Expected share of blasts, between 0 and 1: adds PPV and NPV."),
@@ -61,8 +67,9 @@ def evaluate(
     """
     from alld.evaluation import holdout
 
-    if positive is not None and data is None:
-        raise ConfigError("--positive goes with --data: the run's own images have their names")
+    if (positive or healthy) and data is None:
+        option = "--positive" if positive else "--healthy"
+        raise ConfigError(f"{option} goes with --data: the run's own images have their names")
     folder = run or newest_run()
     with display.Steps() as steps:
         result = holdout.evaluate(
@@ -70,11 +77,13 @@ def evaluate(
             device,
             steps,
             data=data,
-            positive=positive,
+            positive=positive or (),
+            healthy=healthy or (),
             prevalence=prevalence,
             robustness=robustness,
             tta=tta,
             heat_maps=heat_maps,
+            note=display.warn,
         )
     print_result(result, as_json=as_json)
 

@@ -70,6 +70,14 @@ AddressOption = Annotated[
         help="Address of the cluster's head, or auto (default: a cluster of this machine alone).",
     ),
 ]
+PositiveOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME", help="Folder or label that means blast; repeatable."),
+]
+HealthyOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME", help="Folder or label that means healthy; repeatable."),
+]
 GpusOption = Annotated[
     float | None,
     typer.Option(
@@ -103,7 +111,8 @@ SETTINGS = {
     "tta": Setting("model.tta", "Average the predictions for eight orientations per image", _MORE),
     "weights": Setting("model.weights", "Start from this .safetensors or .pth file", _MORE),
     "groups": Setting("split.groups", "CSV table with columns path and group", _MORE),
-    "positive": Setting("data.positive", "Folder or label that means blast", _MORE),
+    "positive": Setting("data.positive", "Folder or label that means blast; repeatable", _MORE),
+    "healthy": Setting("data.healthy", "Folder or label that means healthy; repeatable", _MORE),
     "log": Setting("runtime.log", "Where to log losses and learning rates", _MORE),
 }
 
@@ -163,7 +172,7 @@ def takes_settings(*names: str, base: str | None = None) -> Callable[[Callable[.
         def with_settings(**values: Any) -> None:
             file, assignments = values.pop("config"), values.pop("assignments") or []
             given = {SETTINGS[name].key: values.pop(name) for name in names}
-            options = {key: value for key, value in given.items() if value is not None}
+            options = {key: value for key, value in given.items() if value not in (None, [])}
             command(GivenSettings(file, assignments, options), **values)
 
         defaults = load_config(base)
@@ -238,7 +247,7 @@ def _option(name: str, defaults: Config) -> inspect.Parameter:
 
 
 def _default_text(value: Any) -> str:
-    if value is None:
+    if value is None or value == []:
         return ""
     if isinstance(value, bool):
         value = "yes" if value else "no"

@@ -96,6 +96,8 @@ def predict(
     workforce.check(alone=out is None or explain is not None)
     required = None if require_sha256 is None else _identity(require_sha256)
     inputs = read_inputs(paths)  # reads whole tables: their errors come before any work
+    if inputs.left_out:
+        display.warn(inputs.left_out)
     if explain is not None:
         if model is not None and is_exported(model):
             raise no_heat_map(model)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from alld.errors import ConfigError
 
@@ -26,8 +26,22 @@ class DataConfig(_Section):
     """Where the images are, and the side in pixels to which they are resized."""
 
     root: Path = Path("data")
-    positive: str | None = None  # folder or label that means blast
+    positive: list[str] = []  # folders or labels that mean blast
+    healthy: list[str] = []  # folders or labels that mean healthy
     image_size: int = Field(224, ge=32, le=1024)  # pixels; ImageNet weights have seen 224
+
+    @field_validator("positive", "healthy", mode="before")
+    @classmethod
+    def _as_list(cls, value: Any) -> Any:
+        """One name stands for a list of one; older settings have null for none."""
+        return [] if value is None else [value] if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _names_one_class_each(self) -> Self:
+        both = {name.casefold() for name in self.positive} & {n.casefold() for n in self.healthy}
+        if both:
+            raise ValueError(f"{min(both)} cannot mean blast and healthy: name it once")
+        return self
 
 
 class SplitConfig(_Section):

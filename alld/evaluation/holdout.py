@@ -1,6 +1,7 @@
 """Test a finished run on the images that it held out, or on other images."""
 
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -43,11 +44,13 @@ def evaluate(
     step: Step = lambda _step, _done, _total: None,
     *,
     data: Path | None = None,
-    positive: str | None = None,
+    positive: Sequence[str] = (),
+    healthy: Sequence[str] = (),
     prevalence: float | None = None,
     robustness: bool = False,
     tta: bool | None = None,
     heat_maps: bool | None = None,
+    note: Callable[[str], None] = lambda _text: None,
 ) -> Result:
     """Test a finished run on the images it held out, and write `RUN/evaluation/`.
 
@@ -58,7 +61,8 @@ def evaluate(
         folder: the run's.
         step: called with the name of each step, the units done, and all units.
         data: other labelled images; or the run's own, if they were moved.
-        positive: which folder or label of `data` means blast; by default as in the training.
+        positive, healthy: which folders or labels of `data` mean blast or healthy; by default the
+            known names, then those of the training.
         prevalence: adds PPV and NPV at that share of blasts, between 0 and 1; by default the
             run's `evaluate.prevalence`.
         robustness: predict changed pictures too; see `measure_robustness`.
@@ -66,6 +70,7 @@ def evaluate(
             was calibrated.
         heat_maps: explain the test images and check the maps; by default the run's
             `evaluate.heat_maps`.
+        note: called with each warning about the images.
 
     Raises:
         ConfigError: a prevalence out of range.
@@ -83,7 +88,10 @@ def evaluate(
     if run.state != "finished":
         raise RunError(f"{folder}: {run.state}; finish it with `alld train --resume {folder}`")
     reading = partial(step, "reading images")
-    manifest = read_manifest(run, data, reading, positive=positive, both_classes=data is None)
+    names = {"positive": positive, "healthy": healthy}
+    manifest = read_manifest(run, data, reading, **names, both_classes=data is None)
+    for warning in manifest.warnings if data is not None else ():
+        note(warning)
     own = None
     if data is not None and manifest.fingerprint != run.info["data"]["fingerprint"]:
         own = own_images(run)

@@ -33,6 +33,7 @@ _SUFFIXES = {
     "PNG": (".png",),
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
 }
+IMAGE_SUFFIXES = frozenset(suffix for known in _SUFFIXES.values() for suffix in known)
 
 
 def refusal(seen: str, advice: str = RESAVE) -> ImageError:

@@ -2,15 +2,16 @@
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from glob import glob, has_magic
+from glob import escape, glob, has_magic
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from alld.data.sources.labelled import list_images
+from alld.data.sources.listing import list_images, unread_line
 from alld.errors import DataError
 from alld.inference.path_table import is_path_table, paths_in
 from alld.runtime.files import sha256_hex
@@ -35,6 +36,7 @@ class Inputs:
 
     files: tuple[Path, ...]
     tables: tuple[Path, ...] = ()
+    left_out: str | None = None  # the files of folders that were not listed, in words
 
     def __iter__(self) -> Iterator[Path]:
         yield from self.files
@@ -93,29 +95,49 @@ def read_inputs(arguments: Iterable[str]) -> Inputs:
     """Return the images of files, folders, globs and tables (.csv or .parquet)."""
     given = list(arguments)
     tables = tuple(Path(argument) for argument in given if is_path_table(argument))
-    others = expand(argument for argument in given if not is_path_table(argument))
-    return Inputs(tuple(others), tables)
+    unread: Counter[str] = Counter()
+    others = expand((argument for argument in given if not is_path_table(argument)), unread)
+    return Inputs(tuple(others), tables, unread_line(unread))
 
 
-def expand(arguments: Iterable[str]) -> list[Path]:
+def expand(arguments: Iterable[str], unread: Counter[str] | None = None) -> list[Path]:
     """Return the sorted files of files, folders and globs, each once.
 
-    Folders are searched recursively for image suffixes. An argument without any images stays in
-    the list, so that its row says why.
+    Folders, given or found by a glob, are searched recursively for image suffixes. An argument
+    without any images stays in the list, so that its row says why.
+
+    Args:
+        unread: counts the files of folders that are left out, by kind.
     """
-    return sorted({file for argument in arguments for file in _expand_one(argument)})
+    counted = Counter[str]() if unread is None else unread
+    return sorted({file for argument in arguments for file in _expand_one(argument, counted)})
 
 
-def _expand_one(argument: str) -> list[Path]:
-    path = Path(argument)
-    # Path.is_dir and Path.exists would raise for a name that is too long.
-    if os.path.isdir(path):
-        return list_images(path) or [path]
-    # An existing file may have brackets or stars in its name.
+def _expand_one(argument: str, unread: Counter[str]) -> list[Path]:
+    path, found = Path(argument), [Path(argument)]
+    # An existing file may have brackets or stars in its name. Path.exists and Path.is_dir would
+    # raise for a name that is too long.
     if not os.path.exists(path) and has_magic(argument):
-        found = [Path(name) for name in glob(argument, recursive=True)]
-        return [file for file in found if not os.path.isdir(file)] or [path]
-    return [path]
+        found = [Path(name) for name in glob(_literal_folders(argument), recursive=True)]
+    files: list[Path] = []
+    for one in found:
+        if not os.path.isdir(one):
+            files.append(one)
+        elif "**" not in path.parts:  # which finds the files below by itself
+            listing = list_images(one)
+            files += listing.files
+            unread.update(listing.unread)
+    return files or [path]
+
+
+def _literal_folders(pattern: str) -> str:
+    """Escape the folders at the beginning of a pattern that exist under that very name."""
+    parts = Path(pattern).parts
+    for end in range(len(parts) - 1, 0, -1):
+        start = os.path.join(*parts[:end])
+        if os.path.isdir(start):
+            return os.path.join(escape(start), *parts[end:])
+    return pattern
 
 
 def _slices(inputs: Iterable[Path], size: int) -> Iterator[list[str]]:

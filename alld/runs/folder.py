@@ -1,6 +1,7 @@
 """Read a run folder: its settings, facts, images, split and history."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from alld.config.schema import Config, parse_config
 from alld.data.manifest import LABEL_NAMES, ImageRecord, Manifest, Progress, differing
 from alld.data.sources.find import load_manifest
 from alld.data.splits import PARTS, Part, Split
-from alld.errors import ConfigError, DataError, RunError
+from alld.errors import ConfigError, DataError, ImageError, RunError
 from alld.model.place import is_exported
 from alld.runtime.files import sha256_hex, write_csv, write_json
 from alld.runtime.reading import parse_csv, read_csv, read_json
@@ -191,13 +192,14 @@ def read_manifest(
     data: Path | None = None,
     progress: Progress | None = None,
     *,
-    positive: str | None = None,
+    positive: Sequence[str] = (),
+    healthy: Sequence[str] = (),
     both_classes: bool = True,
 ) -> Manifest:
     """Return the images of a run, or those in `data`.
 
     Args:
-        positive: replaces the run's own setting.
+        positive, healthy: names of the classes in `data`, in place of those in the run's settings.
         both_classes: as in `load_manifest`.
 
     Raises:
@@ -210,8 +212,16 @@ def read_manifest(
             f"{root}: the images of {run.folder} were there and are gone; bring them back, "
             f"or say with --data DIR where they are now"
         )
-    changed = {"root": root, "positive": positive or config.positive}
-    return load_manifest(config.model_copy(update=changed), progress, both_classes=both_classes)
+    own = config.model_copy(update={"root": root})
+    if positive or healthy:
+        own = own.model_copy(update={"positive": list(positive), "healthy": list(healthy)})
+    elif data is not None and (config.positive or config.healthy):
+        with suppress(DataError, ImageError):  # the run's own images, moved
+            moved = load_manifest(own, progress)
+            if moved.fingerprint == run.info["data"]["fingerprint"]:
+                return moved
+        return load_manifest(own, progress, both_classes=both_classes, inherited=True)
+    return load_manifest(own, progress, both_classes=both_classes)
 
 
 def read_records(run: Run) -> tuple[ImageRecord, ...]:

@@ -15,7 +15,8 @@ from alld.runtime.launch import launched
 from alld.runtime.threads import usable_cores
 
 # Settings that change no weight: where things lie, what is done afterwards, how memory is used.
-_WITHOUT_EFFECT = ("data.root", "evaluate.", "runtime.")
+# The fingerprint of the images holds their labels, whatever names gave them.
+_WITHOUT_EFFECT = ("data.root", "data.positive", "data.healthy", "evaluate.", "runtime.")
 _CONDITIONS = ("device", "precision", "threads", "workers", "world_size", "versions")
 
 

@@ -73,6 +73,8 @@ def pretrain(
     path = _free(out or default_place(f"{config.model.arch}-pretrained", ".safetensors"))
     machine = prepare_machine(config.runtime)
     manifest, classes = load_classes(config.data.root, partial(listener.step, "reading images"))
+    for warning in manifest.warnings:
+        listener.note(warning)
     split = _hold_out(manifest, config)
     torch.manual_seed(config.seed)
     model = _with_head(config, len(classes))

@@ -39,19 +39,23 @@ def original_hashes() -> dict[str, str]:
 
 
 def read_all_idb2(
-    crops: Sequence[Path], others: int, progress: Progress | None, problems: Problems
+    root: Path, crops: Sequence[Path], others: int, progress: Progress | None, problems: Problems
 ) -> Manifest:
     """Return the manifest of `crops`, files named as in ALL-IDB2, beside `others` other images.
 
+    Args:
+        root: the folder that paths are relative to.
+
     Raises:
-        DataError: crops in two folders, or a name that states neither class.
+        DataError: two files of one name, or a name that states neither class.
     """
-    folders = sorted({path.parent for path in crops})
-    if len(folders) > 1:
-        raise DataError(
-            f"ALL-IDB2 lies in {len(folders)} folders ({folders[0]}, {folders[1]}); "
-            "name one with --data"
-        )
+    first: dict[str, Path] = {}
+    for path in crops:
+        if first.setdefault(path.name, path) is not path:
+            raise DataError(
+                f"ALL-IDB2 lies in 2 folders ({first[path.name].parent}, {path.parent}); "
+                "name one with --data"
+            )
     labelled: list[Labelled] = []
     for path in crops:
         with noted(path, problems):
@@ -61,15 +65,15 @@ def read_all_idb2(
                     f"{path}: the label _{number} is neither _1 (blast) nor _0 (healthy)"
                 )
             labelled.append(Labelled(path, label))
-    manifest = build_manifest(folders[0], "ALL-IDB2", labelled, progress, problems)
+    manifest = build_manifest(root, "ALL-IDB2", labelled, progress, problems)
     warnings = []
     if others:
         warnings.append(
             f"{others} other images below the data folder are not part of ALL-IDB2 and stay unused"
         )
-    here = {record.path: record.sha256 for record in manifest}
+    here = {PurePosixPath(record.path).name: record.sha256 for record in manifest}
     difference = "" if manifest.synthetic else differing(original_hashes(), here)
     if difference:
-        warnings.append(f"{folders[0]}: not the original ALL-IDB2: {difference}")
+        warnings.append(f"{root}: not the original ALL-IDB2: {difference}")
     original = not manifest.synthetic and not difference
     return replace(manifest, original=original, warnings=tuple(warnings))

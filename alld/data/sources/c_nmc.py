@@ -20,10 +20,9 @@ from alld.data.sources.labelled import (
     Labelled,
     Problems,
     build_manifest,
-    list_files,
-    list_images,
     noted,
 )
+from alld.data.sources.listing import list_files, list_images
 from alld.errors import DataError
 from alld.runtime.files import one_line
 from alld.runtime.reading import csv_columns, read_csv
@@ -37,6 +36,12 @@ def cell_label(path: str | Path) -> int | None:
     """Return the class that a name of C-NMC states, 0 or 1, or None for another name."""
     match = _NAME.fullmatch(PurePosixPath(path).stem)
     return _CLASSES[match.group(2).lower()] if match else None
+
+
+def subject_of(path: str | Path) -> str | None:
+    """Return the subject that a name of C-NMC states, or None for another name."""
+    match = _NAME.fullmatch(PurePosixPath(path).stem)
+    return match.group(1).upper() if match else None
 
 
 def is_table(columns: Sequence[str]) -> bool:
@@ -70,8 +75,7 @@ def read_c_nmc(
     by_name: dict[str, Labelled] = {}
 
     def add(name: str, path: Path, label: int) -> None:
-        match = _NAME.fullmatch(name)
-        one = Labelled(path, label, patient=match.group(1).upper() if match else None)
+        one = Labelled(path, label, patient=subject_of(f"{name}.bmp"))
         other = by_name.setdefault(name.lower(), one)
         if other is not one:
             raise DataError(
@@ -138,7 +142,7 @@ def _folder_of(table: Path, names: set[str]) -> Path:
     Raises:
         DataError: no folder holds them, or several do and none is named after the table.
     """
-    held = Counter(path.parent for path in list_images(table.parent) if path.name in names)
+    held = Counter(path.parent for path in list_images(table.parent).files if path.name in names)
     most = max(held.values(), default=0)
     folders = [folder for folder, count in held.items() if count == most]
     called = table.stem.lower().removesuffix("_labels")

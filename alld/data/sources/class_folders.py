@@ -5,59 +5,50 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from alld.data.manifest import BLAST, HEALTHY, Manifest, Progress
-from alld.data.sources.labelled import Labelled, Problems, build_manifest, list_images, noted
+from alld.data.manifest import Manifest, Progress
+from alld.data.sources.c_nmc import subject_of
+from alld.data.sources.class_names import ClassNames, unknown_class
+from alld.data.sources.labelled import Labelled, Problems, build_manifest, noted
+from alld.data.sources.listing import list_images
 from alld.errors import DataError
 from alld.runtime.files import cell, one_line
 
-CLASS_NAMES = {
-    **dict.fromkeys(
-        ("blast", "blasts", "all", "lymphoblast", "lymphoblasts", "leukemia", "leukaemia"), BLAST
-    ),
-    **dict.fromkeys(("healthy", "hem", "normal"), HEALTHY),
-}
 _PATIENT = re.compile(r"(patient|subject|donor)([ _-]+\w|\d).*", re.IGNORECASE)
 
 
-def folder_label(folder: str) -> int | None:
-    """Return the class that the name of a folder states, 0 or 1, or None."""
-    return CLASS_NAMES.get(folder.lower())
+def folders_of(root: Path, path: Path) -> tuple[str, ...]:
+    """Return the names of the folders between a file and `root`, the nearest first."""
+    return path.relative_to(root).parts[-2::-1]
 
 
 def read_class_folders(
     root: Path,
     images: Sequence[Path],
-    positive: str | None,
+    names: ClassNames,
     progress: Progress | None,
     problems: Problems,
 ) -> Manifest:
     """Return the manifest of `images`, each labelled by the nearest folder that names a class.
 
-    A folder such as `patient-07` or `subject 3` names the patient.
-
-    Args:
-        positive: the name of the folder that holds blasts; all other folders are then healthy.
+    A folder such as `patient-07` or `subject 3` names the patient, or else a name of C-NMC.
 
     Raises:
-        DataError: an image in no folder that names a class.
+        DataError: an image in no folder that names a class, or no folder of a given name.
     """
+    names = names.of_set({name for path in images for name in folders_of(root, path)}, root)
     labelled: list[Labelled] = []
     for path in images:
         with noted(path, problems):
-            folders = path.relative_to(root).parts[-2::-1]  # from the nearest outwards
-            patient = next(filter(_PATIENT.fullmatch, folders), None)
-            label = _label(path, [folder.lower() for folder in folders], positive)
+            folders = folders_of(root, path)
+            label = names.label_of(folders) if folders else None
+            if label is None:
+                raise unknown_class(one_line(str(path)), "its folder names no class", names)
+            patient = next(filter(_PATIENT.fullmatch, folders), None) or subject_of(path)
             labelled.append(Labelled(path, label, patient=cell(patient)))
     manifest = build_manifest(root, "folders", labelled, progress, problems)
-    if positive is None:
-        return manifest
-    healthy = {one.path.parent.name for one in labelled if one.label == HEALTHY}
-    return replace(manifest, warnings=(counted_as_healthy(positive, healthy),))
-
-
-def counted_as_healthy(positive: str, names: set[str]) -> str:
-    """Return the warning that names all that is not `positive`, in case it is misspelt."""
-    return f"--positive {positive}: counted as healthy: {', '.join(sorted(names))}"
+    nearest = ((one.path.parent.name, one.label) for one in labelled)
+    telling = (pair for pair in nearest if names.label_of(pair[:1]) == pair[1])
+    return replace(manifest, warnings=names.warnings(telling))
 
 
 def load_classes(root: Path, progress: Progress | None = None) -> tuple[Manifest, tuple[str, ...]]:
@@ -74,11 +65,11 @@ def load_classes(root: Path, progress: Progress | None = None) -> tuple[Manifest
     root = root.expanduser()
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; give one that holds a folder for each class")
-    images = list_images(root)
-    outside = [path.name for path in images if path.parent == root]
+    listing = list_images(root)
+    outside = [path.name for path in listing.files if path.parent == root]
     if outside:
         raise DataError(f"{root}: {one_line(outside[0])} lies in no class folder; move it into one")
-    class_of = {path: path.relative_to(root).parts[0] for path in images}
+    class_of = {path: path.relative_to(root).parts[0] for path in listing.files}
     classes = tuple(sorted(set(class_of.values())))
     if len(classes) < 2:
         raise DataError(
@@ -86,16 +77,5 @@ def load_classes(root: Path, progress: Progress | None = None) -> tuple[Manifest
             "a folder of its own"
         )
     labelled = [Labelled(path, classes.index(name)) for path, name in class_of.items()]
-    return build_manifest(root, "folders", labelled, progress, None), classes
-
-
-def _label(path: Path, folders: Sequence[str], positive: str | None) -> int:
-    if positive is not None and folders:
-        return BLAST if positive.lower() in folders else HEALTHY
-    for name in folders:
-        if name in CLASS_NAMES:
-            return CLASS_NAMES[name]
-    raise DataError(
-        f"{one_line(str(path))}: its folder names no class; use folders blast/ and healthy/ "
-        f"(also {', '.join(sorted(CLASS_NAMES))}), or --positive NAME for the one that is blast"
-    )
+    manifest = build_manifest(root, "folders", labelled, progress, None)
+    return replace(manifest, warnings=(listing.warning,) if listing.warning else ()), classes

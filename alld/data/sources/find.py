@@ -1,14 +1,24 @@
 """Find a labelled set on disk: ALL-IDB2, C-NMC 2019, a folder for each class, or a CSV table."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from alld.config.schema import DataConfig
-from alld.data.manifest import BLAST, ImageRecord, Manifest, Progress, check_manifest
+from alld.data.manifest import (
+    BLAST,
+    HEALTHY,
+    ImageRecord,
+    Manifest,
+    Progress,
+    check_manifest,
+)
 from alld.data.sources.all_idb2 import crop_label, is_crop, read_all_idb2
 from alld.data.sources.c_nmc import cell_label, find_tables, read_c_nmc
-from alld.data.sources.class_folders import folder_label, read_class_folders
-from alld.data.sources.labelled import Problem, Problems, list_images
+from alld.data.sources.class_folders import folders_of, read_class_folders
+from alld.data.sources.class_names import ClassNames
+from alld.data.sources.labelled import Problem, Problems
+from alld.data.sources.listing import list_images
 from alld.data.sources.tables import read_table
 from alld.errors import DataError
 
@@ -20,21 +30,26 @@ folder for each class (blast/ and healthy/), or --data FILE.csv with the columns
 
 
 def load_manifest(
-    data: DataConfig, progress: Progress | None = None, *, both_classes: bool = True
+    data: DataConfig,
+    progress: Progress | None = None,
+    *,
+    both_classes: bool = True,
+    inherited: bool = False,
 ) -> Manifest:
     """Read the set that `data.root` names and hash every image of it.
 
-    A folder is searched for ALL-IDB2 first, then for C-NMC 2019, then for one folder a class. A
+    A folder holds ALL-IDB2, C-NMC 2019, or one folder for each class, which has precedence. A
     `.csv` file is a table with the columns `path,label` and optionally `patient` or `group`, or
     that of C-NMC's preliminary test.
 
     Args:
         both_classes: refuse a set of one class, on which no classifier can be trained.
+        inherited: the names of classes in `data` were given for another set; see `ClassNames`.
 
     Raises:
         DataError: no set, two copies of it, a label that is neither class, or one class only.
     """
-    manifest = _read(data, progress, None)
+    manifest = _read(data, progress, None, inherited=inherited)
     check_manifest(manifest, both_classes=both_classes)
     return manifest
 
@@ -45,11 +60,10 @@ def survey_manifest(
     """Read a set as `load_manifest` does, but collect problems that would stop a training.
 
     Files that cannot be read, images without a label and repeated rows of one path are left out
-    and returned as problems. A set of one class is accepted. Where ALL-IDB2's images lie in class
-    folders, the folders give the labels, so that names which disagree can be found.
+    and returned as problems. A set of one class is accepted.
 
     Raises:
-        DataError: there is no set, or `data.positive` names nothing in it.
+        DataError: there is no set, or it has no folder or label of a given name.
     """
     problems: list[Problem] = []
     manifest = _read(data, progress, problems)
@@ -87,41 +101,87 @@ def _no_data(place: Path, seen: str) -> DataError:
     return error
 
 
-def _read(data: DataConfig, progress: Progress | None, problems: Problems) -> Manifest:
-    root = check_place(data)
-    read = _read_folder if root.is_dir() else read_table
-    manifest = read(root, data.positive, progress, problems)
-    if data.positive is not None and BLAST not in manifest.labels:
-        raise DataError(f"--positive {data.positive}: no folder or label in {root} has that name")
-    return manifest
-
-
-def _read_folder(
-    root: Path, positive: str | None, progress: Progress | None, problems: Problems
+def _read(
+    data: DataConfig, progress: Progress | None, problems: Problems, *, inherited: bool = False
 ) -> Manifest:
-    images = list_images(root)
-    if not images:
-        raise _no_data(root, "no image lies in or below that folder")
+    root, names = check_place(data), ClassNames.of(data, inherited=inherited)
+    if not root.is_dir():
+        return read_table(root, names, progress, problems)
+    listing = list_images(root)
+    if not listing.files:
+        left_out = f"; {listing.warning}" if listing.warning else ""
+        raise _no_data(root, f"no image lies in or below that folder{left_out}")
+    manifest = _read_images(root, listing.files, names, progress, problems)
+    if listing.warning is None:
+        return manifest
+    return replace(manifest, warnings=(*manifest.warnings, f"{root}: {listing.warning}"))
+
+
+def _read_images(
+    root: Path,
+    images: Sequence[Path],
+    names: ClassNames,
+    progress: Progress | None,
+    problems: Problems,
+) -> Manifest:
     crops = [path for path in images if is_crop(path)]
-    if crops:
-        _refuse_positive(positive, f"{crops[0].parent} is ALL-IDB2")
-        if problems is None or not _in_class_folders(crops):
-            return read_all_idb2(crops, len(images) - len(crops), progress, problems)
-        return read_class_folders(root, images, positive, progress, problems)
-    tables = find_tables(root)
-    if tables or any(cell_label(path) is not None for path in images):
-        _refuse_positive(positive, f"{root} holds C-NMC 2019")
+    tables = [] if crops else find_tables(root)
+    named = crops or [path for path in images if cell_label(path) is not None]
+    if (named or tables) and _names_count(root, images, named, tables, names):
+        if crops:
+            homes = {path.parent for path in crops}
+            home = homes.pop() if len(homes) == 1 else root
+            return read_all_idb2(home, crops, len(images) - len(crops), progress, problems)
         return read_c_nmc(root, images, tables, progress, problems)
-    return read_class_folders(root, images, positive, progress, problems)
+    manifest = read_class_folders(root, images, names, progress, problems)
+    said = [r.path for r in manifest if name_label(r.path) not in (None, r.label)]
+    if not said or problems is not None:  # a survey reports each of them
+        return manifest
+    warning = (
+        f"{len(said)} images lie in folders of the other class than their names say (first: "
+        f"{said[0]}); the folders count"
+    )
+    return replace(manifest, warnings=(*manifest.warnings, warning))
 
 
-def _in_class_folders(crops: list[Path]) -> bool:
-    homes = {path.parent for path in crops}
-    return len(homes) > 1 and None not in {folder_label(home.name) for home in homes}
+def _names_count(
+    root: Path,
+    images: Sequence[Path],
+    named: Sequence[Path],
+    tables: Sequence[Path],
+    names: ClassNames,
+) -> bool:
+    """Whether names of ALL-IDB2 or C-NMC give the labels, and not the folders of the images.
+
+    Folders count where the user says so, where images of other names lie in folders that name a
+    class, and where all images of ALL-IDB2 do, but some under the other class than their names say.
+
+    Raises:
+        DataError: names of classes were given that no folder has.
+    """
+    known = "ALL-IDB2" if any(map(is_crop, named)) else "C-NMC 2019"
+    if names.given and not names.inherited:
+        if names.overrule({name for path in images for name in folders_of(root, path)}):
+            return False
+        said = f"{root} holds {known}, whose file names say the class"
+        raise DataError(f"{names.said}: {said}; leave the option out")
+    if _fill_one_folder(named, images):
+        return True
+    stated = {path: ClassNames().label_of(folders_of(root, path)) for path in images}
+    others = set(images) - set(named)
+    if not tables and any(stated[path] is not None for path in others):
+        return False
+    return (
+        known == "C-NMC 2019"  # whose reader compares names and folders
+        or any(stated[path] is None for path in named)
+        or len({path.parent for path in named}) == 1
+        or all(name_label(str(path)) in (None, stated[path]) for path in named)
+    )
 
 
-def _refuse_positive(positive: str | None, what: str) -> None:
-    if positive is not None:
-        raise DataError(
-            f"--positive {positive}: {what}, whose file names say the class; leave the option out"
-        )
+def _fill_one_folder(named: Sequence[Path], images: Sequence[Path]) -> bool:
+    """Whether both classes of ALL-IDB2 lie in one folder, and no other image does."""
+    homes = {path.parent for path in named}
+    inside = [path for path in images if path.parent in homes]
+    labels = {crop_label(path) for path in named}
+    return len(homes) == 1 and len(inside) == len(named) and labels >= {BLAST, HEALTHY}

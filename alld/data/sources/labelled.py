@@ -1,7 +1,7 @@
-"""Find image files and turn labelled ones into a manifest, for every source alike."""
+"""Turn labelled image files into a manifest, for every source alike."""
 
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -11,8 +11,6 @@ from alld.data.manifest import ImageRecord, Kind, Manifest, Progress
 from alld.errors import DataError, ImageError
 from alld.images.decode import is_synthetic, read_image_bytes
 from alld.runtime.files import cell, plain_path, sha256_hex, spelt
-
-IMAGE_SUFFIXES = frozenset({".tif", ".tiff", ".bmp", ".png", ".jpg", ".jpeg"})
 
 
 @dataclass(frozen=True)
@@ -33,29 +31,6 @@ class Labelled(NamedTuple):
     label: int
     group: str | None = None
     patient: str | None = None
-
-
-def list_images(root: Path) -> list[Path]:
-    """Return all files below `root` with an image suffix, sorted.
-
-    Links to folders are not followed. A folder that cannot be read is listed as well, so that
-    reading it raises the error.
-    """
-    return list_files(root, IMAGE_SUFFIXES)
-
-
-def list_files(root: Path, suffixes: Collection[str]) -> list[Path]:
-    """Return the files below `root` with one of these suffixes, as `list_images` does."""
-    found: list[Path] = []
-
-    def unread(error: OSError) -> None:
-        found.append(Path(error.filename))
-
-    for folder, inner, names in os.walk(root, onerror=unread, followlinks=False):
-        inner[:] = [name for name in inner if not name.startswith(".")]
-        paths = (Path(folder, name) for name in names if not name.startswith("."))
-        found += [path for path in paths if path.suffix.lower() in suffixes]
-    return sorted(found, key=lambda path: path.relative_to(root).parts)
 
 
 @contextmanager

@@ -5,23 +5,24 @@ from pathlib import Path
 
 from alld.data.manifest import BLAST, HEALTHY, Manifest, Progress
 from alld.data.sources.c_nmc import is_table, read_c_nmc
-from alld.data.sources.class_folders import CLASS_NAMES, counted_as_healthy
+from alld.data.sources.class_names import ClassNames, unknown_class
 from alld.data.sources.labelled import Labelled, Problems, build_manifest, noted
 from alld.errors import DataError
 from alld.runtime.files import cell
 from alld.runtime.reading import csv_columns, read_csv
 
-_LABELS = {**CLASS_NAMES, "1": BLAST, "0": HEALTHY}
+_NUMBERS = {"1": BLAST, "0": HEALTHY}
 _KNOWN = {"path", "label", "patient", "group"}
 
 
 def read_table(
-    table: Path, positive: str | None, progress: Progress | None, problems: Problems
+    table: Path, names: ClassNames, progress: Progress | None, problems: Problems
 ) -> Manifest:
     """Return the manifest of a table, whose paths are relative to its folder.
 
     Raises:
-        DataError: a missing column, a row without a path, a label that is neither class.
+        DataError: a missing column, a row without a path, a label that is neither class, or no
+            label of a given name.
     """
     try:
         columns, rows = csv_columns(table), read_csv(table)
@@ -31,13 +32,14 @@ def read_table(
         return read_c_nmc(table.parent, (), [table], progress, problems)
     if not {"path", "label"} <= set(columns):
         raise DataError(f"{table}: needs the columns path,label; found {','.join(columns)}")
+    names = names.of_set({row["label"] for row in rows}, table)
     labelled: list[Labelled] = []
     for number, row in enumerate(rows, start=2):  # line 1 holds the column names
         place, path = f"{table}, line {number}", row["path"].strip()
         with noted(path or place, problems):
             if not path:
                 raise DataError(f"{place}: no path; name an image file")
-            label = _label(row["label"], positive, place)
+            label = _label(row["label"], names, place)
             group, patient = (
                 cell(row.get(name, "").strip() or None) for name in ("group", "patient")
             )
@@ -47,19 +49,22 @@ def read_table(
     unused = sorted(set(columns) - _KNOWN)
     if unused:
         warnings.append(f"{table}: columns that mean nothing to ALLD: {', '.join(unused)}")
-    if positive is not None:
-        healthy = {row["label"].strip() for row in rows} - {positive}
-        warnings.append(counted_as_healthy(positive, healthy))
+    labels = {row["label"].strip() for row in rows}
+    told = ((text, own) for text in labels if (own := _class_of(text, names)) is not None)
+    warnings += names.warnings(told)
     return replace(manifest, warnings=tuple(warnings))
 
 
-def _label(text: str, positive: str | None, place: str) -> int:
-    label = text.strip().lower()
-    if positive is not None and label:
-        return BLAST if label == positive.lower() else HEALTHY
-    if label not in _LABELS:
-        raise DataError(
-            f"{place}: label {text!r} is neither blast nor healthy "
-            f"(known: {', '.join(sorted(_LABELS))}); --positive NAME says which one is blast"
-        )
-    return _LABELS[label]
+def _label(text: str, names: ClassNames, place: str) -> int:
+    label = _class_of(text.strip(), names)
+    if label is None:
+        raise unknown_class(place, f"label {text!r} is neither blast nor healthy", names)
+    return label
+
+
+def _class_of(text: str, names: ClassNames) -> int | None:
+    """The class of a label; numbers count where no names were given."""
+    if not text:
+        return None
+    found = names.label_of([text])
+    return _NUMBERS.get(text) if found is None else found
