@@ -246,6 +246,15 @@ def test_16_bit_png_keeps_the_high_byte() -> None:
     assert grey.conversions == ("16-bit samples scaled to 8", "grey to RGB")
 
 
+@pytest.mark.parametrize(("bits", "named"), [(12, "12-bit"), (14, "14-bit"), (16, None)])
+def test_samples_that_use_few_of_16_bits_are_reported(bits: int, named: str | None) -> None:
+    """A camera's 12 or 14 bits make a dark picture, and the depth is guessed only in a warning."""
+    samples = np.full((5, 7, 3), 2**bits - 1, np.uint16)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in samples)
+    warnings = decode(png(7, 5, 16, 2, rows), "cell").warnings
+    assert [named in text for text in warnings if named] == ([True] if named else [])
+
+
 @pytest.mark.parametrize("width", [4, 5])
 def test_12_bit_grey_tiff_is_scaled_by_its_own_depth(width: int) -> None:
     """Packed 12-bit samples are divided by 16; rows of odd width end on a whole byte."""

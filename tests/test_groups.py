@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from drawn import draw_all_idb2
 
+from alld.auditing.examine import examine
+from alld.auditing.findings import findings
 from alld.config.schema import DataConfig
 from alld.data.groups.load import load_groups
 from alld.data.manifest import Manifest
@@ -27,6 +29,17 @@ def test_equal_names_in_two_folders_are_no_group(tmp_path: Path) -> None:
         shutil.copy(file, target)
     groups = load_groups(load_manifest(DataConfig(root=tmp_path / "own")))
     assert len(set(groups.of_image)) == 4
+
+
+def test_small_images_are_no_false_all_clear(manifest: Manifest) -> None:
+    """Groups, also those from the cache, and audit say that only exact copies are found there."""
+    for groups in (load_groups(manifest), load_groups(manifest)):
+        assert groups.warning is not None
+        assert groups.warning.startswith("6 images are smaller than 80 px: only exact copies")
+    found = findings(examine(DataConfig(root=manifest.root)))
+    said = {finding.code: finding.sentence for finding in found}
+    assert "groups" not in said
+    assert said["small"].startswith("6 images: smaller than 80 px, where only exact copies")
 
 
 def test_a_groups_file_wins_and_says_how_much_it_covers(manifest: Manifest, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from alld.auditing.background import (
 from alld.config.schema import DataConfig
 from alld.data.groups.load import Groups, load_groups, with_patients
 from alld.data.groups.places import TURNS, Relation
-from alld.data.groups.recapture import TILE
+from alld.data.groups.recapture import TILE, is_small
 from alld.data.groups.relations import Description, Search, describe, group_indices, search
 from alld.data.manifest import Manifest, Pictures
 from alld.data.sources.find import survey_manifest
@@ -75,6 +75,12 @@ class Audit:
         for index, name in enumerate(self.groups.of_image):
             members[name].append(index)
         return {name: images for name, images in members.items() if len(images) > 1}
+
+    @property
+    def small(self) -> list[str]:
+        """The images that are too small to be recognised in another picture."""
+        pairs = zip(self.manifest, self.facts, strict=True)
+        return [record.path for record, one in pairs if is_small((one.height, one.width))]
 
     def name_of(self, relation: Relation) -> str:
         """Return `identical file`, `identical pixels`, `nearly identical`, or the relation's kind.

@@ -8,6 +8,7 @@ from typing import Literal
 
 from alld.auditing.examine import Audit
 from alld.data.groups.places import Relation
+from alld.data.groups.recapture import SMALL_SIDE
 from alld.data.manifest import BLAST, HEALTHY, LABEL_NAMES, class_counts
 from alld.data.sources.class_names import ClassNames
 from alld.data.sources.find import name_label
@@ -172,7 +173,9 @@ def _shortcut(metric: Metric, code: str, what: str, advice: str) -> Iterator[Fin
 def _groups(audit: Audit) -> Iterator[Finding]:
     members = audit.members
     if not members:
-        yield Finding("note", "groups", 0, "no two images share a cell or pixels", "nothing to do")
+        if not audit.small:
+            said = "no two images share a cell or pixels"
+            yield Finding("note", "groups", 0, said, "nothing to do")
         return
     kinds = Counter(r.kind for r in audit.groups.relations)
     grouped = sum(map(len, members.values()))
@@ -273,6 +276,9 @@ def _not_compared(audit: Audit) -> Iterator[Finding]:
     paths = [audit.manifest.records[index].path for index in audit.not_compared]
     said = "too small or too large to be compared with others"
     yield from _some("warning", "not compared", paths, said, "give crops of single cells")
+    said = f"smaller than {SMALL_SIDE} px, where only exact copies can be found"
+    advice = "other pictures of one cell remain hidden here: name the patients or groups"
+    yield from _some("warning", "small", audit.small, said, advice)
 
 
 def _decoding(audit: Audit) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from alld.auditing.background import MAX_COMPARED_SIDE
 from alld.data.cache import cache_file, read_cached, write_cached
 from alld.data.groups.places import TURNS, Relation
-from alld.data.groups.recapture import TILE
+from alld.data.groups.recapture import SMALL_SIDE, TILE, is_small
 from alld.data.groups.relations import ALGORITHM_VERSION, Description, describe, search
 from alld.data.manifest import ImageRecord, Manifest, Pictures
 from alld.evaluation.measure import Step
@@ -17,6 +17,7 @@ from alld.runtime.files import sha256_hex
 from alld.runtime.threads import side_by_side
 
 STEP = "comparing with the training images"
+_TOO_SMALL = f"only exact copies can be found of images smaller than {SMALL_SIDE} px"
 
 
 class Copy(NamedTuple):
@@ -26,34 +27,39 @@ class Copy(NamedTuple):
     shows: str
 
 
-def find_copies(trained: Manifest | None, other: Manifest, step: Step) -> list[Copy]:
+def find_copies(
+    trained: Manifest | None, other: Manifest, step: Step
+) -> tuple[list[Copy], str | None]:
     """Return the images of `other` that show a cell, or part of the field, of a training image.
 
-    What is found is kept in the user's cache folder under the fingerprints of both sets.
+    What is found is kept in the user's cache folder under the fingerprints of both sets. The second
+    value is the reason why some copies cannot be found, or None.
 
     Raises:
         ImageError, DataError: an image cannot be read, or changed after its hash was taken.
     """
     if not trained:
-        return []
+        return [], None
     both = sha256_hex(f"{trained.fingerprint} {other.fingerprint}".encode())
     file = cache_file("copies", both, ALGORITHM_VERSION)
     try:
-        return [Copy(*row) for row in read_cached(file)]
-    except TypeError:  # nothing is kept, or something else
-        copies = _search(trained, other, step)
-        write_cached(file, copies)
-        return copies
+        rows, reason = read_cached(file)
+        return [Copy(*row) for row in rows], reason
+    except (TypeError, ValueError):  # nothing is kept, or something else
+        found = _search(trained, other, step)
+        write_cached(file, found)
+        return found
 
 
-def _search(trained: Manifest, other: Manifest, step: Step) -> list[Copy]:
+def _search(trained: Manifest, other: Manifest, step: Step) -> tuple[list[Copy], str | None]:
     records = (*_with_whole_paths(trained), *_with_whole_paths(other))
     both = replace(trained, records=records)
     described, numbers = _describe(both, step)
     apart = sum(number < len(trained) for number in numbers)
     if not 0 < apart < len(numbers):
-        return []
+        return [], _TOO_SMALL
     n = len(records)
+    reason = _TOO_SMALL if any(is_small(one.patches.shape) for one in described) else None
     found = search(
         Pictures(replace(both, records=tuple(records[number] for number in numbers))),
         described,
@@ -67,7 +73,7 @@ def _search(trained: Manifest, other: Manifest, step: Step) -> list[Copy]:
             _shown(relation, trained.records[numbers[relation.first]].path),
         )
         for relation in found.relations
-    ]
+    ], reason
 
 
 def _with_whole_paths(manifest: Manifest) -> list[ImageRecord]:

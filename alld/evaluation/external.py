@@ -112,7 +112,7 @@ def check_other(run: Run, manifest: Manifest, own: Own, step: Step) -> tuple[Man
             f"the images that it was trained on ({state}): bring the same set back"
         )
     try:
-        copies = find_copies(own.part("train", "valid"), manifest, step)
+        copies, no_search = find_copies(own.part("train", "valid"), manifest, step)
     except AlldError as error:
         return manifest, replace(own, no_search=f"the run's own images cannot be read: {error}")
     if copies:
@@ -122,7 +122,7 @@ def check_other(run: Run, manifest: Manifest, own: Own, step: Step) -> tuple[Man
             f"that trained {run.folder}, in other files (first: {first.path} shows "
             f"{first.shows}); take them out of an external validation"
         )
-    return manifest, own
+    return manifest, replace(own, no_search=no_search)
 
 
 def external_test(

@@ -8,8 +8,8 @@ keep their high byte and 12-bit samples their upper 8 bits, never clipped; 16-bi
 white as 0 is inverted. Alpha is laid over white. EXIF orientation is applied exactly once, that of
 XMP never. ICC profiles and gamma are not applied: training saw plain sample values.
 
-**Warned of**: 16-bit samples that all lie below 4096, for they look like 12-bit data and will be
-dark; nothing is guessed. EXIF that cannot be read: the picture is taken as upright.
+**Warned of**: 16-bit samples that all lie below 4096 or 16384, for they look like 12-bit or 14-bit
+data and will be dark; nothing is guessed. EXIF that cannot be read: the picture is upright.
 
 **Refused, with the reason**: floating-point, signed and 32-bit samples, LAB, run-length BMPs, more
 than one page or frame, over 25 megapixels or 10,000 px a side, files over 256 MiB (JPEGs over 64),
@@ -153,8 +153,8 @@ def _decode(data: bytes, name: str, *, checked: bool) -> Decoded:
         _check_indices(image, colours)
         pixels, conversions = to_rgb(image, bits, white_is_zero=tags.get(PHOTOMETRIC) == (0,))
     warnings = suffix_warnings(name, kind)
-    if bits == 16 and pixels.max() < 4096 >> 8:
-        warnings.append("looks like 12-bit data in 16-bit samples: the picture will be dark")
+    if bits == 16 and (used := _used_bits(int(pixels.max()))) < 16:
+        warnings.append(f"looks like {used}-bit data in 16-bit samples: the picture will be dark")
     if orientation is None:
         warnings.append("EXIF cannot be read: the picture is taken as upright")
     elif orientation > 1:
@@ -162,6 +162,11 @@ def _decode(data: bytes, name: str, *, checked: bool) -> Decoded:
         pixels = pixels if turned else upright(pixels, orientation)
     own = np.require(pixels, requirements=["C", "W", "O"])
     return Decoded(own, kind, tuple(conversions), tuple(warnings))
+
+
+def _used_bits(brightest: int) -> int:
+    """The depth that the brightest high byte of 16-bit samples hints at: 12, 14 or 16 bits."""
+    return next((bits for bits in (12, 14) if brightest < 1 << (bits - 8)), 16)
 
 
 def _bits_per_sample(data: bytes, kind: str, tags: Tags) -> int:

@@ -158,7 +158,10 @@ def _load_data(config: Config, listener: Listener) -> tuple[Manifest, Groups]:
         listener.note(warning)
     manifest = with_pixel_hashes(manifest, partial(listener.step, "hashing pixels"))
     comparing = partial(listener.step, "comparing images for shared cells")
-    return manifest, load_groups(manifest, config.split.groups, comparing)
+    groups = load_groups(manifest, config.split.groups, comparing)
+    if groups.warning:
+        listener.note(groups.warning)
+    return manifest, groups
 
 
 def _build(

@@ -4,11 +4,18 @@ In any case all cells of one patient belong to one group.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from alld.data.cache import cache_file, read_cached, write_cached
-from alld.data.groups.relations import ALGORITHM_VERSION, Relation, find_relations, group_indices
+from alld.data.groups.recapture import SMALL_SIDE, is_small
+from alld.data.groups.relations import (
+    ALGORITHM_VERSION,
+    Relation,
+    describe_all,
+    group_indices,
+    search,
+)
 from alld.data.manifest import Manifest, Pictures, Progress
 from alld.data.splits import connected
 from alld.errors import DataError
@@ -23,6 +30,18 @@ class Groups:
     of_image: tuple[str, ...]
     source: str
     relations: tuple[Relation, ...] = ()  # the pairs behind them, where ALLD found them
+    small: int = 0  # images in which only equal pixels were recognised
+
+    @property
+    def warning(self) -> str | None:
+        """What was not sought, or None."""
+        if not self.small:
+            return None
+        return (
+            f"{self.small} images are smaller than {SMALL_SIDE} px: only exact copies can be found "
+            "among them, and other pictures of one cell may lie on both sides of the split; name "
+            "the patients, or give --groups"
+        )
 
 
 def load_groups(
@@ -69,21 +88,35 @@ def _joined(groups: Groups, owners: Sequence[str], source: str) -> Groups:
             names[index] = name
     if groups.source:
         source = f"{source}, and {groups.source}"
-    return Groups(tuple(names), source, groups.relations)
+    return replace(groups, of_image=tuple(names), source=source)
 
 
 def _found(manifest: Manifest, progress: Progress | None) -> Groups:
     """Images joined by any relation, directly or through others, named after the first of them."""
     file = cache_file("groups", manifest.fingerprint, ALGORITHM_VERSION)
-    relations = _cached(file, len(manifest))
-    if relations is None:
-        relations = tuple(find_relations(Pictures(manifest), progress))
-        write_cached(file, [asdict(relation) for relation in relations])
+    kept = _cached(file, len(manifest))
+    relations, small = kept or _search(manifest, progress)
+    if kept is None:
+        rows = [asdict(relation) for relation in relations]
+        write_cached(file, {"relations": rows, "small": small})
     # Whole paths: blast/000.tif and healthy/000.tif have one stem and nothing else in common.
     first = group_indices(len(manifest), relations)
     names = tuple(manifest.records[index].path for index in first)
     source = f"same cells and overlapping crops, found by ALLD (method {ALGORITHM_VERSION})"
-    return Groups(names, source, relations)
+    return Groups(names, source, relations, small)
+
+
+def _search(manifest: Manifest, progress: Progress | None) -> tuple[tuple[Relation, ...], int]:
+    """The relations, and the number of images that are too small to be recognised."""
+    pictures, n = Pictures(manifest), len(manifest)
+    described = describe_all(pictures, progress)
+
+    def reached(share: float) -> None:
+        if progress:
+            progress(n + int(share * n), 2 * n)
+
+    small = sum(is_small(one.patches.shape) for one in described)
+    return search(pictures, described, reached).relations, small
 
 
 def _from_file(manifest: Manifest, file: Path) -> Groups:
@@ -109,11 +142,13 @@ def _from_file(manifest: Manifest, file: Path) -> Groups:
     return Groups(names, source)
 
 
-def _cached(file: Path, images: int) -> tuple[Relation, ...] | None:
-    """The relations in a cache file, None where there are none or they do not fit the set."""
+def _cached(file: Path, images: int) -> tuple[tuple[Relation, ...], int] | None:
+    """The relations and the number of small images in a cache file, None where they do not fit."""
     try:
-        relations = tuple(Relation(**row) for row in read_cached(file))
+        kept = read_cached(file)
+        relations = tuple(Relation(**row) for row in kept["relations"])
+        small = int(kept["small"])
         fits = all(0 <= r.first < r.second < images for r in relations)
-    except TypeError:  # no list of relations
+    except (TypeError, ValueError, KeyError):  # no such content
         return None
-    return relations if fits else None
+    return (relations, small) if fits else None

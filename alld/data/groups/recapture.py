@@ -34,6 +34,7 @@ MIN_SIMILARITY_ASIDE = 0.77
 # Two cells with equal outlines correlate there and nowhere else: nine tiles in ten must agree.
 # One place: 0.45 and more. Drawn discs of one outline with different chromatin: at most 0.03.
 MIN_TILE_SIMILARITY = 0.25
+SMALL_SIDE = 80  # px; a smaller square has fewer tiles than MIN_TILES
 MIN_TILES = 20  # with texture in both, so that the figures above mean something; one place: 27
 
 
@@ -49,6 +50,11 @@ class Comparison:
     def pair(self) -> tuple[int, int]:
         """The numbers of the two images."""
         return self.relation.first, self.relation.second
+
+
+def is_small(shape: tuple[int, int]) -> bool:
+    """Return whether an image has too few tiles to be recognised by its texture: below 80 px."""
+    return (shape[0] // TILE) * (shape[1] // TILE) < MIN_TILES
 
 
 def coarse_picture(image: RGB) -> Picture:

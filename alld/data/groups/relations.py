@@ -85,7 +85,19 @@ def find_relations(
     Raises:
         DataError: another array than RGB uint8 of at least 16 x 16 pixels.
     """
-    total = 2 * len(images)
+    described = describe_all(images, progress)
+
+    def reached(share: float) -> None:
+        if progress:
+            progress(len(images) + int(share * len(images)), 2 * len(images))
+
+    return list(search(images, described, reached).relations)
+
+
+def describe_all(
+    images: Sequence[RGB], progress: Callable[[int, int], None] | None = None
+) -> list[Description]:
+    """Return the descriptions of all images, for `search`; raises as `find_relations`."""
 
     def described_at(index: int) -> Description:
         image = images[index]
@@ -100,13 +112,8 @@ def find_relations(
     for description in side_by_side(described_at, range(len(images))):
         described.append(description)
         if progress:
-            progress(len(described), total)
-
-    def reached(share: float) -> None:
-        if progress:
-            progress(len(images) + int(share * len(images)), total)
-
-    return list(search(images, described, reached).relations)
+            progress(len(described), 2 * len(images))
+    return described
 
 
 def describe(image: RGB, images: int) -> Description:
