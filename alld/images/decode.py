@@ -1,6 +1,6 @@
 """Decode image files to RGB arrays, for training, evaluation and prediction alike.
 
-**Accepted** are TIFF, BMP, PNG and JPEG, recognised by content and never by name. A name that
+**Accepted** are TIFF, BMP, PNG, JPEG and WebP, recognised by content and never by name. A name that
 contradicts the content causes a warning. Of an MPO JPEG the first picture is used.
 
 **Converted, and listed in `conversions`**: 1-bit, grey, palette and CMYK become RGB. 16-bit samples
@@ -16,8 +16,8 @@ than one page or frame, over 25 megapixels or 10,000 px a side, files over 256 M
 over 16 MiB of text and other facts beside the picture, and any file that ends too early, or holds
 more or fewer pixels than its header declares: no picture is ever filled up with grey. Also what can
 be taken for two different pictures, as a palette that is too short or a fourth sample that nothing
-explains. All limits are read from the header, before pixels exist. `tiff`, `png`, `bmp` and `jpeg`
-beside this file say what is checked in each format.
+explains. All limits are read from the header, before pixels exist. `tiff`, `png`, `bmp`, `jpeg` and
+`webp` beside this file say what is checked in each format.
 
 **Not noticed**, as nothing in the file contradicts it: a changed sample in a raw, LZW or PackBits
 picture, and a flipped bit in a JPEG that leaves every block in its place. For a damaged TIFF
@@ -42,6 +42,7 @@ from alld.images.png import check_png
 from alld.images.rgb import COLOURS, RGB, open_image, read_orientation, to_rgb, upright
 from alld.images.tiff import BITS, PHOTOMETRIC, Tags
 from alld.images.tiff_parts import decode_tiff
+from alld.images.webp import check_webp
 from alld.runtime.files import one_line, plain_path, sha256_hex
 
 MAX_FILE_BYTES = 256 * 2**20
@@ -55,7 +56,7 @@ class Decoded:
     """One picture and what was done to it."""
 
     pixels: RGB  # (H, W, 3), C-contiguous, the caller's own
-    format: str  # "TIFF", "BMP", "PNG" or "JPEG"
+    format: str  # "TIFF", "BMP", "PNG", "JPEG" or "WebP"
     conversions: tuple[str, ...]  # what decoding changed, in words; empty for plain 8-bit RGB
     warnings: tuple[str, ...]
 
@@ -138,6 +139,8 @@ def _decode(data: bytes, name: str, *, checked: bool) -> Decoded:
         pixels = decode_jpeg(data, None if checked else read_markers(data))
     elif kind == "TIFF":
         tags, pixels = decode_tiff(data, checked=checked)
+    elif kind == "WebP":
+        check_webp(data)
     elif not checked:
         colours = check_png(data) if kind == "PNG" else check_bmp(data)
     image = open_image(data, kind)

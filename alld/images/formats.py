@@ -32,6 +32,7 @@ _SUFFIXES = {
     "BMP": (".bmp", ".dib"),
     "PNG": (".png",),
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "WebP": (".webp",),
 }
 IMAGE_SUFFIXES = frozenset(suffix for known in _SUFFIXES.values() for suffix in known)
 
@@ -55,18 +56,18 @@ def check_size(width: int, height: int) -> None:
 
 
 def format_of(data: bytes) -> str:
-    """Return the format that the first bytes name; ImageError for any but the four."""
+    """Return the format that the first bytes name; ImageError for any other."""
     for start, kind in _SIGNATURES:
         if data.startswith(start):
             return kind
-    raise refusal(f"{_looks_like(data)}, not a TIFF, BMP, PNG or JPEG")
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "WebP"
+    raise refusal(f"{_looks_like(data)}, not a TIFF, BMP, PNG, JPEG or WebP")
 
 
 def _looks_like(data: bytes) -> str:
     if not data:
         return "an empty file"
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "WebP"
     if data[4:8] == b"ftyp":
         return "HEIC, AVIF or a film"
     start = data[:64].removeprefix(b"\xef\xbb\xbf").lstrip()

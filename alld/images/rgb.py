@@ -14,6 +14,7 @@ from PIL.BmpImagePlugin import BmpImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
 
 from alld.runtime.files import sha256_hex
 
@@ -37,6 +38,7 @@ _OPENERS: dict[str, Callable[[IO[bytes]], ImageFile.ImageFile]] = {
     "BMP": BmpImageFile,
     "PNG": PngImageFile,
     "JPEG": JpegImageFile,
+    "WebP": WebPImageFile,
 }
 _UPRIGHT: dict[int, Callable[[RGB], RGB]] = {
     1: lambda pixels: pixels,

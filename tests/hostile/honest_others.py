@@ -73,6 +73,7 @@ def bmps() -> Iterator[Case]:
         data = bmp(W, H, bits, body, palette=table.tobytes())
         yield shows(f"bmp-palette-{bits}.bmp", data, table[indices][:, :, 2::-1])
     blue_first = RGB[:, :, ::-1].reshape(24, -1)
+    yield shows("webp-lossless.png", encode(RGB, "WEBP", lossless=True), RGB)
     yield shows("bmp-24.bmp", bmp(32, 24, 24, bmp_rows(blue_first, 8)), RGB)
     upside = bmp_rows(blue_first[::-1], 8)
     yield shows("bmp-top-first.bmp", bmp(32, -24, 24, upside), RGB)
