@@ -20,8 +20,8 @@ explains. All limits are read from the header, before pixels exist. `tiff`, `png
 `webp` beside this file say what is checked in each format.
 
 **Not noticed**, as nothing in the file contradicts it: a changed sample in a raw, LZW or PackBits
-picture, a changed bit in a WebP, and one in a JPEG that leaves every block in its place. For a damaged TIFF
-libtiff may write a line of its own onto standard error; Pillow has no switch for that.
+picture, a changed bit in a WebP, and one in a JPEG that leaves every block in its place. For a
+damaged TIFF libtiff may write a line of its own onto standard error; Pillow has no switch for that.
 
 Safe to call from many threads. Every refusal is an `ImageError` of one line.
 """
