@@ -218,7 +218,7 @@ def test_a_baseline_is_fitted_on_every_image_but_the_tested(bench: Bench, tmp_pa
 def test_predictions_are_read_back_until_the_baseline_changes(bench: Bench, tmp_path: Path) -> None:
     """The second call fits nothing; another version does, and a damaged file is refused."""
     seen: list[set[int]] = []
-    baseline, split, file = numbered(seen), next(bench.folds(1)), tmp_path / "split.json"
+    baseline, split, file = numbered(seen), bench.folds(1)[0], tmp_path / "split.json"
     described = describe_set(baseline, bench)
     first, again = (predict_split(baseline, described, bench, split, file) for _ in range(2))
     assert (again, len(seen)) == (first, 1)

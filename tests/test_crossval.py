@@ -18,7 +18,7 @@ from alld.config.files import load_config
 from alld.data.groups.load import load_groups
 from alld.data.sources.find import load_manifest
 from alld.data.splits import make_split
-from alld.errors import ConfigError, Interrupted, RunError
+from alld.errors import ConfigError, DataError, Interrupted, RunError
 from alld.evaluation.crossval.folds import read_plan
 from alld.evaluation.crossval.train import CrossvalListener, crossval, resume_crossval
 from alld.evaluation.out_of_fold import HeldOut, metrics_of_repeat, pooled_metrics, training_spread
@@ -290,6 +290,37 @@ def test_other_images_are_refused_before_the_next_fold_is_trained(
     replace(read_plan(unfinished), fingerprint="0" * 64).write()
     with pytest.raises(RunError, match="not the images"):
         resume_crossval(unfinished)
+
+
+def test_folds_that_would_overlap_are_not_added(
+    unfinished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fold begun with another split than this version draws ends the resume before training."""
+    monkeypatch.setattr(TRAIN, None)
+    plan = read_plan(unfinished)
+    split = plan.config.split.model_copy(update={"seed": 1 + (plan.config.split.seed or 0)})
+    replace(plan, config=plan.config.model_copy(update={"split": split})).write()
+    with pytest.raises(RunError, match="another split than this version draws"):
+        resume_crossval(unfinished)
+
+
+def test_all_splits_are_drawn_before_the_first_training(
+    drawn_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plan whose second repeat has no possible split ends before it writes anything."""
+    monkeypatch.setattr(TRAIN, None)
+    drawn: list[int] = []
+
+    def drawing(*given: object) -> None:
+        drawn.append(1)
+        if given[-1] == 1:  # the seed of the second repeat
+            raise DataError("no such split")
+
+    monkeypatch.setattr("alld.evaluation.crossval.train.make_split", drawing)
+    with pytest.raises(DataError, match="no such split"):
+        crossval(with_settings(drawn_set), 2, 2, tmp_path / "cv")
+    assert len(drawn) == 3
+    assert not (tmp_path / "cv").exists()
 
 
 def test_folds_of_other_versions_are_not_added_unless_allowed(

@@ -1,14 +1,16 @@
 """Splits and folds: sizes, balance, whole groups, one seed one split."""
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from alld.config.schema import SplitConfig, SplitKind
+from alld.data.dealing import connected, deal
 from alld.data.manifest import BLAST, HEALTHY, ImageRecord, Manifest
-from alld.data.splits import Split, connected, deal, make_folds, make_split, split_text
+from alld.data.splits import Split, make_folds, make_split, split_text
 from alld.errors import DataError
 
 
@@ -103,12 +105,87 @@ def test_the_papers_split_needs_the_original_set(manifest: Manifest) -> None:
         make_split(manifest, GROUPS[: len(manifest)], "", SplitConfig(kind="paper"), 0)
 
 
-def test_too_few_images_are_refused() -> None:
-    """Four cannot fill three parts with two classes; a fold without a blast has no sensitivity."""
-    with pytest.raises(DataError, match=r"no (blast|healthy) image is left"):
-        make_split(all_idb2(per_class=2), list("abcd"), "planted", SplitConfig(), 0)
-    with pytest.raises(DataError, match="choose 2 to 3"):
-        make_folds(all_idb2(per_class=3), list("abcdef"), SplitConfig(kind="random"), 4, 0)
+def of_patients(blast: list[int], healthy: list[int]) -> tuple[Manifest, list[str]]:
+    """A manifest of as many images of each patient as given, and the patients as groups."""
+    records = [
+        ImageRecord(f"{label}-{number}-{i}.png", label, f"{label}{number}{i}", None, name)
+        for label, sizes in ((BLAST, blast), (HEALTHY, healthy))
+        for number, size in enumerate(sizes)
+        for name in [f"patient {label}-{number}"]
+        for i in range(size)
+    ]
+    manifest = Manifest(Path("nowhere"), "folders", tuple(records), synthetic=False)
+    return manifest, [record.patient or "" for record in records]
+
+
+def classes_in(manifest: Manifest, parts: Sequence[object]) -> list[int]:
+    """How many classes each part has."""
+    pairs = set(zip(parts, manifest.labels, strict=True))
+    return list(Counter(part for part, _ in pairs).values())
+
+
+@pytest.mark.parametrize(
+    ("blast", "healthy"),
+    [([6, 6, 6], [6, 6, 6]), ([90, 5, 5], [1, 1, 40, 1]), ([30, 2, 9, 9, 4], [50, 1, 1])],
+    ids=["equal sizes", "one large", "unequal"],
+)
+def test_three_patients_a_class_are_enough_for_a_split(
+    blast: list[int], healthy: list[int]
+) -> None:
+    """Each part gets a patient of each class, for every seed; no patient is in two parts."""
+    manifest, groups = of_patients(blast, healthy)
+    for seed in range(20):
+        split = make_split(manifest, groups, "planted", SplitConfig(), seed)
+        assert classes_in(manifest, split.parts) == [2, 2, 2]
+        assert split.leaking_groups == 0
+
+
+@pytest.mark.parametrize(
+    ("blast", "healthy", "folds"),
+    [
+        ([4] * 4, [4] * 4, 4),
+        ([40, 3, 3, 3, 9, 9, 1, 1], [30, 2, 2, 5, 5, 8, 1], 5),
+        ([4] * 4, [20, 1, 1, 1], 2),
+        ([4] * 3, [4] * 3, 3),
+    ],
+)
+def test_every_fold_trains_validates_and_tests_both_classes(
+    blast: list[int], healthy: list[int], folds: int
+) -> None:
+    """With few patients of any sizes no fold lacks a class, for every seed."""
+    manifest, groups = of_patients(blast, healthy)
+    for seed in range(20):
+        tested: list[int] = []
+        for fold in range(1, folds + 1):
+            config = SplitConfig(folds=folds, fold=fold)
+            split = make_split(manifest, groups, "planted", config, seed)
+            assert classes_in(manifest, split.parts) == [2, 2, 2]
+            tested += split.indices("test")
+        assert sorted(tested) == list(range(len(manifest)))
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_patients_with_both_classes_fill_parts_too(seed: int) -> None:
+    """Three patients, two of them with cells of both classes, make three parts."""
+    manifest, groups = of_patients([8, 2, 5], [8, 2, 5])
+    both = [name.replace("1-2", "0-2").replace("1-1", "0-1") for name in groups]
+    split = make_split(manifest, both, "planted", SplitConfig(), seed)
+    assert classes_in(manifest, split.parts) == [2, 2, 2]
+
+
+def test_too_few_patients_are_refused_with_what_is_possible() -> None:
+    """Every message names the scarce class, how many patients it has and what would do."""
+    four, groups = of_patients([4] * 4, [4] * 5)
+    with pytest.raises(DataError, match=r"5 folds: the blast .* 4 patients; .* 2 to 4 folds"):
+        make_folds(four, groups, SplitConfig(), 5, 0)
+    three, groups = of_patients([4] * 4, [4] * 3)
+    with pytest.raises(DataError, match="healthy images come from 3 patients; choose 3 folds"):
+        make_folds(three, groups, SplitConfig(), 2, 0)
+    two, groups = of_patients([4] * 4, [4] * 2)
+    with pytest.raises(DataError, match=r"2 patients; .* need 3; add .* or use --split random"):
+        make_split(two, groups, "planted", SplitConfig(), 0)
+    with pytest.raises(DataError, match=r"2 healthy images; .* need 3; add images$"):
+        make_split(all_idb2(per_class=2), list("abcd"), "", SplitConfig(kind="random"), 0)
 
 
 @pytest.mark.parametrize("kind", ["random", "grouped", "blocks"])

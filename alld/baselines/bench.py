@@ -5,7 +5,7 @@ changed.
 """
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -43,13 +43,15 @@ class Bench:
         """Draw 23 blasts and 29 healthy cells as the test, with `seed` added to the config's."""
         return self._split(paper_config(self.config, seed))
 
-    def folds(self, repeat: int) -> Iterator[Split]:
+    def folds(self, repeat: int) -> list[Split]:
         """Draw the five grouped folds of a repeat, counted from 1."""
         settings = grouped_config(self.config).model_dump(mode="json")
-        settings["split"]["seed"] = self.config.seed + repeat - 1
+        settings["split"] |= {"seed": self.config.seed + repeat - 1, "folds": FOLDS}
+        splits = []
         for fold in range(1, FOLDS + 1):
-            settings["split"] |= {"folds": FOLDS, "fold": fold}
-            yield self._split(parse_config(settings, "settings"))
+            settings["split"]["fold"] = fold
+            splits.append(self._split(parse_config(settings, "settings")))
+        return splits
 
     def held_out(
         self, split: Split, probabilities: Iterable[float], repeat: int = 1, fold: int = 1

@@ -15,7 +15,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from alld.data.splits import connected, deal
+from alld.data.dealing import connected, deal
 
 Features = NDArray[np.float64]  # (n, d)
 Labels = NDArray[np.int_]  # (n,) 0 healthy, 1 blast
@@ -36,7 +36,7 @@ def inner_folds(y: Labels, groups: Sequence[str], seed: int) -> NDArray[np.intp]
         raise ValueError(f"{per_class} groups of the classes: inner folds need two of each")
     parts = [np.array_split(np.flatnonzero(y == label), folds) for label in (0, 1)]
     capacities = np.array([list(map(len, pair)) for pair in zip(*parts, strict=True)])  # (folds, 2)
-    return deal(units, y, capacities, np.random.default_rng(seed))
+    return deal(units, y, capacities, np.random.default_rng(seed), least=1)
 
 
 def fit_svm(

@@ -2,13 +2,13 @@
 
 All splits follow one rule. Units (images, groups, or blocks of neighbours) are dealt to the parts
 at random, large units first, with a probability proportional to the places that a part has left.
-The classes come out balanced, and no unit is split.
+The classes come out balanced, no unit is split, and every part gets units of both classes.
 """
 
 import csv
 import io
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -16,10 +16,9 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from alld.config.schema import SplitConfig, SplitKind
+from alld.data.dealing import Units, connected, deal, units_per_class
 from alld.data.manifest import BLAST, HEALTHY, LABEL_NAMES, Manifest
 from alld.errors import DataError
 
@@ -60,8 +59,8 @@ def make_split(
         seed: equal seeds give equal splits of equal sets.
 
     Raises:
-        DataError: a part would lack a class, or `--split paper` is used on a set that is not
-            ALL-IDB2.
+        DataError: a class has too few units for three parts or for the folds, or `--split paper`
+            is used on a set that is not ALL-IDB2.
     """
     labels = np.array(manifest.labels)
     if config.kind == "paper":
@@ -70,12 +69,11 @@ def make_split(
         dealt = _deal_fold(manifest, groups, config, seed)
     else:
         units, capacities = _units(manifest, groups, config), _capacities(labels, config)
-        dealt = deal(units, labels, capacities, np.random.default_rng(seed))
+        _check_units(manifest, units, config, None)
+        dealt = deal(units, labels, capacities, np.random.default_rng(seed), least=1)
     parts = tuple(PARTS[part] for part in dealt)
     patients = tuple(manifest.patients) if any(manifest.patients) else ()
-    split = Split(config.kind, seed, parts, tuple(groups), groups_source, patients)
-    _check_classes(split, labels)
-    return split
+    return Split(config.kind, seed, parts, tuple(groups), groups_source, patients)
 
 
 def _deal_fold(
@@ -89,7 +87,7 @@ def _deal_fold(
     valid = _proportional(round(config.valid_fraction * len(labels)), others)
     units = [unit for unit in _units(manifest, groups, config) if not tests[unit[0]]]
     rng = np.random.default_rng([seed, fold])
-    dealt = deal(units, labels, np.stack([valid, others - valid]), rng)
+    dealt = deal(units, labels, np.stack([valid, others - valid]), rng, least=1)
     return 1 + dealt  # the tests are in none of these units: -1 becomes 0, which is "test"
 
 
@@ -101,56 +99,22 @@ def make_folds(
     Every class is spread evenly over the folds.
 
     Raises:
-        DataError: `--split paper`, or more folds than the smaller class has images.
+        DataError: `--split paper`, or a class with too few units for so many folds.
     """
     labels = np.array(manifest.labels)
     if config.kind == "paper":
         raise DataError("--split paper is one split, not folds; use grouped, blocks or random")
-    smallest = min(Counter(manifest.labels).values())
-    if not 2 <= folds <= smallest:
-        raise DataError(f"{folds} folds: choose 2 to {smallest}, the size of the smaller class")
+    units = _units(manifest, groups, config)
+    _check_units(manifest, units, config, folds)
     totals = np.bincount(labels, minlength=2)
     extra = np.arange(folds)[:, None] < totals % folds
     capacities = totals // folds + extra  # (folds, 2)
-    return deal(_units(manifest, groups, config), labels, capacities, np.random.default_rng(seed))
+    # What one of two folds does not test must give both validation and training.
+    least = 2 if folds == 2 else 1
+    return deal(units, labels, capacities, np.random.default_rng(seed), least=least)
 
 
-def deal(
-    units: Sequence[Sequence[int]],
-    labels: NDArray[np.intp],
-    capacities: NDArray[np.intp],
-    rng: np.random.Generator,
-) -> NDArray[np.intp]:
-    """Deal whole units to parts.
-
-    Args:
-        units: lists of image numbers that stay together.
-        labels: (N,) the class of every image.
-        capacities: (parts, classes) how many images of each class a part should hold.
-
-    Returns:
-        (N,) the part of every image, -1 for an image in no unit. Single images meet the capacities
-        exactly; a larger unit that fits nowhere goes to the part with the most places left.
-    """
-    free = capacities.astype(float)
-    dealt = np.full(len(labels), -1)
-    shuffled = [units[index] for index in rng.permutation(len(units))]
-    for unit in sorted(shuffled, key=len, reverse=True):  # stable: equal sizes stay shuffled
-        members = list(unit)
-        needs = np.bincount(labels[members], minlength=free.shape[1])
-        wanted = free[:, needs > 0].sum(axis=1)
-        fits = (free >= needs).all(axis=1)
-        weights = np.where(fits, np.clip(wanted, 0, None), 0)
-        if weights.sum() > 0:
-            part = int(rng.choice(len(free), p=weights / weights.sum()))
-        else:
-            part = int(np.argmax(wanted))
-        free[part] -= needs
-        dealt[members] = part
-    return dealt
-
-
-def _units(manifest: Manifest, groups: Sequence[str], config: SplitConfig) -> list[list[int]]:
+def _units(manifest: Manifest, groups: Sequence[str], config: SplitConfig) -> Units:
     if config.kind in ("random", "paper"):
         return [[index] for index in range(len(manifest))]
     together = [[f"group {group}"] for group in groups]
@@ -169,23 +133,6 @@ def _block_of(manifest: Manifest, index: int, size: int) -> str:
         raise DataError(f"--split blocks needs a number in every file name; {record.path} has none")
     # ALL-IDB2 counts from 1: 001-010 are one block.
     return f"{path.parent}/{record.label}/{(int(number.group()) - 1) // size}"
-
-
-def connected(keys: Sequence[Sequence[str]]) -> list[list[int]]:
-    """Return lists of the images that share one of their keys, directly or through others."""
-    node_of: dict[str, int] = {}
-    edges = [
-        (image, len(keys) + node_of.setdefault(key, len(node_of)))
-        for image, own in enumerate(keys)
-        for key in own
-    ]
-    nodes, (images, shared) = len(keys) + len(node_of), np.array(edges, int).reshape(-1, 2).T
-    graph = coo_array((np.ones(len(edges)), (images, shared)), shape=(nodes, nodes))
-    _, component = connected_components(graph, directed=False)
-    units = defaultdict(list)
-    for image in range(len(keys)):
-        units[component[image]].append(image)
-    return list(units.values())
 
 
 def _capacities(labels: NDArray[np.intp], config: SplitConfig) -> NDArray[np.intp]:
@@ -221,15 +168,29 @@ def _check_paper_set(manifest: Manifest) -> None:
     )
 
 
-def _check_classes(split: Split, labels: NDArray[np.intp]) -> None:
-    for part in PARTS:
-        present = set(labels[split.indices(part)])
-        lacking = [name for label, name in enumerate(LABEL_NAMES) if label not in present]
-        if lacking:
-            raise DataError(
-                f"--split {split.kind}: no {lacking[0]} image is left for {part} "
-                f"({len(labels)} images in all); bring more images or change split.*_fraction"
-            )
+def _check_units(manifest: Manifest, units: Units, config: SplitConfig, folds: int | None) -> None:
+    """Refuse a class whose units cannot be in training, validation and test, or in every fold."""
+    labels = np.array(manifest.labels)
+    counts = units_per_class(units, labels)
+    label, found = int(counts.argmin()), int(counts.min())
+    # Each test leaves units for validation and for training: three units allow three folds only.
+    fewest = 2 if found > 3 and folds else 3
+    if fewest <= (folds or 3) <= found:
+        return
+    unit = {"random": "image", "paper": "image", "blocks": "block"}.get(config.kind, "group")
+    if unit == "group" and all(manifest.patients):
+        unit = "patient"
+    seen = f"the {LABEL_NAMES[label]} images come from {found} {unit}{'' if found == 1 else 's'}"
+    if unit == "image":
+        seen = f"there are {found} {LABEL_NAMES[label]} images"
+    if folds is None or found < 3:
+        need = f"training, validation and test need 3; add images of more {unit}s"
+    else:
+        need = "choose 3 folds" if found == 3 else f"choose 2 to {found} folds"
+    if unit != "image" and np.bincount(labels).min() >= (folds or 3):
+        need += ", or use --split random, whose report says how many groups leak"
+    what = f"--split {config.kind}" if folds is None else f"{folds} folds"
+    raise DataError(f"{what}: {seen}; {need.replace('images of more images', 'images')}")
 
 
 def split_text(manifest: Manifest, split: Split) -> str:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from alld.data.cache import cache_file, read_cached, write_cached
+from alld.data.dealing import connected
 from alld.data.groups.recapture import SMALL_SIDE, is_small
 from alld.data.groups.relations import (
     ALGORITHM_VERSION,
@@ -17,7 +18,6 @@ from alld.data.groups.relations import (
     search,
 )
 from alld.data.manifest import Manifest, Pictures, Progress
-from alld.data.splits import connected
 from alld.errors import DataError
 from alld.runtime.files import cell, plain_path
 from alld.runtime.reading import read_csv

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from alld.data.dealing import connected
 from alld.data.groups.landmarks import Landmarks, find_candidates, find_landmarks
 from alld.data.groups.places import TURNS, Placement, overlap, pair, turned
 from alld.data.groups.places import Relation as Relation
@@ -39,7 +40,6 @@ from alld.data.groups.shared_pixels import (
     keep_one_in,
     same_pixels,
 )
-from alld.data.splits import connected
 from alld.errors import DataError
 from alld.images.rgb import RGB
 from alld.runtime.threads import side_by_side

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from alld.data.dealing import connected
 from alld.data.manifest import LABEL_NAMES
-from alld.data.splits import connected
 from alld.errors import RunError
 from alld.evaluation.out_of_fold import HeldOut
 from alld.runtime.files import plain_path

@@ -16,6 +16,7 @@ from typing import Any
 
 from alld.config.schema import Config
 from alld.data.groups.load import load_groups
+from alld.data.manifest import Manifest
 from alld.data.sources.find import load_manifest
 from alld.data.splits import make_split
 from alld.errors import ConfigError, Interrupted, RunError
@@ -25,7 +26,7 @@ from alld.evaluation.holdout import evaluate
 from alld.evaluation.result import Result
 from alld.evaluation.write import write_result
 from alld.runs.create import default_place, resolve_config
-from alld.runs.folder import Run
+from alld.runs.folder import Run, read_split
 from alld.runs.machine import conditions_of, differences, inexact, prepare_machine
 from alld.runtime.cluster import Cluster
 from alld.runtime.locks import live
@@ -62,7 +63,8 @@ def crossval(
         cluster: trains the folds side by side, instead of this process.
 
     Raises:
-        ConfigError, DataError, ImageError: an input is wrong; nothing was written.
+        ConfigError, DataError, ImageError: an input is wrong, or some fold cannot be drawn;
+            nothing was written.
         RunError: the folder is taken, or a loss diverged.
         Interrupted: Ctrl-C or SIGTERM; `resume_crossval` goes on.
     """
@@ -71,15 +73,14 @@ def crossval(
     folder = out or default_place(f"{config.model.arch}-cv")
     started = datetime.now(UTC).isoformat(timespec="seconds")
     plan = Plan(folder, started, folds, repeats, "", config)
-    first = plan.config_of(1, 1)  # raises for wrong settings before anything is read
+    plan.config_of(1, 1)  # raises for wrong settings before anything is read
     if folder.exists() and any(folder.iterdir()):
         hint = f"go on with --resume {folder}" if (folder / PLAN).exists() else "give a new one"
         raise RunError(f"--out {folder}: is not an empty folder; {hint}")
     manifest = load_manifest(config.data)
-    groups = load_groups(manifest, config.split.groups)
-    make_split(manifest, groups.of_image, groups.source, first.split, config.split_seed)
     config = resolve_config(config, manifest)
     plan = Plan(folder, started, folds, repeats, manifest.fingerprint, config)
+    _check_splits(plan, manifest)
     folder.mkdir(parents=True, exist_ok=True)
     plan.write()
     return _complete(plan, listener, allow_inexact=False, cluster=cluster)
@@ -113,12 +114,34 @@ def resume_crossval(
                 f"{manifest.root}: not the images that {folder} was begun with; "
                 "bring the same set back"
             )
+        _check_splits(plan, manifest)
         if done and cluster is None and not allow_inexact:
             then = conditions_of(Run(done[-1].folder).info)
             now = conditions_of(prepare_machine(plan.config.runtime))
             if changed := differences(then, now):
                 raise inexact(folder, changed)
     return _complete(plan, listener, allow_inexact=allow_inexact, cluster=cluster)
+
+
+def _check_splits(plan: Plan, manifest: Manifest) -> None:
+    """Draw the split of every fold, so that none fails after hours of training.
+
+    Raises:
+        DataError: too few groups of a class for so many folds.
+        RunError: a fold was begun with another split, by a version that drew it otherwise.
+    """
+    groups = load_groups(manifest, plan.config.split.groups)
+    for fold in plan.all_folds():
+        config, run = plan.config_of(fold.repeat, fold.fold), Run(fold.folder)
+        split = make_split(
+            manifest, groups.of_image, groups.source, config.split, config.split_seed
+        )
+        begun = (fold.folder / "run.json").is_file()
+        if begun and read_split(run, manifest).parts != split.parts:
+            raise RunError(
+                f"{fold.folder}: has another split than this version draws; the folds would "
+                "overlap, so start the cross-validation anew"
+            )
 
 
 def _complete(
