@@ -141,7 +141,7 @@ class Steps:
             del self._began[step]  # a later fold has a step of the same name
         if not errors.is_terminal:
             if done == total and time.monotonic() - began > 1:
-                say(f"{step}: {total}, {time.monotonic() - began:.0f} s")
+                say(f"{step} ({total} images)")
             return
         if self._bars is None:
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
@@ -291,9 +291,11 @@ def model_line(predictor: "Predictor") -> str:
 
 def prediction_line(prediction: "Prediction") -> str:
     """Return `blast         P(blast) 0.997  cell.tif`, with the reason of a doubt, or the error."""
+    from alld.inference.prediction import shown
+
     if prediction.error is not None:
         return f"{'error':<13} {prediction.error}"
-    probability = prediction.probability or 0.0
+    probability = shown(prediction.probability or 0.0)
     reason = f" ({prediction.reason})" if prediction.reason else ""
     name = one_line(prediction.path)
-    return f"{prediction.verdict:<13} P(blast) {probability:.3f}  {name}{reason}"
+    return f"{prediction.verdict:<13} P(blast) {probability:<7}  {name}{reason}"

@@ -19,11 +19,12 @@ from alld.data.preprocess import to_square
 from alld.errors import BundleError
 from alld.images.decode import decode
 from alld.inference.load import load_model
-from alld.inference.prediction import OUT_OF_DOMAIN, UNCERTAIN
+from alld.inference.prediction import OUT_OF_DOMAIN, UNCERTAIN, shown
 from alld.inference.predictor import Predictor
 from alld.model.abstain import FEWEST, Limits, fit_limits, refusal, spread_out
 from alld.model.bundle import read_bundle, read_info
 from alld.model.bundle_info import LIMITS
+from alld.report.facts import STYLES
 from alld.runs.folder import Run
 from alld.synthetic.dataset import draw_set
 from alld.synthetic.plan import Recipe
@@ -189,6 +190,15 @@ def test_a_probability_near_the_threshold_is_uncertain(
     others = Predictor(replace(model, info=nothing, limits=None)).predict(files)
     assert [row.verdict for row in others] == [row.call for row in others]
     assert all(row.reason is None for row in others)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.5, "0.5"), (0.9826, "0.983"), (0.0174, "0.017"), (0.9996, "> 0.999"), (4e-4, "< 0.001")],
+)
+def test_probabilities_and_thresholds_are_rounded_alike(value: float, text: str) -> None:
+    """To three decimals, but never to 0 or 1; `words.js` and the reports follow the same rule."""
+    assert shown(value) == STYLES["probability"](value) == text
 
 
 def test_the_explanation_falls_back_to_unlike() -> None:

@@ -57,7 +57,7 @@ def test_a_bundle_reads_back_as_it_was_written(run_folder: Path) -> None:
     assert all(torch.equal(last[name], kept) for name, kept in bundle.model.state_dict().items())
     assert bundle.info.arch == "efficientnet_lite0"
     assert bundle.info.classes == ("healthy", "blast")
-    assert (bundle.info.threshold, bundle.info.threshold_choice.how) == (0.5, "fixed at 0.5")
+    assert (bundle.info.threshold, bundle.info.threshold_choice.how) == (0.5, "default")
     assert 1 <= bundle.info.temperature <= 5
     assert bundle.info.temperature_fit.n == 6
     assert bundle.info.data.synthetic

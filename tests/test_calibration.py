@@ -134,14 +134,14 @@ def cells(*probabilities: float, blasts: int) -> tuple[list[int], list[float]]:
 
 def test_fixed_is_one_half() -> None:
     """Whatever the images say."""
-    assert choose_threshold(*cells(0.1, 0.9, blasts=1), "fixed") == Threshold(0.5, "fixed at 0.5")
+    assert choose_threshold(*cells(0.1, 0.9, blasts=1), "fixed") == Threshold(0.5, "default")
 
 
 def test_youden_by_hand() -> None:
     """Between 0.4 and 0.6 all blasts and three of four healthy cells are right: J = 0.75."""
     found = choose_threshold(*cells(0.6, 0.7, 0.8, 0.9, 0.1, 0.2, 0.4, 0.65, blasts=4), "youden")
     assert found.value == pytest.approx(0.5)
-    assert found.how == "Youden's J (0.750) on 8 validation images"
+    assert found.how == "Youden's J 0.750 on 8 validation images"
     assert found.warning == (
         "only 4 blasts and 4 healthy cells: one image moves Youden's J by 0.25"
     )
@@ -184,7 +184,7 @@ def test_thresholds_agree_with_scikit_learn(decimals: int) -> None:
         found = choose_threshold(truth, prob, "youden")
         j = np.subtract(*rates(found.value))
         assert j == pytest.approx((tpr - fpr).max(), abs=1e-12)
-        assert f"({j:.3f}) on 80" in found.how
+        assert f"{j:.3f} on 80" in found.how
         assert found.warning is None
         for wanted in (0.5, 0.9, 0.95, 1.0):
             value = choose_threshold(truth, prob, "sensitivity", sensitivity=wanted).value
@@ -252,7 +252,7 @@ def test_what_images_cannot_decide_leaves_one_half(
 ) -> None:
     """One class, a reversed order, or none: the warning says why."""
     found = choose_threshold(truth, prob, rule, sensitivity=sensitivity)
-    assert (found.value, found.how) == (0.5, "fixed at 0.5")
+    assert (found.value, found.how) == (0.5, "default")
     assert str(found.warning).startswith(warning)
 
 

@@ -45,7 +45,7 @@ def test_train_evaluate_predict_runs(
     folder = out.strip().removeprefix("run: ")
     assert "SYNTHETIC" in err
     assert "next: alld evaluate" in err
-    assert "threshold 0.5: fixed at 0.5" in err
+    assert "threshold: 0.5 (default)" in err
     status, out, err = alld("evaluate", folder, "--json")
     assert status == 0, err
     assert json.loads(out)["metrics"]["accuracy"]["n"] == 8

@@ -83,7 +83,7 @@ def test_the_temperature_is_fitted_to_the_margins() -> None:
     """By hand: the likeliest T of logit(blast) - logit(healthy), not of the opposite."""
     temperature, threshold = calibrate(TRUTH, LOGITS, CalibrateConfig())
     assert temperature.value == pytest.approx(FITTED)
-    assert (threshold.value, threshold.how) == (0.5, "fixed at 0.5")
+    assert (threshold.value, threshold.how) == (0.5, "default")
 
 
 def test_the_threshold_is_chosen_after_the_temperature() -> None:
@@ -121,22 +121,24 @@ def test_the_bundle_holds_what_the_validation_images_settled(validation: Validat
 
 
 def test_the_bundles_metrics_are_of_the_calibrated_validation(validation: Validation) -> None:
-    """Brier score after temperature, accuracy at the threshold; and it says that they flatter."""
+    """Brier score after temperature, accuracy at the threshold, with a note: optimistic."""
     info, truth, prob = validation
     right = int(((prob >= info.threshold) == truth).sum())
     assert info.validation["accuracy"]["k"] == right
     assert info.validation["brier"]["value"] == pytest.approx(brier(truth, prob), abs=1e-5)
     assert info.validation_note == (
-        "measured on the 16 images that chose its temperature and threshold: they flatter"
+        "optimistic: the same 16 images were used for choosing its temperature and threshold"
     )
 
 
 def test_the_note_says_when_these_images_chose_nothing() -> None:
     """Fixed threshold, no temperature, last epoch: the validation is as good as held out."""
     config = Config(calibrate={"temperature": False})
-    assert describing._validation_note(config, 42).startswith("measured on 42 images that chose no")
+    assert describing._validation_note(config, 42).startswith(
+        "measured on 42 images that were not used"
+    )
     config = Config(train={"select": "best"}, calibrate={"temperature": False})
-    assert "chose its epoch: they flatter" in describing._validation_note(config, 42)
+    assert "used for choosing its epoch" in describing._validation_note(config, 42)
 
 
 def test_too_few_images_for_a_threshold_reach_the_user(

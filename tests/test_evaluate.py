@@ -111,7 +111,7 @@ def test_the_table_says_what_the_numbers_are_not(run_folder: Path) -> None:
 
 
 def test_the_caveats_of_real_images(run_folder: Path) -> None:
-    """ALL-IDB2 has no patient ids, leaking groups flatter, random weights are no transfer."""
+    """ALL-IDB2 has no patient ids, groups leak, and random weights are no transfer learning."""
     result = read_result(run_folder / "evaluation")
     data = {**result.data, "synthetic": False, "leaking_groups": 3, "split": "random"}
     model = {**result.model, "initial_weights": "random"}

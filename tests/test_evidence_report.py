@@ -103,13 +103,13 @@ def test_at_one_place_the_reason_is_given(run_folder: Path, validated: Path) -> 
     """32 px: no maps, no table, no file; the evaluation is whole, and so is that of folds."""
     facts = json.loads((run_folder / "evaluation" / "metrics.json").read_text())
     assert list(facts["heat_maps"]) == ["reason"]
-    assert "1 x 1 places" in facts["heat_maps"]["reason"]
+    assert "1 x 1 cells" in facts["heat_maps"]["reason"]
     page = Page((run_folder / "evaluation" / "report.html").read_text())
     assert f"Not measured: {facts['heat_maps']['reason']}." in page.text
     assert "Does the model use the cell" not in page.text
     assert not (run_folder / "evaluation" / "heat_maps.csv").exists()
     pooled = json.loads((validated / "evaluation" / "metrics.json").read_text())["heat_maps"]
-    assert "1 x 1 places" in pooled["reason"]
+    assert "1 x 1 cells" in pooled["reason"]
 
 
 def test_they_can_be_left_out(explained: Path, tmp_path: Path) -> None:
@@ -223,4 +223,4 @@ def test_groups_and_not_images_carry_the_pooled_interval(validated: Path, tmp_pa
 def test_a_fold_without_maps_leaves_all_without(validated: Path) -> None:
     """The pooled reason is that of the fold."""
     facts = json.loads((validated / "evaluation" / "metrics.json").read_text())
-    assert "1 x 1 places" in facts["heat_maps"]["reason"]
+    assert "1 x 1 cells" in facts["heat_maps"]["reason"]

@@ -141,7 +141,7 @@ def test_the_mean_map_of_eight_orientations_turns_with_the_picture(lite0: nn.Seq
 @pytest.mark.parametrize(
     ("arch", "size", "reason"),
     [
-        ("efficientnet_lite0", 64, r"2 x 2 places.*larger data\.image_size"),
+        ("efficientnet_lite0", 64, r"2 x 2 cells.*larger data\.image_size"),
         ("timm:test_vit", 160, r"tokens.*convolutional"),
     ],
 )

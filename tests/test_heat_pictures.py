@@ -19,7 +19,7 @@ from alld import NOTICE
 from alld.images.lettering import font, wrapped
 from alld.inference import heat_pictures
 from alld.inference.heat_pictures import PANEL, safe_name
-from alld.inference.prediction import EXPLAINED
+from alld.inference.prediction import EXPLAINED, shown
 from alld.inference.predictor import Predictor
 
 
@@ -82,7 +82,7 @@ def test_a_picture_names_the_prediction_and_the_model(
     [row] = json.loads(out)["predictions"]
     text = "\n".join(written)
     for part in (
-        f"SYNTHETIC   {row['verdict']}   P(blast) {row['probability']:.3f}, threshold 0.5",
+        f"SYNTHETIC   {row['verdict']}   P(blast) {shown(row['probability'])}, threshold 0.5",
         f"efficientnet_lite0, model {row['model'][:12]}",
         "mean of eight orientations",
         "set/Im001_1.tif",
@@ -96,7 +96,7 @@ def test_a_picture_names_the_prediction_and_the_model(
 
 def test_a_long_reason_is_broken_not_cut() -> None:
     """Every word is there, and no line is wider than the picture."""
-    reason = "P(blast) between 0.024 and 0.98, where at least 0.2 of the verdicts were wrong"
+    reason = "P(blast) between 0.024 and 0.98: in this range about 1 in 5 verdicts is wrong"
     lines = wrapped(reason, 200, 14)
     assert " ".join(lines) == reason
     assert len(lines) > 2
@@ -231,7 +231,7 @@ def test_a_model_without_maps_is_one_line(
     words = ("--model", run_folder, "--explain", tmp_path / "maps")
     status, _, err = alld("predict", drawn_set / "Im001_1.tif", *words)
     assert status == 2
-    assert "1 x 1 places" in err
+    assert "1 x 1 cells" in err
     assert "larger data.image_size" in err
     assert not (tmp_path / "maps").exists()
 

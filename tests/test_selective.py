@@ -16,7 +16,7 @@ def test_a_calibrated_probability_estimates_its_own_error() -> None:
     """Without an error among the images the band runs from 0.2 to 0.8, and says why."""
     band = uncertain_band([0, 1] * 20, [0.1, 0.9] * 20, 0.5, error=0.2)
     assert band.ends(0.5) == pytest.approx((0.2, 0.8))
-    assert band.how == "where the estimated error rate is at least 20 %"
+    assert band.how == "in this range at least 1 in 5 verdicts is wrong (estimated)"
 
 
 def test_the_band_lies_around_the_threshold() -> None:
@@ -33,7 +33,7 @@ def test_errors_widen_the_band() -> None:
     truth, prob = [1, *TRUTH[1:]], [0.05, *PROB[1:]]  # the farthest of all is wrong
     wide = uncertain_band(truth, prob, 0.5, error=0.08)
     assert wide.width == pytest.approx(logit(0.95))  # 2 of 22 are 9 %: all of them
-    assert "on 22 images were wrong" in wide.how
+    assert wide.how == "in this range about 1 in 12 verdicts is wrong (on 22 images)"
     assert uncertain_band(truth, prob, 0.5, error=0.1).width == pytest.approx(logit(0.9))
     few = uncertain_band([1, *[0] * 18], [0.01] * 19, 0.5, error=0.05)
     assert few.width == pytest.approx(logit(0.95))  # nineteen images do not widen it
@@ -84,4 +84,4 @@ def test_the_gain_is_the_difference_of_two_accuracies() -> None:
     assert gain.value == pytest.approx(7 / 8 - 8 / 10)
     assert (gain.ci_low or 0) < 0.075 < (gain.ci_high or 0)
     nothing = gain_in_accuracy([True, False], [False, False], "ab")
-    assert (nothing.value, nothing.reason) == (None, "no image has a verdict")
+    assert (nothing.value, nothing.reason) == (None, "no images received a verdict")

@@ -261,7 +261,7 @@ def test_a_table_with_patients(tmp_path: Path) -> None:
     table = tmp_path / "set.csv"
     table.write_text("path,label,Patient,age\nx/a.tif,blast,p1\nx/b.tif,0, p2 \n")
     manifest = load(table)
-    assert manifest.warnings[0].endswith("columns that mean nothing to ALLD: age")
+    assert manifest.warnings[0].endswith("ignored column: age")
     assert [(r.path, r.label, r.patient, r.group) for r in manifest] == [
         ("x/a.tif", BLAST, "p1", None),
         ("x/b.tif", HEALTHY, "p2", None),

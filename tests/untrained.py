@@ -21,7 +21,7 @@ def write_untrained(
         mean=(0.5, 0.5, 0.5),
         std=(0.5, 0.5, 0.5),
         threshold=0.5,
-        threshold_choice=facts.ThresholdChoice(how="fixed at 0.5", warning=None),
+        threshold_choice=facts.ThresholdChoice(how="default", warning=None),
         temperature=1.0,
         temperature_fit=facts.TemperatureFit(
             ci_low=None, ci_high=None, n=0, method=None, reason="nothing was fitted"

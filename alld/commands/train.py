@@ -62,6 +62,7 @@ def train(
 
 
 def _print_run(run: "Run", *, as_json: bool) -> None:
+    from alld.inference.prediction import shown
     from alld.model.bundle import bundle_identity, read_info
 
     info = read_info(run.bundle)
@@ -77,8 +78,8 @@ def _print_run(run: "Run", *, as_json: bool) -> None:
     reason = fit.reason
     if fit.ci_low is not None and fit.ci_high is not None:
         reason = f"{fit.ci_low:.2f} to {fit.ci_high:.2f} on {fit.n} validation images"
-    threshold = f"threshold {info.threshold:.3g}: {chosen.how}"
-    display.say(f"temperature {info.temperature:.2f} ({reason}); {threshold}")
+    display.say(f"temperature: {info.temperature:.2f} ({reason})")
+    display.say(f"threshold: {shown(info.threshold)} ({chosen.how})")
     display.write(f"run: {run.folder}")
     display.say(f"next: alld evaluate {run.folder}")
 

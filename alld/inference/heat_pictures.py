@@ -16,7 +16,7 @@ from alld.errors import ConfigError, ImageError
 from alld.images.decode import decode, is_synthetic, read_unchanged
 from alld.images.lettering import GREY, INK, MARK, PAPER, RULE, font, shortened, wrapped
 from alld.inference.heat_map import Heat, coloured, greatest, overlaid
-from alld.inference.prediction import Prediction
+from alld.inference.prediction import Prediction, shown
 from alld.inference.predictor import Predictor
 from alld.runtime.files import plain_path, replacing, well_formed
 
@@ -146,12 +146,12 @@ def _draw(
     sheet = Image.new("RGB", (width, top + PANEL + FOOT), PAPER)
     draw = ImageDraw.Draw(sheet)
     panel = to_square(pixels, PANEL, "none")
-    for place, shown in ((left, panel), (right, overlaid(panel, evidence))):
-        sheet.paste(Image.fromarray(shown), (place, top))
+    for place, picture in ((left, panel), (right, overlaid(panel, evidence))):
+        sheet.paste(Image.fromarray(picture), (place, top))
         _frame(draw, (place, top), pixels.shape[:2])
     _draw_scale(sheet, draw, (scale, top), greatest(evidence))
-    found = f"{prediction.verdict}   P(blast) {prediction.probability or 0:.3f}"
-    title = f"{'SYNTHETIC   ' if synthetic else ''}{found}, threshold {prediction.threshold:.3g}"
+    found = f"{prediction.verdict}   P(blast) {shown(prediction.probability or 0)}"
+    title = f"{'SYNTHETIC   ' if synthetic else ''}{found}, threshold {shown(prediction.threshold)}"
     draw.text((left, 12), title, MARK if synthetic else INK, font(22))
     _draw_lines(draw, (left, 42), reason, INK)
     # A picture may be passed on, so it does not show the whole path.
@@ -161,7 +161,7 @@ def _draw(
     height, across = evidence.shape
     about = (
         f"{predictor.info.arch}, model {predictor.identity[:12]}. Grad-CAM at the last features, "
-        f"{height} x {across} places, {ways}: coarse, and no outline of anything."
+        f"{height} x {across} cells of the map, {ways}: coarse, does not outline anything."
     )
     _draw_lines(draw, (left, top + PANEL + 12), [about, NOTICE])
     return sheet
@@ -217,7 +217,7 @@ def _draw_overview(
         x, y = MARGIN + number % COLUMNS * wide, HEAD + number // COLUMNS * high
         sheet.paste(pair, (x, y))
         draw.rectangle((x, y, x + pair.width - 1, y + pair.height - 1), outline=RULE)
-        found = f"{prediction.verdict}, P(blast) {prediction.probability or 0:.3f}"
+        found = f"{prediction.verdict}, P(blast) {shown(prediction.probability or 0)}"
         draw.text((x, y + THUMB + 4), found, INK, font(13))
         name = shortened(Path(prediction.path).name, 2 * THUMB)
         draw.text((x, y + THUMB + 22), name, GREY, font(12))

@@ -57,6 +57,13 @@ def called(probability: float, threshold: float) -> str:
     return LABEL_NAMES[BLAST if probability >= threshold else HEALTHY]
 
 
+def shown(probability: float) -> str:
+    """Return P(blast), a threshold or an end of the uncertain band to read: `0.5` or `> 0.999`."""
+    if 0 < probability < 0.001 or 0.999 < probability < 1:
+        return "< 0.001" if probability < 0.5 else "> 0.999"
+    return f"{round(probability, 3):g}"
+
+
 @dataclass(frozen=True)
 class Tally:
     """How many images there are of each verdict, those without one as failed, and of each note."""

@@ -15,7 +15,7 @@ from alld.errors import BundleError, ImageError
 from alld.images.decode import Decoded, decode, read_image_bytes
 from alld.images.rgb import pixels_hash
 from alld.inference.load import load_model
-from alld.inference.prediction import OUT_OF_DOMAIN, UNCERTAIN, Prediction, called
+from alld.inference.prediction import OUT_OF_DOMAIN, UNCERTAIN, Prediction, called, shown
 from alld.model.abstain import refusal
 from alld.model.network import Features, Model, blast_probability
 from alld.runtime.files import plain_path, sha256_hex
@@ -177,7 +177,7 @@ class Predictor:
             verdict, reason = OUT_OF_DOMAIN, refusal(limits, picture.facts, picture.side)
         elif band is not None and band.low < probability < band.high:
             verdict = UNCERTAIN
-            reason = f"P(blast) between {band.low:.2g} and {band.high:.2g}, {band.how}"
+            reason = f"P(blast) between {shown(band.low)} and {shown(band.high)}: {band.how}"
         name = (picture.path, picture.sha256, verdict, probability, threshold, self.identity)
         pixels = picture.pixels_sha256
         return Prediction(*name, reason=reason, notes=picture.notes, pixels_sha256=pixels)

@@ -60,7 +60,7 @@ def _of_view(model: nn.Sequential, images: Tensor) -> Tensor:
         height, width = features.shape[2:]
         raise ConfigError(
             f"heat map: at {images.shape[2]} px this network's last features are {height} x "
-            f"{width} places, and a map needs {MIN_PLACES} x {MIN_PLACES}; "
+            f"{width} cells, and a map needs {MIN_PLACES} x {MIN_PLACES}; "
             "train with a larger data.image_size"
         )
     place = nn.Identity()  # the layer that captum hooks

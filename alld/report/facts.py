@@ -12,6 +12,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from alld.inference.prediction import shown
 from alld.report.text import PROPORTIONS
 from alld.runtime.files import one_line
 
@@ -20,6 +21,7 @@ STYLES: dict[str, Callable[[Any], str]] = {
     "percent": lambda value: f"{100 * value:.1f} %",
     "points": lambda value: f"{100 * value:.1f}",  # the lower end of `87.0 to 98.9 %`
     "score": lambda value: f"{value:.3f}",
+    "probability": shown,  # and thresholds
     "signed": lambda value: f"{value:+.3f}",  # a difference
     "signed_points": lambda value: f"{100 * value:+.1f}",
     "plain": lambda value: f"{value:.4g}",

@@ -250,5 +250,4 @@ async def _refuse(_request: Request, refused: Refused) -> Response:
 
 
 async def _refuse_path(_request: Request, error: HTTPException) -> Response:
-    reason = f"{error.detail}; see the README for what there is"
-    return Refused(error.status_code, reason).response()
+    return Refused(error.status_code, f"{error.detail}: use POST /predict").response()

@@ -126,11 +126,11 @@ def choose_threshold(
     if sensitivity is not None and not 0 < sensitivity <= 1:
         raise ValueError(f"sensitivity is {sensitivity}: it must be above 0 and at most 1")
     if rule == "fixed":
-        return Threshold(0.5, "fixed at 0.5")
+        return Threshold(0.5, "default")
     try:
         class_counts(truth)
     except UndefinedMetric as undefined:
-        return Threshold(0.5, "fixed at 0.5", f"{rule} needs both classes; {undefined}")
+        return Threshold(0.5, "default", f"{rule} needs both classes; {undefined}")
     candidates = _candidates(prob)
     found = _reaching(candidates, prob[truth == 1])
     if sensitivity is not None:
@@ -187,16 +187,14 @@ def _youden(
     # J times blasts times healthy: whole numbers, so that ties are ties.
     scores = found * healthy - false_alarms * blasts
     if scores.max() <= 0:
-        return Threshold(0.5, "fixed at 0.5", "no threshold has a Youden's J above 0")
+        return Threshold(0.5, "default", "no threshold has a Youden's J above 0")
     best = candidates[scores == scores.max()]
     value = float(best[np.argmin(np.abs(best - 0.5))])  # the first, so the lower, of two
     fewest = min(blasts, healthy)
     few = f"only {blasts} blasts and {healthy} healthy cells: one image moves Youden's J by "
     warning = f"{few}{1 / fewest:.2f}" if fewest < FEWEST_FOR_YOUDEN else None
     j = scores.max() / (blasts * healthy)
-    return Threshold(
-        value, f"Youden's J ({j:.3f}) on {blasts + healthy} validation images", warning
-    )
+    return Threshold(value, f"Youden's J {j:.3f} on {blasts + healthy} validation images", warning)
 
 
 def _sensitive(

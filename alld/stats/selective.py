@@ -71,10 +71,10 @@ def uncertain_band(
     bad = np.flatnonzero(np.cumsum(wrong) >= error * np.arange(1, n + 1))
     # Just beyond the last of them: what lies at the width itself is not within it.
     observed = float(np.nextafter(away[bad[-1]], math.inf)) if bad.size else 0.0
-    estimated, share = float(logit(1 - error)), f"{100 * error:g} %"
+    estimated, often = float(logit(1 - error)), f"1 in {1 / error:.2g}"
     if n < _FEWEST or observed <= estimated:
-        return Band(estimated, f"where the estimated error rate is at least {share}")
-    return Band(observed, f"where at least {share} of the verdicts on {n} images were wrong")
+        return Band(estimated, f"in this range at least {often} verdicts is wrong (estimated)")
+    return Band(observed, f"in this range about {often} verdicts is wrong (on {n} images)")
 
 
 def risk_coverage(y_true: ArrayLike, y_prob: ArrayLike, threshold: ArrayLike) -> list[RiskPoint]:
@@ -110,7 +110,7 @@ def gain_in_accuracy(
     def gain(rows: Rows) -> float:
         among = answered[rows]
         if not among.any():
-            raise UndefinedMetric("no image has a verdict")
+            raise UndefinedMetric("no images received a verdict")
         return float(right[rows][among].mean() - right[rows].mean())
 
     return measured(

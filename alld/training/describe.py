@@ -14,6 +14,7 @@ from alld.data.manifest import BLAST, HEALTHY, Manifest, Progress
 from alld.data.preprocess import normalise, to_square
 from alld.data.splits import Split
 from alld.errors import RunError
+from alld.inference.prediction import shown
 from alld.model.abstain import FEWEST, Limits, fit_limits, spread_out
 from alld.model.architectures import normalisation
 from alld.model.bundle_info import (
@@ -152,7 +153,7 @@ def calibration_warnings(info: BundleInfo) -> list[str]:
         )
     if info.threshold_choice.warning:
         choice = info.threshold_choice
-        warnings.append(f"threshold {info.threshold:.3g} ({choice.how}): {choice.warning}")
+        warnings.append(f"threshold {shown(info.threshold)} ({choice.how}): {choice.warning}")
     return warnings
 
 
@@ -165,8 +166,9 @@ def _validation_note(config: Config, images: int) -> str:
     }
     names = [name for name, by_these in chosen.items() if by_these]
     if not names:
-        return f"measured on {images} images that chose nothing of this model"
-    return f"measured on the {images} images that chose its {' and '.join(names)}: they flatter"
+        return f"measured on {images} images that were not used to choose any setting"
+    used = "calibration" if names == ["temperature"] else f"choosing its {' and '.join(names)}"
+    return f"optimistic: the same {images} images were used for {used}"
 
 
 def initial_weights(config: ModelConfig) -> str:

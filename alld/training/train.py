@@ -210,7 +210,7 @@ def _fit_and_save(run: Run, training: _Training, listener: Listener) -> Run:
             return run
         if config.train.select == "best":
             learner.model.load_state_dict(load_best_weights(run.checkpoints))
-        looking = partial(listener.step, "learning the limits")
+        looking = partial(listener.step, "learning what valid images look like")
         limits, facts = learn_limits(*images, learner.model, config, looking)
         info = describe(run, *images, learner, config, facts)
         for warning in calibration_warnings(info):

@@ -102,8 +102,7 @@ def _found(manifest: Manifest, progress: Progress | None) -> Groups:
     # Whole paths: blast/000.tif and healthy/000.tif have one stem and nothing else in common.
     first = group_indices(len(manifest), relations)
     names = tuple(manifest.records[index].path for index in first)
-    source = f"same cells and overlapping crops, found by ALLD (method {ALGORITHM_VERSION})"
-    return Groups(names, source, relations, small)
+    return Groups(names, "same cells and overlapping crops, found by ALLD", relations, small)
 
 
 def _search(manifest: Manifest, progress: Progress | None) -> tuple[tuple[Relation, ...], int]:

@@ -48,7 +48,8 @@ def read_table(
     warnings = []
     unused = sorted(set(columns) - _KNOWN)
     if unused:
-        warnings.append(f"{table}: columns that mean nothing to ALLD: {', '.join(unused)}")
+        noun = "column" if len(unused) == 1 else "columns"
+        warnings.append(f"{table}: ignored {noun}: {', '.join(unused)}")
     labels = {row["label"].strip() for row in rows}
     told = ((text, own) for text in labels if (own := _class_of(text, names)) is not None)
     warnings += names.warnings(told)

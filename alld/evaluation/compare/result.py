@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from alld import NOTICE
+from alld.inference.prediction import shown
 from alld.report.text import format_metric
 from alld.stats.metrics import Metric
 from alld.stats.significance import McNemar, fewest_discordant
@@ -147,8 +148,8 @@ def disagreement_line(pair: PairedTest, image: Disagreement) -> str:
     """Return `blast    P(blast) 0.912 of one, 0.311 of two: one is right  cells/Im001_1.tif`."""
     repeat = f", repeat {image.repeat}" if image.repeat else ""
     return (
-        f"{image.label:<8} P(blast) {image.probability_a:.3f} of {pair.a}, "
-        f"{image.probability_b:.3f} of {pair.b}: {image.right} is right  {image.path}{repeat}"
+        f"{image.label:<8} P(blast) {shown(image.probability_a)} of {pair.a}, "
+        f"{shown(image.probability_b)} of {pair.b}: {image.right} is right  {image.path}{repeat}"
     )
 
 

@@ -53,7 +53,6 @@ function showVerdict(row, band) {
   at("verdict").firstElementChild.textContent = waits ? "…" : sign(row);
   at("verdict-word").textContent = waits ? "Waits for its verdict" : verdictWord(row);
   at("sentence").textContent = waits ? "" : sentence(row);
-  tell(at("reason"), row?.reason ?? "");
   showScale(row, band);
 }
 
@@ -61,7 +60,7 @@ function showScale(row, band) {
   const known = row !== null && row.probability !== null;
   at("scale").hidden = !known;
   if (!known) return;
-  const limit = row.threshold.toFixed(3);
+  const limit = probability(row.threshold);
   at("scale").ariaLabel =
     `P(blast) ${probability(row.probability)} on a scale from 0, healthy, to 1, blast; threshold ${limit}`;
   at("scale").dataset.probability = row.probability;

@@ -1,7 +1,7 @@
 // What the page says of the model, below all images.
 
 import { at, fillPairs } from "./dom.js";
-import { images, measured } from "./words.js";
+import { images, measured, probability } from "./words.js";
 
 /** Fill the section about the model, and show the banner where it learnt from drawings. */
 export function showModel(model) {
@@ -10,20 +10,16 @@ export function showModel(model) {
   fillPairs(at("model"), [
     ["Name", model.synthetic ? `${model.name} (SYNTHETIC)` : model.name],
     ["Identity", model.identity],
-    ["Network", `${model.arch} at ${model.image_size} px, started from ${weights(model)}`],
+    ["Network", `${model.arch} at ${model.image_size} px, initial weights: ${model.initial_weights}`],
     ["Data", data(model)],
     ["Validation", ...validation(model), model.validation_note],
-    ["Threshold", `${model.threshold}, ${choice(model.threshold_choice)}`],
+    ["Threshold", `${probability(model.threshold)} (${choice(model.threshold_choice)})`],
     ["Temperature", temperature(model)],
     ["Uncertain", uncertain(model.uncertain)],
     ["Out of domain", domain(model.limits)],
-    ["Orientations", model.tta ? "the mean over eight orientations of each image" : "one"],
+    ["Test-time augmentation", model.tta ? "mean of eight orientations of each image" : "off"],
     ["ALLD", model.alld],
   ]);
-}
-
-function weights(model) {
-  return model.initial_weights === "ImageNet" ? "ImageNet weights" : `${model.initial_weights} weights`;
 }
 
 function data({ data: set }) {
@@ -41,16 +37,14 @@ function choice({ how, warning }) {
 }
 
 function uncertain(band) {
-  return band ? `P(blast) between ${round(band.low)} and ${round(band.high)}, ${band.how}` : "never said";
+  return band ? `P(blast) between ${probability(band.low)} and ${probability(band.high)}: ${band.how}` : "off";
 }
 
 function domain({ limit, deviations, images: count, reason }) {
-  if (limit === null) return `never said: ${reason}`;
+  if (limit === null) return `off: ${reason}`;
   const from = `${count} validation images`;
-  return `a picture more than ${deviations} robust standard deviations above the median of ${from}`;
+  return `images scoring over ${deviations} robust standard deviations above the median of ${from}`;
 }
-
-const round = (value) => String(Number(value.toPrecision(2)));
 
 function temperature({ temperature: value, temperature_fit: fit }) {
   const number = value.toFixed(2);

@@ -14,21 +14,20 @@ export function sign(row) {
   return row.verdict === null ? "✕" : (SIGNS[row.verdict] ?? "◆");
 }
 
-/** "0.997"; what would be rounded to 0 or 1 says on which side of it it lies. */
+/** "0.997" of a probability or threshold, as `alld predict` writes it; "> 0.999" instead of "1". */
 export function probability(value) {
   if (value === null) return "";
   if (value > 0.999 && value < 1) return "> 0.999";
   if (value < 0.001 && value > 0) return "< 0.001";
-  return value.toFixed(3);
+  return String(Number(value.toFixed(3)));
 }
 
-/** What the verdict follows from, in one sentence. */
+/** The reason for the verdict, in one sentence. */
 export function sentence(row) {
   if (row.error !== null) return row.error.replace(`${row.path}: `, "");
-  const number = `P(blast) ${probability(row.probability)}`;
   const side = SIDES[row.verdict];
-  const limit = `the threshold of ${row.threshold.toFixed(3)}`;
-  return side ? `${number}: ${side} ${limit}.` : `${number}; ${limit} does not decide.`;
+  if (!side) return `No verdict: ${row.reason}.`;
+  return `P(blast) ${probability(row.probability)}: ${side} the threshold of ${probability(row.threshold)}.`;
 }
 
 /** "98.1 %" of 0.981; 100 % only where nothing is lacking. */
