@@ -310,7 +310,7 @@ def test_the_command_prints_a_verdict_and_the_images(run: Runs, alld: Callable[.
     assert status == 0
     assert "SYNTHETIC: 20 images tested by all runs: 10 blast, 10 healthy" in shown
     assert "a and b cannot be told apart" in shown
-    assert "blast    P(blast) 0.900 of a, 0.100 of b: a is right  /set/cell00.tif" in shown
+    assert "blast    P(blast) 0.9 of a, 0.1 of b: a is right  /set/cell00.tif" in shown
     assert "Not a medical device" in shown
     words = ("compare", run("c"), run("d", NAMES[:10]))
     status, shown, errors = alld(*words)

@@ -145,7 +145,7 @@ def pair_rows(comparison: RunComparison) -> Iterator[list[str]]:
 
 
 def disagreement_line(pair: PairedTest, image: Disagreement) -> str:
-    """Return `blast    P(blast) 0.912 of one, 0.311 of two: one is right  cells/Im001_1.tif`."""
+    """Return `blast    P(blast) 0.912 of one, 0.31 of two: one is right  cells/Im001_1.tif`."""
     repeat = f", repeat {image.repeat}" if image.repeat else ""
     return (
         f"{image.label:<8} P(blast) {shown(image.probability_a)} of {pair.a}, "
