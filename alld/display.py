@@ -141,7 +141,7 @@ class Steps:
             del self._began[step]  # a later fold has a step of the same name
         if not errors.is_terminal:
             if done == total and time.monotonic() - began > 1:
-                say(f"{step} ({total} images)")
+                say(f"{step} ({total} in {time.monotonic() - began:.0f} s)")
             return
         if self._bars is None:
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())

@@ -108,7 +108,7 @@ def _train_all(
 
 def prediction(bench: Bench) -> None:
     """`alld predict` against the arithmetic and against fastai's two ways."""
-    files = 400 if bench.options.quick else 2600
+    files = 160 if bench.options.quick else 2600
     folder = multiply(bench.drawn, bench.place / f"files-{files}", files)
     same = ["--arch", "efficientnet_lite0", "--device", bench.options.device]
     same += ["--image-size", bench.image_size]
@@ -133,7 +133,7 @@ def prediction(bench: Bench) -> None:
 
 def runtimes(bench: Bench) -> None:
     """The exported model on onnxruntime against the original on torch."""
-    files = 400 if bench.options.quick else 2600
+    files = 160 if bench.options.quick else 2600
     folder = multiply(bench.drawn, bench.place / f"files-{files}", files)
     exported = bench.place / "model.onnx"
     call(*ALLD, "export", trained(bench), "--out", exported)

@@ -122,8 +122,9 @@ def call_rows(
         words = list(map(str, command))
         process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=errors)
         assert process.stdout is not None
-        while chunk := os.read(process.stdout.fileno(), 1 << 20):
-            arrived.append((time.perf_counter(), chunk.count(b"\n")))
+        with process.stdout as pipe:
+            while chunk := os.read(pipe.fileno(), 1 << 20):
+                arrived.append((time.perf_counter(), chunk.count(b"\n")))
         peak_mb = end_of(process, errors)
     seen = list(accumulate(count for _, count in arrived))
     whole.add(Done(time.perf_counter() - began, peak_mb), seen[-1] - 1)  # the header is no row

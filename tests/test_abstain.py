@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import SMALL
+from conftest import LEARNING, SMALL
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import gaussian_filter
@@ -38,7 +38,8 @@ def trained_set(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Run]:
     """A drawn set with 21 validation images, and a run of one epoch on it, so with limits."""
     folder = tmp_path_factory.mktemp("trained_set")
     draw_set(folder / "set", Recipe(n=130, seed=3))
-    options = {**SMALL, "data.root": folder / "set", "train.epochs": 0, "data.image_size": 64}
+    options = {**SMALL, **LEARNING, "data.root": folder / "set", "train.epochs": 0}
+    options["data.image_size"] = 64
     return folder / "set", train(load_config(options=options), folder / "run")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import Answer
+from conftest import ARCH, Answer
 from hostile.bundles import (
     LIES,
     Canary,
@@ -55,7 +55,7 @@ def test_a_bundle_reads_back_as_it_was_written(run_folder: Path) -> None:
     bundle = read_bundle(run_folder / "model.alld")
     last = load_file(run_folder / "checkpoints" / "epoch-003" / "weights.safetensors")
     assert all(torch.equal(last[name], kept) for name, kept in bundle.model.state_dict().items())
-    assert bundle.info.arch == "efficientnet_lite0"
+    assert bundle.info.arch == ARCH
     assert bundle.info.classes == ("healthy", "blast")
     assert (bundle.info.threshold, bundle.info.threshold_choice.how) == (0.5, "default")
     assert 1 <= bundle.info.temperature <= 5

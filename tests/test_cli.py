@@ -390,8 +390,8 @@ def test_a_step_of_every_fold_has_its_own_time(
     for done in (1, 2, 1, 2):
         steps("reading images", done, 2)
     assert capsys.readouterr().err.splitlines() == [
-        "reading images: 2, 5 s",
-        "reading images: 2, 3 s",
+        "reading images (2 in 5 s)",
+        "reading images (2 in 3 s)",
     ]
 
 

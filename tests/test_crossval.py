@@ -10,7 +10,7 @@ from statistics import fmean, stdev
 
 import numpy as np
 import pytest
-from conftest import SMALL, Answer
+from conftest import ARCH, SMALL, Answer
 from pages import called_in
 from trainings import replace_in, with_settings
 
@@ -106,7 +106,7 @@ def test_the_numbers_follow_from_the_rows(validated: Path) -> None:
 def test_the_table_shows_both_spreads_and_the_folds(validated: Path) -> None:
     """A person reads sampling and training apart, and that the images were drawn."""
     text = (validated / "evaluation" / "table.md").read_text()
-    assert text.startswith("# SYNTHETIC: efficientnet_lite0, grouped 2-fold")
+    assert text.startswith(f"# SYNTHETIC: {ARCH}, grouped 2-fold")
     for words in ("95 % interval (sampling) | Over repeats (training)", "| 2 | 2 | ", "a patient"):
         assert words in text
 
@@ -237,7 +237,7 @@ def test_the_command_says_what_it_found(
     status, stdout, stderr = alld("crossval", "--resume", out)
     assert status == 0
     assert "run 1 of 2" not in stderr
-    assert "SYNTHETIC: efficientnet_lite0, random 2-fold" in stdout
+    assert f"SYNTHETIC: {ARCH}, random 2-fold" in stdout
     leaking = facts["data"]["leaking_groups"]
     assert f"- {leaking} groups of images of the same cell or of overlapping crops" in stdout
     assert f"read it in a browser: {out / 'evaluation' / 'report.html'}" in stderr

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL
+from conftest import LEARNING, SMALL
 from fastai.learner import Learner
 from numpy.typing import NDArray
 from pages import called_in
@@ -45,8 +45,10 @@ def overconfident(
 ) -> tuple[Run, list[str]]:
     """A run with Youden's threshold whose network was made three times too sure, and its notes."""
     notes: list[str] = []
-    settings = {**SMALL, "data.root": drawn_set, "train.epochs": 0, "split.valid_fraction": 0.4}
-    config = load_config(options={**settings, "calibrate.threshold": "youden"})
+    settings = {**SMALL, **LEARNING, "data.root": drawn_set, "train.epochs": 0}
+    config = load_config(
+        options={**settings, "split.valid_fraction": 0.4, "calibrate.threshold": "youden"}
+    )
     original = describing.describe
 
     def sharpened(

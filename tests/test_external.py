@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Answer
+from conftest import ARCH, Answer
 from drawn import draw_all_idb2, draw_cell, save_tiff
 from pages import Page, check_nothing_loose, check_numbers, check_self_contained
 from PIL import Image
@@ -100,11 +100,11 @@ def test_it_has_a_folder_and_title_of_its_own(
     assert external.folder.name.startswith("other-lab-")
     own = Path("evaluation") / "metrics.json"
     assert (run / own).read_bytes() == (run_folder / own).read_bytes()
-    assert external.title == "efficientnet_lite0, external validation on other-lab"
+    assert external.title == f"{ARCH}, external validation on other-lab"
     assert "External validation: " in Page(external.report.read_text()).text
     assert "**External validation**" in (external.folder / "model_card.md").read_text()
     table = (external.folder / "table.md").read_text()
-    assert table.startswith("# SYNTHETIC: efficientnet_lite0, external validation on other-lab")
+    assert table.startswith(f"# SYNTHETIC: {ARCH}, external validation on other-lab")
     assert "| The run's own test |" in table
 
 

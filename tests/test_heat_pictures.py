@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Answer
+from conftest import ARCH, Answer
 from PIL import Image, ImageDraw
 from untrained import write_untrained
 
@@ -83,7 +83,7 @@ def test_a_picture_names_the_prediction_and_the_model(
     text = "\n".join(written)
     for part in (
         f"SYNTHETIC   {row['verdict']}   P(blast) {shown(row['probability'])}, threshold 0.5",
-        f"efficientnet_lite0, model {row['model'][:12]}",
+        f"{ARCH}, model {row['model'][:12]}",
         "mean of eight orientations",
         "set/Im001_1.tif",
         "for blast",

@@ -35,5 +35,5 @@ def test_every_killed_training_ends_in_the_same_weights() -> None:
 
 @pytest.mark.long
 def test_every_killed_archive_ends_in_the_same_table() -> None:
-    """At random moments, the command of one process and of two, and one of the two."""
-    assert tried_and_right("archives") == [(2, 2)] * 2
+    """At a random moment, in one process; test_archive kills one of two."""
+    assert tried_and_right("archives") == [(1, 1)]

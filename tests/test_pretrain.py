@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL, Answer
+from conftest import ARCH, SMALL, Answer
 from drawn import draw_cell, save_tiff
 from safetensors import safe_open
 from safetensors.torch import load_file as load_tensors
@@ -78,13 +78,13 @@ def test_a_folder_without_class_folders_is_refused(cells: Path, tmp_path: Path) 
 def test_the_file_is_the_trained_body(done: Pretrained) -> None:
     """It loads into a new network, whose body is then neither random nor ImageNet's."""
     torch.manual_seed(0)
-    first = create_model("efficientnet_lite0", pretrained=False)[0].state_dict()
-    body = create_model("efficientnet_lite0", pretrained=False, weights=done.path)[0]
+    first = create_model(ARCH, pretrained=False)[0].state_dict()
+    body = create_model(ARCH, pretrained=False, weights=done.path)[0]
     file = load_tensors(done.path)
     own = {name.removeprefix("network."): tensor for name, tensor in body.state_dict().items()}
     assert own.keys() == file.keys()
     assert all(torch.equal(own[name], file[name]) for name in file)
-    assert not torch.equal(file["conv_stem.weight"], first["network.conv_stem.weight"])
+    assert not torch.equal(file["layer1.0.conv1.weight"], first["network.layer1.0.conv1.weight"])
 
 
 def test_the_held_out_images_are_counted(done: Pretrained) -> None:
@@ -178,11 +178,11 @@ def test_the_command_writes_the_same_file_of_one_seed(
     status, out, err = alld(*words, "--out", tmp_path / "a.safetensors")
     assert status == 0
     assert "SYNTHETIC" in out
-    assert "alld train --arch efficientnet_lite0 --weights" in err
+    assert f"alld train --arch {ARCH} --weights" in err
     first, second = load_tensors(done.path), load_tensors(tmp_path / "a.safetensors")
     assert all(torch.equal(first[name], second[name]) for name in first)
     with safe_open(tmp_path / "a.safetensors", framework="pt") as file:
-        assert file.metadata()["arch"] == "efficientnet_lite0"
+        assert file.metadata()["arch"] == ARCH
     monkeypatch.setattr("alld.training.pretrain.pretrain", lambda *_: done)
     status, out, _ = alld(*words, "--json")
     assert (status, json.loads(out)["tested"]) == (0, 4)

@@ -18,6 +18,7 @@ from untrained import write_untrained
 
 from alld import commands
 from alld.cli import run_command
+from alld.config.files import load_config
 
 PAGES = (REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md")))
 README = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
@@ -139,6 +140,7 @@ def test_the_plan_of_table_2_is_printed_as_the_readme_says(reader: Path) -> None
     """Eleven cells for each of the paper's four networks, with a time for all of it."""
     script = REPOSITORY / "scripts" / "reproduce_table2.py"
     words = [sys.executable, str(script), "--data", "ALL-IDB2", "--dry-run"]
+    words += ["--set", "data.image_size=32"]
     done = subprocess.run(words, cwd=reader, capture_output=True, text=True, check=True)
     lines = done.stdout.splitlines()
     assert len(lines) == 4 * 11 + 1
@@ -164,8 +166,11 @@ def test_the_demo_goes_the_whole_way(
     from alld.synthetic.plan import Recipe
 
     monkeypatch.chdir(tmp_path)
-    small = Recipe(n=40)
-    monkeypatch.setattr(alld.demo, "Recipe", lambda seed: small)
+    small = {"data.image_size": 32, "train.epochs": 1}
+    monkeypatch.setattr(alld.demo, "Recipe", lambda seed: Recipe(n=40))
+    monkeypatch.setattr(
+        alld.demo, "load_config", lambda name, options: load_config(name, options=options | small)
+    )
     for _ in range(2):
         assert run_command(["demo"]) == 0
     shown = capsys.readouterr().out

@@ -200,7 +200,7 @@ def test_the_rounds_of_a_search_are_reached_one_after_the_other(
     shares: list[float] = [0]
     before: list[float] = []
 
-    def candidates(_landmarks: object, turn: int) -> list[Placement]:
+    def candidates(_landmarks: object, turn: int, _apart: object) -> list[Placement]:
         before.append(shares[-1])
         return [Placement(0, 1, 0, 0, turn)]
 

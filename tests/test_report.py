@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import ARCH
 from pages import Page, called_in, check_marks, check_page, metric_fields, shows
 from PIL import Image
 
@@ -163,7 +164,7 @@ def test_the_card_holds_the_same_facts(result: Result) -> None:
             assert marked.text in card, marked
     several = result.facts.get("plan", {}).get("repeats", 1) > 1
     assert ("| Metric | Standard deviation | Lowest | Highest |" in card) is several
-    assert card.startswith("# Model card: SYNTHETIC: efficientnet_lite0, grouped")
+    assert card.startswith(f"# Model card: SYNTHETIC: {ARCH}, grouped")
     for words in ("Not for diagnosis", "never a patient", "## Intended use", "## Performance"):
         assert words in card
     assert card.count("Not a medical device") == 2

@@ -116,7 +116,7 @@ def test_a_name_is_only_a_name(site: Site, drawn_set: Path, name: str, path: str
     error = site.predict(b"", name).json["error"]
     assert error.isprintable()
     assert error.endswith(
-        "an empty file, not a TIFF, BMP, PNG or JPEG; save it as 8-bit RGB TIFF or PNG"
+        "an empty file, not a TIFF, BMP, PNG, JPEG or WebP; save it as 8-bit RGB TIFF or PNG"
     )
 
 

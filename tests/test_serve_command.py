@@ -10,7 +10,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY, Answer
+from conftest import ARCH, REPOSITORY, Answer
 from serving import SECONDS, client_of, served
 from untrained import write_untrained
 
@@ -43,8 +43,8 @@ def test_it_serves_says_so_and_ends_by_ctrl_c(untrained: Path) -> None:
         status, out, err = ended(process, signal.SIGINT)
     lines = err.splitlines()
     assert (status, out) == (130, "")
-    assert (lines[0], lines[-1], len(lines)) == (NOTICE, "stopped by Ctrl-C", 4)
-    assert any(re.search(r"model: .* SYNTHETIC \(efficientnet_lite0", line) for line in lines)
+    assert (lines[0], lines[-1], len(lines)) == (NOTICE, "stopped by Ctrl-C", 5)
+    assert any(re.search(rf"model: .* SYNTHETIC \({ARCH}", line) for line in lines)
     assert name not in err
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import ARCH
 from drawn import draw_all_idb2
 from fastai.learner import Learner
 from fastai.optimizer import Adam
@@ -93,7 +94,7 @@ def test_the_frozen_phase_leaves_the_body_alone(frozen_run: Path) -> None:
     from alld.model.backbones import create_model
 
     torch.manual_seed(0)
-    before = create_model("efficientnet_lite0", pretrained=True).state_dict()
+    before = create_model(ARCH, pretrained=False).state_dict()
     after = weights(frozen_run)
     body = [name for name in before if name.startswith("0.")]
     head = [name for name in before if name.startswith("1.")]
@@ -211,6 +212,8 @@ def test_training_learns_to_tell_cells_apart(tmp_path: Path) -> None:
     data = draw_all_idb2(tmp_path / "set")
     config = with_settings(
         data,
+        model__arch="efficientnet_lite0",
+        model__pretrained=True,
         data__image_size=64,
         train__batch_size=13,
         train__frozen_epochs=4,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 
 def write_untrained(
-    folder: Path, image_size: int = 32, arch: str = "efficientnet_lite0", synthetic: bool = True
+    folder: Path, image_size: int = 32, arch: str = "timm:test_resnet", synthetic: bool = True
 ) -> Path:
     """Write random weights, marked as synthetic because they mean nothing."""
     import torch  # here, as processes that tests start import this file too

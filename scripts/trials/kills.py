@@ -25,7 +25,8 @@ from alld.training.train import resume, train
 from trials.tally import Tally
 
 SMALL = {
-    "model.arch": "efficientnet_lite0",
+    "model.arch": "timm:test_resnet",
+    "model.pretrained": False,
     "data.image_size": 32,
     "train.frozen_epochs": 1,
     "train.epochs": 2,
