@@ -394,7 +394,7 @@ def test_first_picture_of_an_mpo_is_used() -> None:
         (b"GIF89a", "GIF"),
         (b"\xef\xbb\xbf <svg/>", "SVG"),
         (b"8BPS\0\1", "Photoshop"),
-        (b"II+\0\x08\0", "BigTIFF"),
+        (b"MM\0+\0\x08", "big-endian BigTIFF"),
         (b"\0\0\0\x18ftypheic", "HEIC"),
         (b"\1\2\3\4\5", "unknown content (first bytes 01 02 03 04)"),
     ],

@@ -1,7 +1,9 @@
 """Decode image files to RGB arrays, for training, evaluation and prediction alike.
 
 **Accepted** are TIFF, BMP, PNG, JPEG and WebP, recognised by content and never by name. A name that
-contradicts the content causes a warning. Of an MPO JPEG the first picture is used.
+contradicts the content causes a warning. Of an MPO JPEG the first picture is used, and of a TIFF or
+BigTIFF the first page if all others are smaller copies of it. Three grey pages that ImageJ or OME
+calls a composite are red, green and blue.
 
 **Converted, and listed in `conversions`**: 1-bit, grey, palette and CMYK become RGB. 16-bit samples
 keep their high byte and 12-bit samples their upper 8 bits, never clipped; 16-bit grey that stores
@@ -12,12 +14,12 @@ XMP never. ICC profiles and gamma are not applied: training saw plain sample val
 data and will be dark; nothing is guessed. EXIF that cannot be read: the picture is upright.
 
 **Refused, with the reason**: floating-point, signed and 32-bit samples, LAB, run-length BMPs, more
-than one page or frame, over 25 megapixels or 10,000 px a side, files over 256 MiB (JPEGs over 64),
-over 16 MiB of text and other facts beside the picture, and any file that ends too early, or holds
-more or fewer pixels than its header declares: no picture is ever filled up with grey. Also what can
-be taken for two different pictures, as a palette that is too short or a fourth sample that nothing
-explains. All limits are read from the header, before pixels exist. `tiff`, `png`, `bmp`, `jpeg` and
-`webp` beside this file say what is checked in each format.
+than one page or frame but these, over 25 megapixels or 10,000 px a side, files over 256 MiB (JPEGs
+over 64), over 16 MiB of text and other facts beside the picture, and any file that ends too early,
+or holds more or fewer pixels than its header declares: no picture is ever filled up with grey. Also
+what can be taken for two different pictures, as a palette that is too short or a fourth sample that
+nothing explains. All limits are read from the header, before pixels exist. `tiff`, `png`, `bmp`,
+`jpeg` and `webp` beside this file say what is checked in each format.
 
 **Not noticed**, as nothing in the file contradicts it: a changed sample in a raw, LZW or PackBits
 picture, a changed bit in a WebP, and one in a JPEG that leaves every block in its place. For a
@@ -134,11 +136,12 @@ def _decode(data: bytes, name: str, *, checked: bool) -> Decoded:
     kind = format_of(data)
     pixels: RGB | None = None
     tags: Tags = {}
+    notes: tuple[str, ...] = ()  # on the pages of a TIFF
     colours = 0  # of a palette
     if kind == "JPEG":
         pixels = decode_jpeg(data, None if checked else read_markers(data))
     elif kind == "TIFF":
-        tags, pixels = decode_tiff(data, checked=checked)
+        tags, pixels, notes = decode_tiff(data, checked=checked)
     elif kind == "WebP":
         check_webp(data)
     elif not checked:
@@ -149,12 +152,16 @@ def _decode(data: bytes, name: str, *, checked: bool) -> Decoded:
     if kind == "PNG":
         image.load()  # its EXIF may stand behind the pixels
     orientation = read_orientation(image)
-    conversions = [COLOURS[image.mode]] if COLOURS[image.mode] else []
+    conversions: list[str] = []
     turned = kind == "TIFF" and pixels is None  # Pillow turns a TIFF as it loads
     if pixels is None:
         image.load()
         _check_indices(image, colours)
         pixels, conversions = to_rgb(image, bits, white_is_zero=tags.get(PHOTOMETRIC) == (0,))
+    elif kind == "JPEG" and COLOURS[image.mode]:
+        conversions = [COLOURS[image.mode]]
+    elif bits == 16:
+        conversions = ["16-bit samples scaled to 8"]
     warnings = suffix_warnings(name, kind)
     if bits == 16 and (used := _used_bits(int(pixels.max()))) < 16:
         warnings.append(f"looks like {used}-bit data in 16-bit samples: the picture will be dark")
@@ -164,7 +171,7 @@ def _decode(data: bytes, name: str, *, checked: bool) -> Decoded:
         conversions.append(f"EXIF orientation {orientation} applied")
         pixels = pixels if turned else upright(pixels, orientation)
     own = np.require(pixels, requirements=["C", "W", "O"])
-    return Decoded(own, kind, tuple(conversions), tuple(warnings))
+    return Decoded(own, kind, (*notes, *conversions), tuple(warnings))
 
 
 def _used_bits(brightest: int) -> int:

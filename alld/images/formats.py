@@ -13,13 +13,13 @@ MAX_METADATA = 2**24  # bytes
 _SIGNATURES = (
     (b"II*\0", "TIFF"),
     (b"MM\0*", "TIFF"),
+    (b"II+\0", "TIFF"),  # BigTIFF, for files over 4 GB
     (b"BM", "BMP"),
     (b"\x89PNG\r\n\x1a\n", "PNG"),
     (b"\xff\xd8\xff", "JPEG"),
 )
 _OTHERS = (
-    (b"II+\0", "BigTIFF"),
-    (b"MM\0+", "BigTIFF"),
+    (b"MM\0+", "a big-endian BigTIFF"),  # Pillow misreads its header
     (b"%!PS", "PostScript"),
     (b"\xc5\xd0\xd3\xc6", "PostScript"),
     (b"%PDF", "PDF"),

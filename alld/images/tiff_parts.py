@@ -12,6 +12,7 @@ from math import ceil, prod
 
 import imagecodecs
 import numpy as np
+from numpy.typing import NDArray
 
 from alld.images.formats import FETCH, check_size, refusal
 from alld.images.jpeg import decode_jpeg, read_markers
@@ -35,11 +36,13 @@ from alld.images.tiff import (
     TILE_OFFSETS,
     TILE_WIDTH,
     WIDTH,
+    Page,
     Place,
     Tags,
     check_samples,
-    read_directory,
+    read_pages,
 )
+from alld.images.tiff_pages import channels, the_picture
 
 MAX_TILE_SIDE = 10_000  # px
 MAX_TILE_PIXELS = 4096 * 4096
@@ -53,15 +56,47 @@ _RGB = 2
 Buffer = bytes | bytearray | memoryview
 
 
-def decode_tiff(data: bytes, *, checked: bool) -> tuple[Tags, RGB | None]:
-    """Return the tags that decide the pixels, and the pixels themselves of plain 8-bit RGB.
+def decode_tiff(data: bytes, *, checked: bool) -> tuple[Tags, RGB | None, tuple[str, ...]]:
+    """Return the tags that decide the pixels, the pixels unless Pillow shall read them, and notes.
 
     `checked` skips the checks. ImageError for a bad file.
     """
-    tags, used = read_directory(data)
+    pages = read_pages(data)
+    if parts := channels(pages):
+        check_samples(parts[0].tags)
+        pixels = np.stack([_grey(data, page) for page in parts], axis=2)
+        note = "three channels of a composite taken as red, green and blue"
+        return parts[0].tags, pixels, (note,)
+    page, left_out = the_picture(pages)
+    notes = (left_out,) if left_out else ()
+    return page.tags, _pixels(data, page.tags, page.used, checked=checked), notes
+
+
+def _grey(data: bytes, page: Page) -> NDArray[np.uint8]:
+    """Return one of several grey pages, (H, W); of 16-bit samples the high byte."""
+    tags = page.tags
+    if tags[COMPRESSION][0] == _JPEG or STRIP_OFFSETS not in tags or tags[FILL_ORDER][0] != 1:
+        raise refusal("a composite TIFF in tiles, JPEGs or mirrored bits")
+    part, depth = _part_size(tags), tags[BITS][0] // 8
+    places = _places(tags, part, len(data))
+    rows = _rows(tags, part, len(places))
+    _check_overlaps(places, page.used)
+    parts = (
+        _unpacked(data, place, part[0] * depth * number, tags[COMPRESSION][0])
+        for place, number in zip(places, rows, strict=True)
+    )
+    kind = np.dtype(f"{page.order}u{depth}")
+    samples = np.frombuffer(b"".join(parts), kind).reshape(tags[HEIGHT][0], tags[WIDTH][0])
+    if tags[PREDICTOR][0] == 2 and tags[COMPRESSION][0] not in (_RAW, _PACKBITS):
+        samples = samples.cumsum(axis=1, dtype=kind)
+    return (samples >> (8 * (depth - 1))).astype(np.uint8)
+
+
+def _pixels(data: bytes, tags: Tags, used: list[Place], *, checked: bool) -> RGB | None:
+    """Return plain 8-bit RGB, or None after checking pixels that Pillow shall read."""
     plain = _is_plain(tags)
     if checked and not plain:
-        return tags, None
+        return None
     if not checked:
         check_samples(tags)
     part = _part_size(tags)
@@ -71,7 +106,7 @@ def decode_tiff(data: bytes, *, checked: bool) -> tuple[Tags, RGB | None]:
         _check_overlaps(places, used)
     if tags[COMPRESSION][0] == _JPEG:
         _check_jpegs(data, places, part, rows, bytes(tags.get(JPEG_TABLES, ())))
-        return tags, None
+        return None
     together = 1 if tags[PLANAR][0] == 2 else tags[SAMPLES][0]
     row = ceil(part[0] * together * tags[BITS][0] / 8)  # bytes
     if tags[COMPRESSION][0] == _RAW:
@@ -83,12 +118,12 @@ def decode_tiff(data: bytes, *, checked: bool) -> tuple[Tags, RGB | None]:
     if not plain:
         for _ in parts:  # checked only: one at a time, as they may be large
             pass
-        return tags, None
+        return None
     samples = np.frombuffer(b"".join(parts), np.uint8)
     pixels = samples.reshape(tags[HEIGHT][0], tags[WIDTH][0], 3)
     if tags[PREDICTOR][0] == 2 and tags[COMPRESSION][0] not in (_RAW, _PACKBITS):
         pixels = pixels.cumsum(axis=1, dtype=np.uint8)
-    return tags, pixels
+    return pixels
 
 
 def _is_plain(tags: Tags) -> bool:
