@@ -235,7 +235,8 @@ def training_progress() -> Iterator["Listener"]:
         sizes = ", ".join(f"{len(split.indices(part))} {part}" for part in parts)
         say(f"{split.kind} split: {sizes}; groups: {split.groups_source}")
         if split.leaking_groups:
-            warn(f"{split.leaking_groups} groups lie on both sides of this split")
+            few = ", ".join(split.leaking[:3])
+            warn(f"{split.leaking_groups} groups lie on both sides of this split, such as {few}")
         say(f"run folder: {run.folder}")
         facts = run.info
         if shared := facts["parallel"]:

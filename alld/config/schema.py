@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from alld.errors import ConfigError
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
-SplitKind = Literal["grouped", "random", "paper", "blocks"]
+SplitKind = Literal["grouped", "random", "paper", "blocks", "given"]
 Unsharp = Literal["none", "adaptive"]
 
 
@@ -69,8 +69,9 @@ class SplitConfig(_Section):
         if self.folds is not None and self.fold is not None:
             if self.fold > self.folds:
                 raise ValueError(f"there is no fold {self.fold} among {self.folds}")
-            if self.kind == "paper":
-                raise ValueError("the paper's split has no folds; use grouped, blocks or random")
+            if self.kind in ("paper", "given"):
+                whose = "the paper's split" if self.kind == "paper" else "a set's own split"
+                raise ValueError(f"{whose} has no folds; use grouped, blocks or random")
         return self
 
 

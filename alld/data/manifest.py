@@ -16,6 +16,7 @@ from alld.runtime.files import sha256_hex
 
 HEALTHY, BLAST = 0, 1
 LABEL_NAMES = ("healthy", "blast")
+Part = Literal["train", "valid", "test"]
 Kind = Literal["ALL-IDB2", "C-NMC 2019", "folders", "table"]
 Progress = Callable[[int, int], None]  # images done, all images
 
@@ -30,6 +31,7 @@ class ImageRecord:
     group: str | None = None  # where the source states which images belong together
     patient: str | None = None  # where the source states whose cell it is
     pixels_sha256: str | None = None  # see `with_pixel_hashes`
+    part: Part | None = None  # where the set has a split of its own
 
     @property
     def contents(self) -> set[str]:

@@ -12,17 +12,15 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from alld.config.schema import SplitConfig, SplitKind
 from alld.data.dealing import Units, connected, deal, units_per_class
-from alld.data.manifest import BLAST, HEALTHY, LABEL_NAMES, Manifest
+from alld.data.manifest import BLAST, HEALTHY, LABEL_NAMES, Manifest, Part
 from alld.errors import DataError
 
-Part = Literal["train", "valid", "test"]
 PARTS: tuple[Part, ...] = ("test", "valid", "train")
 PAPER_TEST = {BLAST: 23, HEALTHY: 29}  # what Table 2's percentages decode to
 
@@ -43,10 +41,16 @@ class Split:
         return [index for index, here in enumerate(self.parts) if here == part]
 
     @property
+    def leaking(self) -> list[str]:
+        """The groups that have images in more than one part, sorted."""
+        pairs = set(zip(self.groups, self.parts, strict=True))
+        parts_of = Counter(group for group, _ in pairs)
+        return sorted(group for group, parts in parts_of.items() if parts > 1)
+
+    @property
     def leaking_groups(self) -> int:
         """The number of groups that have images in more than one part."""
-        pairs = set(zip(self.groups, self.parts, strict=True))
-        return sum(parts > 1 for parts in Counter(group for group, _ in pairs).values())
+        return len(self.leaking)
 
 
 def make_split(
@@ -59,13 +63,15 @@ def make_split(
         seed: equal seeds give equal splits of equal sets.
 
     Raises:
-        DataError: a class has too few units for three parts or for the folds, or `--split paper`
-            is used on a set that is not ALL-IDB2.
+        DataError: a class has too few units for three parts or for the folds, `--split paper` is
+            used on a set that is not ALL-IDB2, or `--split given` on one without its own split.
     """
     labels = np.array(manifest.labels)
     if config.kind == "paper":
         _check_paper_set(manifest)
-    if config.folds is not None:
+    if config.kind == "given":
+        dealt = _given(manifest, groups, config, seed)
+    elif config.folds is not None:
         dealt = _deal_fold(manifest, groups, config, seed)
     else:
         units, capacities = _units(manifest, groups, config), _capacities(labels, config)
@@ -89,6 +95,57 @@ def _deal_fold(
     rng = np.random.default_rng([seed, fold])
     dealt = deal(units, labels, np.stack([valid, others - valid]), rng, least=1)
     return 1 + dealt  # the tests are in none of these units: -1 becomes 0, which is "test"
+
+
+def unused_split(manifest: Manifest, config: SplitConfig) -> str | None:
+    """Say that a set has a split of its own where the default split ignores it, or None."""
+    parts = {record.part for record in manifest if record.part}
+    if config.kind != "grouped" or len(parts) < 2:
+        return None
+    return (
+        f"{manifest.root} has a split of its own ({_own_split(manifest)}), and its images are "
+        "divided anew all the same; --split given keeps to it"
+    )
+
+
+def _own_split(manifest: Manifest) -> str:
+    """`80 train, 20 test`."""
+    counts = Counter(record.part for record in manifest)
+    return ", ".join(f"{counts[part]} {part}" for part in PARTS[::-1] if counts[part])
+
+
+def _given(
+    manifest: Manifest, groups: Sequence[str], config: SplitConfig, seed: int
+) -> NDArray[np.intp]:
+    """(N,) part of every image as the set gives it; without validation, some of training is dealt.
+
+    Raises:
+        DataError: images in no part, or a part without images of a class.
+    """
+    labels, own = np.array(manifest.labels), [record.part for record in manifest]
+    if None in own:
+        raise DataError(
+            f"--split given: {own.count(None)} of {len(own)} images are in no part, such as "
+            f"{manifest.records[own.index(None)].path}; sort all into folders train, val and "
+            "test, or name the part in a table's column split"
+        )
+    dealt = np.array([PARTS.index(part) for part in own if part])
+    if "valid" not in own:
+        training = dealt == PARTS.index("train")
+        units = [[i for i in unit if training[i]] for unit in _units(manifest, groups, config)]
+        totals = np.bincount(labels[training], minlength=2)
+        share = config.valid_fraction / (1 - config.test_fraction)
+        capacities = np.round(np.outer([share, 1 - share], totals)).astype(int)
+        rng = np.random.default_rng(seed)
+        dealt = 1 + deal([u for u in units if u], labels, capacities, rng, least=1)
+    for number, part in enumerate(PARTS):
+        for label, name in enumerate(LABEL_NAMES):
+            if not ((dealt == number) & (labels == label)).any():
+                raise DataError(
+                    f"--split given: the set's own split ({_own_split(manifest)}) leaves no {name} "
+                    f"image for {part}; add some, or use --split grouped"
+                )
+    return dealt
 
 
 def make_folds(

@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alld.data.groups.load import load_groups
-from alld.data.manifest import BLAST, HEALTHY, LABEL_NAMES, Manifest, Pictures
+from alld.data.manifest import BLAST, HEALTHY, LABEL_NAMES, Manifest, Part, Pictures
 from alld.data.pixels import with_pixel_hashes
 from alld.data.sources.all_idb2 import is_field
-from alld.data.splits import Part, Split
+from alld.data.splits import Split
 from alld.errors import AlldError, DataError, RunError
 from alld.evaluation.copies import find_copies
 from alld.evaluation.measure import Step, TestSet

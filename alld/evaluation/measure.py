@@ -24,6 +24,7 @@ from alld.stats.reliability import reliability_curve
 from alld.stats.selective import gain_in_accuracy, risk_coverage
 
 Step = Callable[[str, int, int], None]  # name of the step, units done, units in all
+NAMED = 5  # of the groups that leak through a split
 _OF_TRAINING = (
     "started", "seconds", "device", "precision", "threads", "workers", "world_size", "git_commit",
     "versions",
@@ -211,6 +212,7 @@ def set_facts(test: TestSet) -> dict[str, Any]:
         "groups": test.groups_source if split is None else split.groups_source,
         "test_groups": len(set(test.groups)),
         "leaking_groups": 0 if split is None else split.leaking_groups,
+        "leaking": [] if split is None else split.leaking[:NAMED],
         "test_images": class_counts(test.labels),
     }
     if split is None:

@@ -10,9 +10,9 @@ from pydantic import BaseModel, ConfigDict
 
 from alld.config.files import read_yaml
 from alld.config.schema import Config, parse_config
-from alld.data.manifest import LABEL_NAMES, ImageRecord, Manifest, Progress, differing
+from alld.data.manifest import LABEL_NAMES, ImageRecord, Manifest, Part, Progress, differing
 from alld.data.sources.find import load_manifest
-from alld.data.splits import PARTS, Part, Split
+from alld.data.splits import PARTS, Split
 from alld.errors import ConfigError, DataError, ImageError, RunError
 from alld.model.place import is_exported
 from alld.runtime.files import sha256_hex, write_csv, write_json

@@ -17,9 +17,9 @@ from torch import nn
 
 from alld.config.schema import Config
 from alld.data.dealing import deal
-from alld.data.manifest import Manifest
+from alld.data.manifest import Manifest, Part
 from alld.data.sources.class_folders import load_classes
-from alld.data.splits import Part, Split
+from alld.data.splits import Split
 from alld.errors import ConfigError, Interrupted, RunError, out_of_memory
 from alld.model.backbones import Body, create_head, create_model, whole_state
 from alld.model.bundle import library_versions

@@ -17,7 +17,7 @@ from alld.data.groups.load import Groups, load_groups
 from alld.data.manifest import Manifest
 from alld.data.pixels import with_pixel_hashes
 from alld.data.sources.find import load_manifest
-from alld.data.splits import Split, make_split, split_text
+from alld.data.splits import Split, make_split, split_text, unused_split
 from alld.errors import Interrupted, RunError
 from alld.model.backbones import create_model
 from alld.model.bundle import write_bundle
@@ -156,6 +156,8 @@ def _load_data(config: Config, listener: Listener) -> tuple[Manifest, Groups]:
     manifest = load_manifest(config.data, partial(listener.step, "reading images"))
     for warning in manifest.warnings:
         listener.note(warning)
+    if unused := unused_split(manifest, config.split):
+        listener.note(unused)
     manifest = with_pixel_hashes(manifest, partial(listener.step, "hashing pixels"))
     comparing = partial(listener.step, "comparing images for shared cells")
     groups = load_groups(manifest, config.split.groups, comparing)

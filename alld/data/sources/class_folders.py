@@ -10,6 +10,7 @@ from alld.data.sources.c_nmc import subject_of
 from alld.data.sources.class_names import ClassNames, unknown_class
 from alld.data.sources.labelled import Labelled, Problems, build_manifest, noted
 from alld.data.sources.listing import list_images
+from alld.data.sources.own_split import part_named
 from alld.errors import DataError
 from alld.runtime.files import cell, one_line
 
@@ -56,7 +57,7 @@ def load_classes(root: Path, progress: Progress | None = None) -> tuple[Manifest
 
     Returns:
         The manifest, whose labels number the classes, and the classes: the names of the folders
-        directly in `root` that hold images, sorted.
+        directly in `root` that hold images, sorted, or those in `train`, `val` and `test` of it.
 
     Raises:
         DataError: no folder, fewer than two classes, or an image in no class folder.
@@ -67,9 +68,13 @@ def load_classes(root: Path, progress: Progress | None = None) -> tuple[Manifest
         raise DataError(f"{root}: no such folder; give one that holds a folder for each class")
     listing = list_images(root)
     outside = [path.name for path in listing.files if path.parent == root]
+    homes = {path: path.relative_to(root).parts[:-1] for path in listing.files}
+    if not outside and all(part_named(home[0]) for home in homes.values()):  # train/lymphocyte/..
+        homes = {path: home[1:] for path, home in homes.items()}
+        outside += [path.name for path, home in homes.items() if not home]
     if outside:
         raise DataError(f"{root}: {one_line(outside[0])} lies in no class folder; move it into one")
-    class_of = {path: path.relative_to(root).parts[0] for path in listing.files}
+    class_of = {path: home[0] for path, home in homes.items()}
     classes = tuple(sorted(set(class_of.values())))
     if len(classes) < 2:
         raise DataError(

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from alld.data.manifest import ImageRecord, Kind, Manifest, Progress
+from alld.data.manifest import ImageRecord, Kind, Manifest, Part, Progress
+from alld.data.sources.own_split import part_of
 from alld.errors import DataError, ImageError
 from alld.images.decode import is_synthetic, read_image_bytes
 from alld.runtime.files import cell, plain_path, sha256_hex, spelt
@@ -31,6 +32,7 @@ class Labelled(NamedTuple):
     label: int
     group: str | None = None
     patient: str | None = None
+    part: Part | None = None
 
 
 @contextmanager
@@ -63,7 +65,9 @@ def build_manifest(
             name = _table_name(root, str(relative))
             data = read_image_bytes(one.path)
             synthetic = synthetic or is_synthetic(data)
-            records.append(ImageRecord(name, one.label, sha256_hex(data), one.group, one.patient))
+            part = one.part or part_of(name)
+            facts = (name, one.label, sha256_hex(data), one.group, one.patient)
+            records.append(ImageRecord(*facts, part=part))
         if progress:
             progress(done, len(labelled))
     return Manifest(root=root, kind=kind, records=tuple(records), synthetic=synthetic)

@@ -1,4 +1,4 @@
-"""Read a CSV table of labelled images: `path,label`, and `patient` or `group` where known."""
+"""Read a CSV table of labelled images: `path,label`, and `patient`, `group` or `split`."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,12 +7,13 @@ from alld.data.manifest import BLAST, HEALTHY, Manifest, Progress
 from alld.data.sources.c_nmc import is_table, read_c_nmc
 from alld.data.sources.class_names import ClassNames, unknown_class
 from alld.data.sources.labelled import Labelled, Problems, build_manifest, noted
+from alld.data.sources.own_split import part_named
 from alld.errors import DataError
 from alld.runtime.files import cell
 from alld.runtime.reading import csv_columns, read_csv
 
 _NUMBERS = {"1": BLAST, "0": HEALTHY}
-_KNOWN = {"path", "label", "patient", "group"}
+_KNOWN = {"path", "label", "patient", "group", "split"}
 
 
 def read_table(
@@ -32,6 +33,9 @@ def read_table(
         return read_c_nmc(table.parent, (), [table], progress, problems)
     if not {"path", "label"} <= set(columns):
         raise DataError(f"{table}: needs the columns path,label; found {','.join(columns)}")
+    odd = sorted(
+        {text for row in rows if (text := row.get("split", "").strip()) and not part_named(text)}
+    )
     names = names.of_set({row["label"] for row in rows}, table)
     labelled: list[Labelled] = []
     for number, row in enumerate(rows, start=2):  # line 1 holds the column names
@@ -43,13 +47,16 @@ def read_table(
             group, patient = (
                 cell(row.get(name, "").strip() or None) for name in ("group", "patient")
             )
-            labelled.append(Labelled(table.parent / path, label, group, patient))
+            part = None if odd else part_named(row.get("split", ""))
+            labelled.append(Labelled(table.parent / path, label, group, patient, part))
     manifest = build_manifest(table.parent, "table", labelled, progress, problems)
     warnings = []
     unused = sorted(set(columns) - _KNOWN)
     if unused:
         noun = "column" if len(unused) == 1 else "columns"
         warnings.append(f"{table}: ignored {noun}: {', '.join(unused)}")
+    if odd:
+        warnings.append(f"{table}: ignored column: split ({odd[0]!r} is not train, valid or test)")
     labels = {row["label"].strip() for row in rows}
     told = ((text, own) for text in labels if (own := _class_of(text, names)) is not None)
     warnings += names.warnings(told)

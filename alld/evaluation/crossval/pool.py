@@ -9,7 +9,7 @@ from typing import Any
 from alld.data.manifest import LABEL_NAMES, class_counts
 from alld.evaluation.crossval.folds import Plan, TestedFold, read_fold_result
 from alld.evaluation.explanation import summarise
-from alld.evaluation.measure import abstention, finished_now, shared_numbers
+from alld.evaluation.measure import NAMED, abstention, finished_now, shared_numbers
 from alld.evaluation.out_of_fold import (
     HeldOut,
     by_repeat,
@@ -156,6 +156,7 @@ def _model_facts(folds: Sequence[TestedFold]) -> dict[str, Any]:
 def _data_facts(first: TestedFold, repeats: Sequence[Sequence[HeldOut]]) -> dict[str, Any]:
     labels = [row.label for row in repeats[0]]
     folds_of = Counter(group for group, _ in {(row.group, row.fold) for row in repeats[0]})
+    leaking = sorted(group for group, folds in folds_of.items() if folds > 1)
     return {
         **{name: first.info["data"][name] for name in ("name", "fingerprint", "synthetic")},
         "images": class_counts(labels),
@@ -164,7 +165,8 @@ def _data_facts(first: TestedFold, repeats: Sequence[Sequence[HeldOut]]) -> dict
         "groups": len(folds_of),
         "groups_source": first.info["groups"],
         # Some cells of a group tested in several folds trained the model that tests the others.
-        "leaking_groups": sum(count > 1 for count in folds_of.values()),
+        "leaking_groups": len(leaking),
+        "leaking": leaking[:NAMED],
     }
 
 

@@ -18,7 +18,7 @@ from alld.config.schema import Config
 from alld.data.groups.load import load_groups
 from alld.data.manifest import Manifest
 from alld.data.sources.find import load_manifest
-from alld.data.splits import make_split
+from alld.data.splits import make_split, unused_split
 from alld.errors import ConfigError, Interrupted, RunError
 from alld.evaluation.crossval.folds import PLAN, Fold, Plan, read_plan
 from alld.evaluation.crossval.pool import pool
@@ -81,6 +81,9 @@ def crossval(
     config = resolve_config(config, manifest)
     plan = Plan(folder, started, folds, repeats, manifest.fingerprint, config)
     _check_splits(plan, manifest)
+    listener = listener or CrossvalListener()
+    if unused := unused_split(manifest, config.split):
+        listener.training.note(unused)
     folder.mkdir(parents=True, exist_ok=True)
     plan.write()
     return _complete(plan, listener, allow_inexact=False, cluster=cluster)
