@@ -98,7 +98,7 @@ def _report(error: BaseException) -> int:
     elif explain is not None:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "alld"
-        display.fail(f"{explain()} (see `{command} --help`)")
+        display.fail(f"{explain() or 'Missing command.'} (see `{command} --help`)")
     else:
         raise error
     return 2

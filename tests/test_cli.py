@@ -183,6 +183,54 @@ def test_a_place_that_cannot_be_written_is_one_line(
     assert err.splitlines()[-1].startswith("error: ")
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["audit", "{set}", "--out", "new"],
+        ["train", "--data", "{set}", "--out", "new", *SETTINGS],
+        ["crossval", "--data", "{set}", "--out", "new", *SETTINGS],
+        ["predict", "{set}", "--model", "{run}", "--out", "rows.csv"],
+        ["evaluate", "{run}", "--data", "{set}"],
+        ["export", "{run}", "--out", "cells.onnx"],
+    ],
+    ids=lambda words: str(words[0]),
+)
+def test_a_folder_without_permission_is_refused_before_any_work(
+    alld: Alld,
+    run_folder: Path,
+    drawn_set: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+) -> None:
+    """One line names the folder; no image is read before."""
+
+    def denied(dir: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    def working(*_: object, **__: object) -> None:
+        raise AssertionError("an image was read")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("alld.runtime.files.TemporaryFile", denied)
+    monkeypatch.setattr("alld.images.decode._decode", working)
+    status, _, err = alld(*(word.format(set=drawn_set, run=run_folder) for word in words))
+    assert status == 2
+    assert "cannot be written to (Permission denied); name another place" in err.splitlines()[-1]
+
+
+def test_a_tilde_in_any_path_is_the_home_folder(
+    alld: Alld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shell expands `--out ~/x` but not `--out=~/x`, which arrives as it is."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    assert alld("synth", "~/drawn", "--n=20")[0] == 0
+    assert (tmp_path / "home" / "drawn" / "truth.csv").is_file()
+    assert not (tmp_path / "~").exists()
+
+
 def test_a_truncated_image_in_the_set_is_named(alld: Alld, tmp_path: Path) -> None:
     """A training set with an unreadable file is refused with the file's name."""
     data = draw_all_idb2(tmp_path / "set", per_class=10)
@@ -378,6 +426,17 @@ def test_moved_images_are_found_where_the_user_says(
     status, _, err = alld("evaluate", "runs/first", "--data", others)
     assert status == 2
     assert "not the images that" in err
+
+
+def test_the_next_step_after_a_resume_names_the_moved_images(
+    alld: Alld, stopped: Path, drawn_set: Path
+) -> None:
+    """The command that is printed finds them."""
+    config = (stopped / "config.yaml").read_text()
+    (stopped / "config.yaml").write_text(config.replace(str(drawn_set), "/gone"))
+    status, _, err = alld("train", "--resume", stopped, "--data", drawn_set)
+    assert status == 0, err
+    assert f"next: alld evaluate {stopped} --data {drawn_set}" in err
 
 
 def test_a_step_of_every_fold_has_its_own_time(

@@ -578,7 +578,9 @@ def test_regular_file_is_read_whole(tmp_path: Path) -> None:
 
 def test_what_is_no_file_is_refused_before_opening(tmp_path: Path) -> None:
     """A folder, a pipe, a device, a missing file and an impossible name each give their reason."""
-    cases = {tmp_path: "folder", tmp_path / "none": "no file has that name", Path("a\0b"): "null"}
+    (tmp_path / "empty").mkdir()
+    cases = {tmp_path: "is a folder, not", tmp_path / "empty": "is an empty folder"}
+    cases |= {tmp_path / "none": "no file has that name", Path("a\0b"): "null"}
     if hasattr(os, "mkfifo"):
         os.mkfifo(tmp_path / "pipe")
         cases |= {tmp_path / "pipe": "pipe", Path(os.devnull): "device"}

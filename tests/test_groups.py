@@ -3,8 +3,10 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from drawn import draw_all_idb2
+from PIL import Image
 
 from alld.auditing.examine import examine
 from alld.auditing.findings import findings
@@ -18,6 +20,15 @@ from alld.errors import DataError
 @pytest.fixture
 def manifest(tmp_path: Path) -> Manifest:
     return load_manifest(DataConfig(root=draw_all_idb2(tmp_path / "set", per_class=3)))
+
+
+def test_an_image_that_is_too_small_for_groups_is_named(manifest: Manifest) -> None:
+    """By its file, not by a number."""
+    file = manifest.file(0)
+    Image.fromarray(np.full((8, 8, 3), 200, np.uint8)).save(file)
+    small = load_manifest(DataConfig(root=manifest.root))
+    with pytest.raises(DataError, match=rf"{file.name}: uint8 samples of shape \(8, 8, 3\)"):
+        load_groups(small)
 
 
 def test_equal_names_in_two_folders_are_no_group(tmp_path: Path) -> None:

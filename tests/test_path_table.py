@@ -56,8 +56,8 @@ def test_tables_come_after_the_files_that_are_sorted(tmp_path: Path) -> None:
         ("list.csv", b"name\na.tif\n", "needs the column path; found name"),
         ("list.csv", b"", "needs the column path; found none"),
         ("list.csv", b"path\n", "has no rows"),
-        ("list.csv", b"path,label\na.tif,1\n  ,0\n", "row 2: no path"),
-        ("list.csv", b"label,path\n1,a.tif\n0\n", "row 2: no path"),
+        ("list.csv", b"path,label\na.tif,1\n  ,0\n", "line 3: no path"),
+        ("list.csv", b"label,path\n1,a.tif\n0\n", "line 3: no path"),
         ("list.csv", b'path\n"' + b"x" * 200_000 + b'"\n', "field larger than field limit"),
         ("list.csv", b"path\n" + b"x" * LONGEST_LINE, "letters; is it a table"),
         ("list.csv", b"path\n\xff.tif\n", "UTF-8"),
@@ -89,7 +89,7 @@ def test_rows_are_read_as_they_are_needed(tmp_path: Path) -> None:
     """A fault far below is met only there: nothing is read ahead into memory."""
     rows = paths_in(write(tmp_path / "list.csv", [*["a.tif"] * 50_000, " "]))
     assert next(rows) == tmp_path / "a.tif"
-    with pytest.raises(DataError, match="row 50001"):
+    with pytest.raises(DataError, match="line 50002"):
         list(rows)
 
 
@@ -110,7 +110,7 @@ def test_the_command_predicts_each_row_of_a_table(
     bad = write(tmp_path / "list.csv", ["a.tif", "", " "])
     status, out, err = alld("predict", bad, "--model", tmp_path / "gone")
     assert (status, out, len(err.splitlines())) == (2, "", 1)
-    assert "row 2: no path" in err
+    assert "line 3: no path" in err
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such pipes")
@@ -126,7 +126,7 @@ def test_a_pipe_of_such_a_name_is_not_waited_for(tmp_path: Path, name: str) -> N
 def test_a_path_longer_than_any_system_takes_is_refused(tmp_path: Path, name: str) -> None:
     """A row for each would print megabytes; 600 bytes of Parquet can hold gigabytes of them."""
     table = write(tmp_path / name, ["a.tif", "x" * (LONGEST_PATH + 1)])
-    with pytest.raises(DataError, match="row 2: a path of over 32768 letters"):
+    with pytest.raises(DataError, match=r"(row 2|line 3): a path of over 32768 letters"):
         list(paths_in(table))
 
 

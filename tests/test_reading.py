@@ -21,6 +21,28 @@ def test_rows_are_named_by_their_columns() -> None:
     assert parse_csv("") == parse_csv("path\n") == []
 
 
+def test_a_row_knows_its_line() -> None:
+    """Blank lines count, and a cell of two lines counts as two."""
+    rows = parse_csv('path,label\n\na.tif,1\n"b\n.tif",0\nc.tif,1\n')
+    assert [row.line for row in rows] == [3, 4, 6]
+
+
+def test_other_separators_are_named(tmp_path: Path) -> None:
+    """A table of semicolons or tabs is no table of one column."""
+    for mark, name in ((";", "semicolons"), ("\t", "tabs")):
+        table = tmp_path / f"{name}.csv"
+        table.write_text(f"path{mark}label\na.tif{mark}1\n")
+        for read in (csv_columns, read_csv):
+            with pytest.raises(ValueError, match=f"separated by {name}; save it with commas"):
+                read(table)
+
+
+def test_line_ends_of_old_macs_end_lines(tmp_path: Path) -> None:
+    """The names of the columns are those of the first line alone."""
+    (tmp_path / "mac.csv").write_bytes(b"path,label\ra.tif,1\r")
+    assert csv_columns(tmp_path / "mac.csv") == ["path", "label"]
+
+
 @pytest.mark.parametrize(
     "text", ["path,label,Label\na,1,0\n", "path\n" + "x" * 200_000 + "\n"], ids=["twice", "long"]
 )

@@ -225,7 +225,7 @@ def test_the_rounds_of_a_search_are_reached_one_after_the_other(
 def test_an_array_that_is_no_rgb_picture_is_named(wrong: Pixels) -> None:
     """The message says which image it is and what it is."""
     right = np.zeros((20, 20, 3), np.uint8)
-    with pytest.raises(DataError, match=rf"image 1: {wrong.dtype} array of shape \(20, "):
+    with pytest.raises(DataError, match=rf"image 1: {wrong.dtype} samples of shape \(20, "):
         find_relations([right, wrong])
 
 

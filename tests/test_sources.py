@@ -1,8 +1,10 @@
 """Which set is it: ALL-IDB2 wherever it lies, a folder per class, a table."""
 
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -244,6 +246,24 @@ def test_own_images_beside_names_of_c_nmc_are_read(tmp_path: Path) -> None:
     ]
 
 
+def test_a_class_folder_that_cannot_be_read_is_no_unknown_class(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reason is named, not the class."""
+    draw(tmp_path / "blast" / "a.tif")
+    draw(tmp_path / "healthy" / "b.tif", blast=False)
+    list_folder = os.scandir
+
+    def locked(path: str | Path = ".") -> Any:
+        if str(path).endswith("healthy"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return list_folder(path)
+
+    monkeypatch.setattr(os, "scandir", locked)
+    with pytest.raises(ImageError, match=r"healthy: cannot be read \(Permission denied\)"):
+        load(tmp_path)
+
+
 def test_a_positive_that_names_nothing_is_refused(tmp_path: Path) -> None:
     """A misspelt --positive would make every image healthy; ALL-IDB2 needs none."""
     draw(tmp_path / "own" / "L1" / "a.tif")
@@ -289,6 +309,8 @@ def test_a_folder_may_name_the_patient(tmp_path: Path) -> None:
         ("file,label\nx/a.tif,1\n", "needs the columns path,label; found file,label"),
         ("path,label\nx/a.tif,1\nx/a.tif,1\nx/b.tif,0\n", "listed more than once"),
         ("path,label\nx/gone.tif,1\n", "gone.tif"),
+        ("path,label\n\nx/a.tif,1\n\nx/b.tif,maybe\n", "line 5: label 'maybe' is neither"),
+        ("path;label\nx/a.tif;1\n", "separated by semicolons"),
         ("path,label\n", "no images"),
     ],
 )

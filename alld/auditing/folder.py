@@ -16,7 +16,7 @@ from alld.data.groups.places import TURNS, Relation
 from alld.data.groups.recapture import Comparison
 from alld.data.manifest import LABEL_NAMES, Manifest
 from alld.errors import DataError
-from alld.runtime.files import new_folder, sha256_hex, write_json, write_text
+from alld.runtime.files import check_writable, new_folder, sha256_hex, write_json, write_text
 from alld.runtime.reading import read_json
 
 JSON, GROUPS = "audit.json", "groups.csv"
@@ -34,6 +34,7 @@ def check_place(folder: Path, manifest: Manifest | None = None) -> None:
     root = manifest.root if manifest is not None and manifest.kind != "table" else None
     if root is not None and folder.resolve().is_relative_to(root.resolve()):
         raise DataError(f"--out {folder}: lies inside the set; name a folder outside it")
+    check_writable(folder.parent)
     if not folder.exists():
         return
     if not folder.is_dir():

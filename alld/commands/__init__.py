@@ -1,9 +1,13 @@
 """The commands by name. The module of a command is imported when that command is called."""
 
 import inspect
+import os
 import re
 from collections import Counter
+from collections.abc import Callable
+from functools import wraps
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -33,8 +37,23 @@ def load_command(name: str) -> Any:
     # \b keeps typer from breaking the lines of the examples.
     text = (inspect.getdoc(function) or "").replace("\n\nExample", "\n\n\b\nExample")
     single = typer.Typer(add_completion=False, rich_markup_mode=None)
-    single.command(name, cls=_Command, help=text)(function)
+    single.command(name, cls=_Command, help=text)(_with_expanded_paths(function))
     return typer.main.get_command(single)
+
+
+def _with_expanded_paths(function: Callable[..., None]) -> Callable[..., None]:
+    """Expand `~` and `~name` in paths; a shell leaves the one in `--out=~/x` as it is."""
+
+    def expanded(value: Any) -> Any:
+        if isinstance(value, list | tuple):
+            return [expanded(one) for one in value]
+        return Path(os.path.expanduser(value)) if isinstance(value, Path) else value
+
+    @wraps(function)
+    def command(**values: Any) -> None:
+        function(**{name: expanded(value) for name, value in values.items()})
+
+    return command
 
 
 class CommandGroup(TyperGroup):

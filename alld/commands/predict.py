@@ -1,5 +1,6 @@
 """`alld predict`: classify images, one row per image."""
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +23,7 @@ from alld.commands.options import (
     newest_run,
 )
 from alld.errors import ConfigError
-from alld.runtime.files import one_line, well_formed
+from alld.runtime.files import check_writable, one_line, well_formed
 from alld.runtime.process import output_is_closed
 
 if TYPE_CHECKING:
@@ -95,7 +96,8 @@ def predict(
     workforce = Workforce(engine, workers, threads, address, gpus)
     workforce.check(alone=out is None or explain is not None)
     required = None if require_sha256 is None else _identity(require_sha256)
-    inputs = read_inputs(paths)  # reads whole tables: their errors come before any work
+    arguments = [os.path.expanduser(path) for path in paths]
+    inputs = read_inputs(arguments)  # reads whole tables: their errors come before any work
     if inputs.left_out:
         display.warn(inputs.left_out)
     if explain is not None:
@@ -103,7 +105,7 @@ def predict(
             raise no_heat_map(model)
         from alld.inference import heat_pictures
 
-        heat_pictures.check_place(explain, paths, inputs)
+        heat_pictures.check_place(explain, arguments, inputs)
     long = inputs.images > SHARD or engine is Engine.ray
     sharded = out if long and explain is None else None
     chosen = model or newest_run()
@@ -189,6 +191,7 @@ def _check_format(table: str, out: Path | None, *, as_json: bool) -> str:
         if output_is_closed():
             raise ConfigError("standard output is closed; name a file with --out rows.csv")
         return table
+    check_writable(out.parent)
     if as_json:
         raise ConfigError("--json answers on standard output; with --out use --format csv or jsonl")
     if table == "text":

@@ -42,6 +42,7 @@ def train(
 
     Example: alld train --resume runs/resnet50-20260101-120000
     """
+    data = None
     if resume is None:
         if allow_inexact:
             raise ConfigError("--allow-inexact goes with --resume")
@@ -58,10 +59,11 @@ def train(
         else:
             run = training.resume(resume, listener, data=data, allow_inexact=allow_inexact)
     if launched().is_first:  # which alone saves the model
-        _print_run(run, as_json=as_json)
+        _print_run(run, data, as_json=as_json)
 
 
-def _print_run(run: "Run", *, as_json: bool) -> None:
+def _print_run(run: "Run", data: Path | None, *, as_json: bool) -> None:
+    """Write the facts of a finished run; `data` is where a resume found its moved images."""
     from alld.inference.prediction import shown
     from alld.model.bundle import bundle_identity, read_info
 
@@ -81,7 +83,8 @@ def _print_run(run: "Run", *, as_json: bool) -> None:
     display.say(f"temperature: {info.temperature:.2f} ({reason})")
     display.say(f"threshold: {shown(info.threshold)} ({chosen.how})")
     display.write(f"run: {run.folder}")
-    display.say(f"next: alld evaluate {run.folder}")
+    moved = "" if data is None else f" --data {data}"
+    display.say(f"next: alld evaluate {run.folder}{moved}")
 
 
 @takes_settings(

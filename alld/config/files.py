@@ -49,7 +49,7 @@ def load_config(
 
 def find_config(name: str | Path) -> Path:
     """Return the file itself, or the shipped configuration of that name."""
-    path = Path(name)
+    path = Path(name).expanduser()
     if path.is_file():
         return path
     shipped = shipped_configs()

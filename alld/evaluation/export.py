@@ -30,7 +30,7 @@ from alld.model.onnx.file import Exported
 from alld.model.place import find_bundle
 from alld.report.text import TITLES
 from alld.runs.folder import open_run, read_manifest, read_split
-from alld.runtime.files import new_folder, one_line, write_json, write_text
+from alld.runtime.files import check_writable, new_folder, one_line, write_json, write_text
 from alld.stats.metrics import Metric
 from alld.synthetic.dataset import draw_set
 from alld.synthetic.plan import Recipe
@@ -87,6 +87,7 @@ def check_out(bundle: Path, out: Path) -> Path:
         raise ConfigError(f"--out {out}: is a folder; name a file")
     if out.parent.resolve() == bundle.resolve():
         raise ConfigError(f"--out {out}: inside a bundle, which never changes; name another place")
+    check_writable(out.parent)
     return out
 
 
@@ -154,6 +155,7 @@ def _check_free(out: Path, bundle: Path) -> None:
     if out.exists() and not out.is_dir():
         raise ConfigError(f"--out {out}: is a file; name a folder")
     other = {entry.name for entry in out.iterdir()} - {CARD, CONFIG, BUNDLE} if out.exists() else ()
+    check_writable(out.parent)
     if other:
         raise ConfigError(f"--out {out}: holds more than an earlier export; name a new folder")
 

@@ -32,6 +32,7 @@ from alld.evaluation.write import write_result
 from alld.inference.predictor import Predictor
 from alld.report.text import name_at
 from alld.runs.folder import Run, open_run, read_manifest, read_split
+from alld.runtime.files import check_writable
 from alld.runtime.locks import live
 from alld.stats.shift import predictive_values
 
@@ -87,6 +88,7 @@ def evaluate(
     run = open_run(folder)
     if run.state != "finished":
         raise RunError(f"{folder}: {run.state}; finish it with `alld train --resume {folder}`")
+    check_writable(run.folder)
     reading = partial(step, "reading images")
     names = {"positive": positive, "healthy": healthy}
     manifest = read_manifest(run, data, reading, **names, both_classes=data is None)

@@ -72,8 +72,9 @@ def read_image_bytes(path: Path) -> bytes:
     try:
         status = path.stat()  # before open, which would wait for ever on a pipe
         if stat.S_ISDIR(status.st_mode):
-            os.scandir(path).close()  # a folder that may not be read says so
-            raise refusal("is a folder, not a file", "name an image, or a folder with images")
+            with os.scandir(path) as entries:  # a folder that may not be read says so
+                seen = "is a folder, not a file" if any(entries) else "is an empty folder"
+            raise refusal(seen, "name an image, or a folder with images")
         if not stat.S_ISREG(status.st_mode):
             raise refusal("is a pipe, socket or device, not a file", "name an image file")
         with path.open("rb") as file:

@@ -18,7 +18,7 @@ from alld.images.lettering import GREY, INK, MARK, PAPER, RULE, font, shortened,
 from alld.inference.heat_map import Heat, coloured, greatest, overlaid
 from alld.inference.prediction import Prediction, shown
 from alld.inference.predictor import Predictor
-from alld.runtime.files import plain_path, replacing, well_formed
+from alld.runtime.files import check_writable, plain_path, replacing, well_formed
 
 PANEL = 336  # px, the side of the picture and of its map
 MARGIN, HEAD, FOOT = 16, 70, 64
@@ -116,6 +116,7 @@ def check_place(folder: Path, arguments: Iterable[str], files: Iterable[Path]) -
     place = Path(os.path.abspath(folder))
     if os.path.lexists(place) and not place.is_dir():
         raise ConfigError(f"--explain {folder}: is a file; name a folder")
+    check_writable(folder)
     named = {Path(os.path.abspath(name)) for name in arguments if os.path.isdir(name)}
     holding = {Path(os.path.abspath(file)).parent for file in files}
     if place in holding or any(place.is_relative_to(name) for name in named):

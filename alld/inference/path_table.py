@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from alld.errors import DataError
-from alld.runtime.reading import check_regular
+from alld.runtime.reading import check_regular, check_separator
 
 SUFFIXES = (".csv", ".parquet")
 COLUMN = "path"
@@ -29,28 +29,30 @@ def paths_in(table: Path) -> Iterator[Path]:
     Raises:
         DataError: no such file or column, no rows, or a row without a path or with one too long.
     """
-    read = _parquet if table.suffix.lower() == ".parquet" else _csv
+    read, unit = (_parquet, "row") if table.suffix.lower() == ".parquet" else (_csv, "line")
     number = 0
-    for number, path in enumerate(read(table), start=1):
+    for number, path in read(table):
         if not path:
-            raise DataError(f"{table}, row {number}: no path; name an image file")
+            raise DataError(f"{table}, {unit} {number}: no path; name an image file")
         if len(path) > LONGEST_PATH:
-            raise DataError(f"{table}, row {number}: a path of over {LONGEST_PATH} letters")
+            raise DataError(f"{table}, {unit} {number}: a path of over {LONGEST_PATH} letters")
         yield table.parent / path
     if not number:
         raise DataError(f"{table}: has no rows; give one for each image")
 
 
-def _csv(table: Path) -> Iterator[str]:
+def _csv(table: Path) -> Iterator[tuple[int, str]]:
+    """Yield the path of each row, and the line of the file where the row ends."""
     try:
         check_regular(table)
         with open(table, encoding="utf-8-sig", newline="") as file:
             rows = csv.reader(_lines(file, table))
-            names = [name.strip().lower() for name in next(rows, [])]
+            names = [name.strip().lower() for name in next(filter(None, rows), [])]
+            check_separator(names)
             at = _place(table, names)
             for row in rows:
                 if row:  # an empty line is no row
-                    yield row[at].strip() if at < len(row) else ""
+                    yield rows.line_num, row[at].strip() if at < len(row) else ""
     except (OSError, ValueError, csv.Error) as error:
         raise DataError(f"{table}: cannot be read as a UTF-8 CSV table: {error}") from error
 
@@ -62,7 +64,7 @@ def _lines(file: TextIO, table: Path) -> Iterator[str]:
         yield line
 
 
-def _parquet(table: Path) -> Iterator[str | None]:
+def _parquet(table: Path) -> Iterator[tuple[int, str | None]]:
     from alld.inference.rows import pyarrow
 
     arrow = pyarrow()
@@ -74,8 +76,9 @@ def _parquet(table: Path) -> Iterator[str | None]:
             _check_column(table, file)
         # A path that many rows share is kept once, as in the file.
         with ParquetFile(table, read_dictionary=[COLUMN]) as file:
-            for rows in file.iter_batches(_ROWS, columns=[COLUMN]):
-                yield from (text.as_py() for text in rows.column(0))
+            batches = file.iter_batches(_ROWS, columns=[COLUMN])
+            texts = (text.as_py() for rows in batches for text in rows.column(0))
+            yield from enumerate(texts, start=1)
     except (OSError, ValueError, arrow.ArrowException) as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"{table}: cannot be read as a Parquet table: {reason}") from error

@@ -12,7 +12,14 @@ from alld.errors import RunError
 from alld.model.weights import sha256_of
 from alld.runs.folder import IMAGES, RUNS, Run
 from alld.runs.machine import git_commit
-from alld.runtime.files import is_leftover, sha256_hex, write_csv, write_json, write_text
+from alld.runtime.files import (
+    check_writable,
+    is_leftover,
+    sha256_hex,
+    write_csv,
+    write_json,
+    write_text,
+)
 from alld.runtime.locks import LOCK
 
 _FIRST = ("config.yaml", "split.csv", IMAGES)  # written before run.json, which makes it a run
@@ -66,8 +73,10 @@ def create_run(
 def check_free(folder: Path) -> None:
     """Raise RunError if a folder holds a run or other files.
 
-    A run that was killed before it had a run.json does not count; its lock identifies it.
+    A run that was killed before it had a run.json does not count; its lock identifies it. RunError
+    is raised as well where the folder cannot be made.
     """
+    check_writable(folder)
     names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
     begun = {name for name in names if name in _FIRST or is_leftover(name)}
     if folder.is_dir() and (not names or names == {LOCK, *begun}):

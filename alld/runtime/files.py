@@ -10,8 +10,11 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 from uuid import uuid4
+
+from alld.errors import RunError
 
 _PART = ".part"
 # What a spreadsheet takes for the beginning of a formula, also as East Asian keyboards write it.
@@ -127,6 +130,19 @@ def new_folder(path: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     sync(path.parent)
+
+
+def check_writable(folder: Path) -> None:
+    """Raise RunError if no file can be made in a folder, or where the folder would be made.
+
+    Commands ask before hours of work, and not only when they write the result.
+    """
+    home = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    try:
+        TemporaryFile(dir=home).close()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise RunError(f"{home}: cannot be written to ({reason}); name another place") from error
 
 
 def is_leftover(name: str) -> bool:

@@ -4,7 +4,8 @@ import csv
 import json
 import os
 import stat
-from collections.abc import Iterator
+from codecs import BOM_UTF8
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import StringIO
 from math import isfinite
@@ -50,31 +51,58 @@ def parse_json(text: str | bytes) -> Any:
         raise ValueError("nested too deeply") from error
 
 
+class Row(dict[str, str]):
+    """The cells of a row by its columns' names, and the line of the file where it begins."""
+
+    line = 0
+
+
 def read_csv(path: Path) -> list[dict[str, str]]:
     """The rows of a CSV table by its columns' names, in small letters; what a row lacks is empty.
 
-    Raises what `read_text` does, and ValueError for two columns of one name.
+    Raises what `read_text` does, and ValueError for two columns of one name, or for other
+    separators than commas.
     """
+    return [*read_rows(path)]
+
+
+def read_rows(path: Path) -> list[Row]:
+    """As `read_csv`, with the line of each row."""
     return parse_csv(read_text(path))
 
 
-def parse_csv(text: str) -> list[dict[str, str]]:
+def parse_csv(text: str) -> list[Row]:
     """As `read_csv`, of a text."""
-    names, *rows = [row for row in _cells(text) if row] or [[]]
+    (_, names), *rows = [(line, row) for line, row in _cells(text) if row] or [(0, [])]
     columns = [name.strip().lower() for name in names]
+    check_separator(columns)
     twice = next((name for name in columns if name and columns.count(name) > 1), None)
     if twice is not None:
         raise ValueError(f"two columns are called {twice}")
-    return [
-        dict(zip(columns, row + [""] * (len(columns) - len(row)), strict=False)) for row in rows
-    ]
+    found = []
+    for line, cells in rows:
+        row = Row(zip(columns, cells + [""] * (len(columns) - len(cells)), strict=False))
+        row.line = line
+        found.append(row)
+    return found
 
 
 def csv_columns(path: Path) -> list[str]:
     """The names in the first line of a CSV table; raises what `read_csv` does."""
     with _opened(path) as (file, size):
-        line = file.readline(min(size, _HEADER_BYTES))
-    return [name.strip().lower() for row in _cells(line.decode("utf-8-sig")) for name in row]
+        head = file.read(min(size, _HEADER_BYTES))
+    lines = head.splitlines()  # also at the line ends of old Macs
+    first = next((line for line in lines if line.removeprefix(BOM_UTF8)), b"")
+    columns = [n.strip().lower() for _, row in _cells(first.decode("utf-8-sig")) for n in row]
+    check_separator(columns)
+    return columns
+
+
+def check_separator(columns: Sequence[str]) -> None:
+    """Raises ValueError where the only name of a column holds semicolons or tabs."""
+    for mark, name in ((";", "semicolons"), ("\t", "tabs")):
+        if len(columns) == 1 and mark in columns[0]:
+            raise ValueError(f"its cells are separated by {name}; save it with commas")
 
 
 @contextmanager
@@ -98,8 +126,13 @@ def _finite(text: str) -> float:
     return number
 
 
-def _cells(text: str) -> list[list[str]]:
+def _cells(text: str) -> list[tuple[int, list[str]]]:
+    """The cells of each row with the line where it begins; a cell may span several."""
+    reader, rows, line = csv.reader(StringIO(text, newline="")), [], 1
     try:
-        return list(csv.reader(StringIO(text, newline="")))
+        for row in reader:
+            rows.append((line, row))
+            line = reader.line_num + 1
+        return rows
     except csv.Error as error:
         raise ValueError(str(error)) from error

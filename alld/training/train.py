@@ -77,8 +77,8 @@ def train(config: Config, out: Path | None = None, listener: Listener | None = N
     with distributed():
         listener = (listener if leads() else None) or Listener()
         with together():
-            if out is not None and leads():
-                check_free(out)
+            if leads():
+                check_free(out or default_place(config.model.arch))
             machine = _prepare(config)
             manifest, groups = _load_data(config, listener)
             split = make_split(

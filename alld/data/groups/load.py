@@ -108,7 +108,8 @@ def _found(manifest: Manifest, progress: Progress | None) -> Groups:
 def _search(manifest: Manifest, progress: Progress | None) -> tuple[tuple[Relation, ...], int]:
     """The relations, and the number of images that are too small to be recognised."""
     pictures, n = Pictures(manifest), len(manifest)
-    described = describe_all(pictures, progress)
+    names = [str(manifest.file(index)) for index in range(n)]
+    described = describe_all(pictures, progress, names)
 
     def reached(share: float) -> None:
         if progress:

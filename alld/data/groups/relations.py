@@ -95,16 +95,22 @@ def find_relations(
 
 
 def describe_all(
-    images: Sequence[RGB], progress: Callable[[int, int], None] | None = None
+    images: Sequence[RGB],
+    progress: Callable[[int, int], None] | None = None,
+    names: Sequence[str] = (),
 ) -> list[Description]:
-    """Return the descriptions of all images, for `search`; raises as `find_relations`."""
+    """Return the descriptions of all images, for `search`; raises as `find_relations`.
+
+    An error names the image; without `names` it gives its number.
+    """
 
     def described_at(index: int) -> Description:
         image = images[index]
         if image.dtype != np.uint8 or image.shape[2:] != (3,) or min(image.shape[:2]) < TILE:
+            name = names[index] if names else f"image {index}"
             raise DataError(
-                f"image {index}: {image.dtype} array of shape {image.shape}; groups are sought in"
-                f" RGB uint8 arrays (H, W, 3) of at least {TILE} x {TILE} pixels"
+                f"{name}: {image.dtype} samples of shape {image.shape}; images of one cell are "
+                f"sought among RGB pictures, uint8 (H, W, 3), of at least {TILE} x {TILE} px"
             )
         return describe(image, len(images))
 

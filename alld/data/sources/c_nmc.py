@@ -25,7 +25,7 @@ from alld.data.sources.labelled import (
 from alld.data.sources.listing import list_files, list_images
 from alld.errors import DataError
 from alld.runtime.files import one_line
-from alld.runtime.reading import csv_columns, read_csv
+from alld.runtime.reading import csv_columns, read_rows
 
 _NAME = re.compile(r"UID_(H?\d+)_\d+_\d+_(all|hem)", re.IGNORECASE)
 _CLASSES = {"all": BLAST, "hem": HEALTHY}
@@ -114,13 +114,13 @@ def _check_folder(path: Path, label: int) -> None:
 def _rows(table: Path) -> Iterator[tuple[str, dict[str, str], Path]]:
     """The place of each row in words, its cells, and the image that it is about."""
     try:
-        rows = read_csv(table)
+        rows = read_rows(table)
     except (OSError, ValueError) as error:
         raise DataError(f"{table}: cannot be read as a UTF-8 CSV table: {error}") from error
-    rows = [{name: text.strip() for name, text in row.items()} for row in rows]
-    folder = _folder_of(table, {row["new_names"] for row in rows})
-    for number, row in enumerate(rows, start=2):  # line 1 holds the column names
-        yield f"{table}, line {number}", row, folder / PurePosixPath(row["new_names"]).name
+    folder = _folder_of(table, {row["new_names"].strip() for row in rows})
+    for row in rows:
+        cells = {name: text.strip() for name, text in row.items()}
+        yield f"{table}, line {row.line}", cells, folder / PurePosixPath(cells["new_names"]).name
 
 
 def _row_label(place: str, row: dict[str, str], path: Path) -> int:

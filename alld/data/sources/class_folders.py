@@ -8,7 +8,7 @@ from pathlib import Path
 from alld.data.manifest import Manifest, Progress
 from alld.data.sources.c_nmc import subject_of
 from alld.data.sources.class_names import ClassNames, unknown_class
-from alld.data.sources.labelled import Labelled, Problems, build_manifest, noted
+from alld.data.sources.labelled import Labelled, Problems, build_manifest, files_among, noted
 from alld.data.sources.listing import list_images
 from alld.data.sources.own_split import part_named
 from alld.errors import DataError
@@ -67,8 +67,9 @@ def load_classes(root: Path, progress: Progress | None = None) -> tuple[Manifest
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; give one that holds a folder for each class")
     listing = list_images(root)
-    outside = [path.name for path in listing.files if path.parent == root]
-    homes = {path: path.relative_to(root).parts[:-1] for path in listing.files}
+    files = files_among(listing.files, None)
+    outside = [path.name for path in files if path.parent == root]
+    homes = {path: path.relative_to(root).parts[:-1] for path in files}
     if not outside and all(part_named(home[0]) for home in homes.values()):  # train/lymphocyte/..
         homes = {path: home[1:] for path, home in homes.items()}
         outside += [path.name for path, home in homes.items() if not home]

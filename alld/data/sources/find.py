@@ -17,7 +17,7 @@ from alld.data.sources.all_idb2 import crop_label, is_crop, read_all_idb2
 from alld.data.sources.c_nmc import cell_label, find_tables, read_c_nmc
 from alld.data.sources.class_folders import folders_of, read_class_folders
 from alld.data.sources.class_names import ClassNames
-from alld.data.sources.labelled import Problem, Problems
+from alld.data.sources.labelled import Problem, Problems, files_among
 from alld.data.sources.listing import list_images
 from alld.data.sources.tables import read_table
 from alld.errors import DataError
@@ -108,10 +108,11 @@ def _read(
     if not root.is_dir():
         return read_table(root, names, progress, problems)
     listing = list_images(root)
-    if not listing.files:
+    images = files_among(listing.files, problems)
+    if not images and not problems:
         left_out = f"; {listing.warning}" if listing.warning else ""
         raise _no_data(root, f"no image lies in or below that folder{left_out}")
-    manifest = _read_images(root, listing.files, names, progress, problems)
+    manifest = _read_images(root, images, names, progress, problems)
     if listing.warning is None:
         return manifest
     return replace(manifest, warnings=(*manifest.warnings, f"{root}: {listing.warning}"))

@@ -46,6 +46,18 @@ def noted(path: Path | str, problems: Problems) -> Iterator[None]:
         problems.append(Problem(str(path), str(error)))
 
 
+def files_among(paths: Sequence[Path], problems: Problems) -> list[Path]:
+    """Return the paths without the folders that cannot be listed, each of which is a problem."""
+    files = []
+    for path in paths:
+        if not path.is_dir():
+            files.append(path)
+            continue
+        with noted(path, problems):
+            read_image_bytes(path)  # which says why
+    return files
+
+
 def build_manifest(
     root: Path,
     kind: Kind,

@@ -10,7 +10,7 @@ from alld.data.sources.labelled import Labelled, Problems, build_manifest, noted
 from alld.data.sources.own_split import part_named
 from alld.errors import DataError
 from alld.runtime.files import cell
-from alld.runtime.reading import csv_columns, read_csv
+from alld.runtime.reading import csv_columns, read_rows
 
 _NUMBERS = {"1": BLAST, "0": HEALTHY}
 _KNOWN = {"path", "label", "patient", "group", "split"}
@@ -26,7 +26,7 @@ def read_table(
             label of a given name.
     """
     try:
-        columns, rows = csv_columns(table), read_csv(table)
+        columns, rows = csv_columns(table), read_rows(table)
     except (OSError, ValueError) as error:
         raise DataError(f"{table}: cannot be read as a UTF-8 CSV table: {error}") from error
     if is_table(columns):
@@ -38,8 +38,8 @@ def read_table(
     )
     names = names.of_set({row["label"] for row in rows}, table)
     labelled: list[Labelled] = []
-    for number, row in enumerate(rows, start=2):  # line 1 holds the column names
-        place, path = f"{table}, line {number}", row["path"].strip()
+    for row in rows:
+        place, path = f"{table}, line {row.line}", row["path"].strip()
         with noted(path or place, problems):
             if not path:
                 raise DataError(f"{place}: no path; name an image file")

@@ -29,6 +29,7 @@ from alld.runs.create import default_place, resolve_config
 from alld.runs.folder import Run, read_split
 from alld.runs.machine import conditions_of, differences, inexact, prepare_machine
 from alld.runtime.cluster import Cluster
+from alld.runtime.files import check_writable
 from alld.runtime.locks import live
 from alld.runtime.signals import Stopping
 from alld.stats.metrics import Metric
@@ -77,6 +78,7 @@ def crossval(
     if folder.exists() and any(folder.iterdir()):
         hint = f"go on with --resume {folder}" if (folder / PLAN).exists() else "give a new one"
         raise RunError(f"--out {folder}: is not an empty folder; {hint}")
+    check_writable(folder)
     manifest = load_manifest(config.data)
     config = resolve_config(config, manifest)
     plan = Plan(folder, started, folds, repeats, manifest.fingerprint, config)
