@@ -14,6 +14,7 @@ from alld.data.preprocess import normalise, to_square
 from alld.errors import BundleError, ImageError
 from alld.images.decode import Decoded, decode, read_image_bytes
 from alld.images.rgb import pixels_hash
+from alld.inference.given import Given, Images, listed, read_given
 from alld.inference.load import load_model
 from alld.inference.prediction import OUT_OF_DOMAIN, UNCERTAIN, Prediction, called, shown
 from alld.model.abstain import refusal
@@ -33,7 +34,7 @@ class _Picture:
     """A decoded file on its way into the network."""
 
     path: str
-    sha256: str
+    sha256: str | None
     pixels_sha256: str
     square: Pixels  # (S, S, 3)
     side: int  # the longer one of the picture, px
@@ -84,13 +85,18 @@ class Predictor:
         """
         return cls(load_model(Path(path), device, threads, required), tta)
 
-    def predict(self, paths: Iterable[str | Path]) -> list[Prediction]:
-        """Return a prediction for each path, in order; a bad file is a row with its error."""
-        return list(self.iterate(paths))
+    def predict(self, images: Images) -> list[Prediction]:
+        """Return a prediction for each image, in order; a bad one is a row with its error.
 
-    def iterate(self, paths: Iterable[str | Path]) -> Iterator[Prediction]:
+        Args:
+            images: a path, folder or glob, bytes, an open file, a PIL image, a uint8 array
+                (H, W, 3) of RGB, or several of these.
+        """
+        return list(self.iterate(listed(images)))
+
+    def iterate(self, images: Iterable[Path | Given]) -> Iterator[Prediction]:
         """Yield the rows of `predict` as they are ready, in bounded memory for any number."""
-        batches = _batches(map(Path, paths), self.batch)
+        batches = _batches(images, self.batch)
         first = list(islice(batches, 2))
         if len(first) < 2:  # nothing runs side by side, so the one batch has all threads
             for batch in first:
@@ -126,7 +132,7 @@ class Predictor:
         """Return what the network sees of a picture: RGB uint8 (H, W, 3) to (S, S, 3)."""
         return to_square(pixels, self.info.image_size, self.info.unsharp)
 
-    def _side_by_side(self, batches: Iterable[list[Path]]) -> Iterator[list[Prediction]]:
+    def _side_by_side(self, batches: Iterable[list[Path | Given]]) -> Iterator[list[Prediction]]:
         ahead = self.threads + 2
         with self._network.workers() as pool:
             if self.device == "cpu":
@@ -134,29 +140,28 @@ class Predictor:
             else:
                 yield from map(self._run, map_ahead(pool, self._prepare, batches, 2 * ahead))
 
-    def _prepare(self, batch: Sequence[Path]) -> list[_Picture | Prediction]:
-        return [self._read(path) for path in batch]
+    def _prepare(self, batch: Sequence[Path | Given]) -> list[_Picture | Prediction]:
+        return [self._read(image) for image in batch]
 
-    def _read(self, path: Path) -> _Picture | Prediction:
-        """Return the picture in a file, or the row that says why there is none."""
-        name = plain_path(str(path))
+    def _read(self, image: Path | Given) -> _Picture | Prediction:
+        """Return the picture in a file or in memory, or the row that says why there is none."""
+        name = image.name if isinstance(image, Given) else plain_path(str(image))
         sha256, model = None, (self.info.threshold, self.identity)
         try:
-            data = read_image_bytes(path)
+            if isinstance(image, Given):
+                return self._picture(name, *read_given(image))
+            data = read_image_bytes(image)
             sha256 = sha256_hex(data)
             return self._picture(name, sha256, decode(data, name))
         except ImageError as error:
             return Prediction(name, sha256, None, None, *model, error=str(error))
 
-    def _picture(self, name: str, sha256: str, decoded: Decoded) -> _Picture:
+    def _picture(self, name: str, sha256: str | None, decoded: Decoded) -> _Picture:
         square = self.square(decoded.pixels)
         side = max(decoded.pixels.shape[:2])
         facts = np.zeros(0) if self._limits is None else picture_facts(square, side)
-        hashes, notes = (
-            (sha256, pixels_hash(decoded.pixels)),
-            decoded.conversions + decoded.warnings,
-        )
-        return _Picture(name, *hashes, square, side, facts, notes)
+        notes = decoded.conversions + decoded.warnings
+        return _Picture(name, sha256, pixels_hash(decoded.pixels), square, side, facts, notes)
 
     def _run(self, batch: Sequence[_Picture | Prediction]) -> list[Prediction]:
         """Put predictions in the places of pictures."""

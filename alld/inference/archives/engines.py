@@ -11,6 +11,7 @@ from functools import lru_cache
 from itertools import count
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -60,7 +61,7 @@ def predict_shard(
         tally = Tally.empty()
 
         def predictions() -> Iterator[Prediction]:
-            for prediction in tally.counting(predictor.iterate(shard.paths)):
+            for prediction in tally.counting(predictor.iterate(map(Path, shard.paths))):
                 yield prediction
                 counted()
 
