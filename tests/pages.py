@@ -115,7 +115,7 @@ def shows(text: str, value: Any, *, low: bool = False) -> bool:
     if value is None or isinstance(value, bool | list):
         return text in (json.dumps(value), "undefined")
     shown = Decimal(text.removesuffix(" %").removesuffix(" s"))
-    half = Decimal(5).scaleb(int(shown.as_tuple().exponent) - 1)
+    half = Decimal(5).scaleb(int(shown.as_tuple().exponent) - 1) + Decimal("1e-9")  # ties
     percent = abs(shown - Decimal(value) * 100) <= half
     plain = abs(shown - Decimal(value)) <= half
     return percent if text.endswith("%") else plain or (low and percent)

@@ -187,7 +187,9 @@ def test_a_probability_near_the_threshold_is_uncertain(
     files = sorted(trained_set[0].glob("*.tif"))[:6]
     quiet = Predictor(replace(model, info=everything, limits=None)).predict(files)
     assert {row.verdict for row in quiet} == {UNCERTAIN}
-    assert all("P(blast) between 0 and 1" in str(row.reason) for row in quiet)
+    assert all(f"leans {row.call}; P(blast) between 0 and 1" in str(row.reason) for row in quiet)
+    forced = Predictor(replace(model, info=everything), abstain=False).predict(files)
+    assert [row.verdict for row in forced] == [row.call for row in quiet]
     others = Predictor(replace(model, info=nothing, limits=None)).predict(files)
     assert [row.verdict for row in others] == [row.call for row in others]
     assert all(row.reason is None for row in others)

@@ -181,11 +181,26 @@ def test_a_model_that_is_sure_and_wrong_is_warned_about(
     run, _ = overconfident
     info: BundleInfo = read_info(run.bundle)
     quiet = info.model_copy(
-        update={"threshold_choice": info.threshold_choice.model_copy(update={"warning": None})}
+        update={
+            "threshold_choice": info.threshold_choice.model_copy(update={"warning": None}),
+            "validation": {**info.validation, "coverage": {"k": 16, "n": 16, "value": 1.0}},
+        }
     )
     assert calibration_warnings(quiet) == []
     [warning] = calibration_warnings(quiet.model_copy(update={"temperature": 5.0}))
     assert warning.startswith("temperature 5, its upper limit")
+
+
+def test_a_wide_uncertain_band_is_warned_about(overconfident: tuple[Run, list[str]]) -> None:
+    """Where under three quarters of the validation images get a verdict, training says so."""
+    info: BundleInfo = read_info(overconfident[0].bundle)
+    for judged, said in ((11, True), (12, False)):
+        coverage = {"k": judged, "n": 16, "value": judged / 16}
+        wide = info.model_copy(update={"validation": {**info.validation, "coverage": coverage}})
+        found = "uncertain: 5 of 16 validation images get no verdict" in "".join(
+            calibration_warnings(wide)
+        )
+        assert found == said
 
 
 def test_a_timid_network_is_not_sharpened() -> None:

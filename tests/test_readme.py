@@ -173,11 +173,17 @@ def test_the_demo_goes_the_whole_way(
     )
     for _ in range(2):
         assert run_command(["demo"]) == 0
-    shown = capsys.readouterr().out
+    shown, said = capsys.readouterr()
     verdicts = re.findall(r"SYNTHETIC (blast|healthy|uncertain|out of domain) +P\(blast\)", shown)
     assert len(verdicts) == 6
     assert "SYNTHETIC: efficientnet_lite0" in shown
     assert (tmp_path / "runs" / "demo" / "run" / "evaluation" / "table.md").is_file()
+    [after] = set(re.findall(r"next: alld (predict .+)", said))
+    assert run_command(shlex.split(after)) == 0
+    assert capsys.readouterr().out.count("demo/images/Im") == 40
+    assert run_command(["evaluate"]) == 2
+    [named] = re.findall(r"the SYNTHETIC runs/demo/run: `alld (.+)`", capsys.readouterr().err)
+    assert run_command([*shlex.split(named), "--no-heat-maps"]) == 0
     (tmp_path / "runs" / "demo" / "mine.txt").touch()
     assert run_command(["demo"]) == 2
 

@@ -27,16 +27,36 @@ def test_the_band_lies_around_the_threshold() -> None:
 
 
 def test_errors_widen_the_band() -> None:
-    """By hand: 2 wrong of 22 are 20 % of the nearest ten, which reach to 0.9 and 0.1 alike."""
-    narrow = uncertain_band(TRUTH[:3] * 7, PROB[:3] * 7, 0.5, error=0.2)  # 14 of 21 are wrong
-    assert narrow.width == pytest.approx(logit(0.8))  # 0.3 is nearer than 0.2
-    truth, prob = [1, *TRUTH[1:]], [0.05, *PROB[1:]]  # the farthest of all is wrong
-    wide = uncertain_band(truth, prob, 0.5, error=0.08)
-    assert wide.width == pytest.approx(logit(0.95))  # 2 of 22 are 9 %: all of them
-    assert wide.how == "in this range about 1 in 12 verdicts is wrong (on 22 images)"
-    assert uncertain_band(truth, prob, 0.5, error=0.1).width == pytest.approx(logit(0.9))
-    few = uncertain_band([1, *[0] * 18], [0.01] * 19, 0.5, error=0.05)
-    assert few.width == pytest.approx(logit(0.95))  # nineteen images do not widen it
+    """By hand: of the nearest eight of 40 four are wrong, beyond 0.8, and the rest are right."""
+    prob = [*[0.85, 0.15] * 4, *[0.99, 0.01] * 16]
+    truth = [0, 0] * 4 + [1, 0] * 16
+    band = uncertain_band(truth, prob, 0.5, error=0.2)
+    assert band.width == pytest.approx(logit(0.85))
+    assert band.how == "in this range about 1 in 2 verdicts is wrong (on 40 images)"
+    few = uncertain_band(truth[:18], prob[:18], 0.5, error=0.2)
+    assert few.width == pytest.approx(logit(0.8))  # eighteen images do not widen it
+
+
+def test_a_band_is_no_wider_than_what_pays() -> None:
+    """2 of 22 wrong, one of them the farthest: refusing the nearest two alone raises accuracy."""
+    truth, prob = [1, *TRUTH[1:]], [0.05, *PROB[1:]]  # 0.6 right, 0.3 wrong, 0.05 wrong
+    band = uncertain_band(truth, prob, 0.5, error=0.08)
+    assert band.width == pytest.approx(logit(0.7))
+    assert band.how == "in this range about 1 in 2 verdicts is wrong (on 22 images)"
+
+
+def test_a_weak_model_keeps_at_least_half_of_its_verdicts() -> None:
+    """Three of ten wrong at every distance: all are within the range, and half is kept."""
+    prob = np.linspace(0.5, 0.75, 100)
+    truth = [int(number % 10 not in (2, 5, 8)) for number in range(100)]
+    held = uncertain_band(truth, prob, 0.5, error=0.2).holds(prob, 0.5)
+    assert held.sum() <= 50
+
+
+def test_no_band_where_the_most_certain_are_wrong() -> None:
+    """Where the nearest are right and the farthest wrong, abstention would lower the accuracy."""
+    prob = [*[0.6] * 20, *[0.75] * 10]
+    assert uncertain_band([1] * 20 + [0] * 10, prob, 0.5, error=0.2).width == 0
 
 
 def test_the_ends_of_the_band_are_excluded() -> None:

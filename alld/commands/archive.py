@@ -106,6 +106,7 @@ def job_of(predictor: "Predictor", model: Path, table: str) -> "Job":
         identity=predictor.identity,
         device=predictor.device,
         tta=predictor.tta,
+        abstain=predictor.abstain,
         threads=predictor.threads,
         table=table,
         folder=os.getcwd(),

@@ -70,7 +70,7 @@ def evaluate(
     if (positive or healthy) and data is None:
         option = "--positive" if positive else "--healthy"
         raise ConfigError(f"{option} goes with --data: the run's own images have their names")
-    folder = run or newest_run()
+    folder = run or newest_run("alld evaluate RUN")
     with display.Steps() as steps:
         result = holdout.evaluate(
             folder,

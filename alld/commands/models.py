@@ -65,7 +65,7 @@ def export(
 
     Example: alld export runs/resnet50-20260101-120000 --format hub --out cells
     """
-    source = run or newest_run()
+    source = run or newest_run("alld export RUN")
     facts: dict[str, Any] = {}
     if kind == "onnx":
         from alld.evaluation.export import export_onnx

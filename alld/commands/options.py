@@ -191,11 +191,11 @@ def takes_settings(*names: str, base: str | None = None) -> Callable[[Callable[.
     return decorate
 
 
-def newest_run() -> Path:
+def newest_run(usage: str) -> Path:
     """Return the folder of the newest finished run on real data, and say which it is."""
     from alld.runs import folder as run
 
-    folder = run.newest_run().folder
+    folder = run.newest_run(usage).folder
     display.say(f"newest finished run: {folder}")
     return folder
 

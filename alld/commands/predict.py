@@ -73,6 +73,12 @@ def predict(
     address: AddressOption = None,
     gpus: GpusOption = None,
     tta: TtaOption = None,
+    no_abstain: Annotated[
+        bool,
+        typer.Option(
+            "--no-abstain", help="Call every image blast or healthy, also where it is a guess."
+        ),
+    ] = False,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
@@ -108,11 +114,13 @@ def predict(
         heat_pictures.check_place(explain, arguments, inputs)
     long = inputs.images > SHARD or engine is Engine.ray
     sharded = out if long and explain is None else None
-    chosen = model or newest_run()
+    chosen = model or newest_run("alld predict --model RUN ...")
     threads = workforce.threads_each if sharded else threads
     # This machine need not have the devices of a cluster.
     place = "cpu" if engine is Engine.ray else device
-    predictor = Predictor.load(chosen, place, tta=tta, required=required, threads=threads)
+    predictor = Predictor.load(
+        chosen, place, tta=tta, required=required, threads=threads, abstain=not no_abstain
+    )
     display.say(display.model_line(predictor))
     if sharded:
         job = job_of(predictor, chosen, table)

@@ -40,7 +40,7 @@ def serve(
     from alld.serve.model_thread import ModelThread
 
     began = time.monotonic()
-    place = find_model(model or newest_run())
+    place = find_model(model or newest_run("alld serve --model RUN"))
     address = server.listen(host, port, token)
     display.say(NOTICE)
     display.say("the page is at this address; Ctrl-C ends it:")

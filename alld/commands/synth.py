@@ -1,5 +1,6 @@
 """`alld synth` and `alld demo`: draw synthetic images, and try everything on them."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -54,14 +55,17 @@ def demo(
 
     Example: alld demo
     """
-    from alld.demo import run_demo
+    from alld.demo import IMAGES, RUN, run_demo
 
     with display.training_progress() as listener:
         shown = run_demo(out, seed, listener)
     if as_json:
         display.print_json(shown.evaluation.as_dict())
         return
+    images, run = (shlex.quote(str(shown.folder / name)) for name in (IMAGES, RUN))
     for prediction in shown.predictions:
         display.write(f"SYNTHETIC {display.prediction_line(prediction)}")
     print_result(shown.evaluation, as_json=False)
+    display.say(f"next: alld predict {images} --model {run}")
+    display.say(f"      alld serve --model {run} --open")
     display.say("your own images: alld train --data FOLDER, then alld evaluate and alld predict")

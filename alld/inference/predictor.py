@@ -50,7 +50,7 @@ class Predictor:
     that share one batch would wait for each other at every layer.
     """
 
-    def __init__(self, model: Model, tta: bool | None = None) -> None:
+    def __init__(self, model: Model, tta: bool | None = None, *, abstain: bool = True) -> None:
         self.info = model.info
         self.identity = model.identity
         self.exported_from = model.exported_from
@@ -59,7 +59,9 @@ class Predictor:
         self.threads = model.network.threads
         self.batch = CPU_BATCH if self.device == "cpu" else GPU_BATCH
         self.tta = model.info.tta if tta is None else tta
-        self._limits = model.limits
+        self.abstain = abstain
+        self._limits = model.limits if abstain else None
+        self._band = model.info.uncertain if abstain else None
         self._network = model.network
 
     @classmethod
@@ -71,6 +73,7 @@ class Predictor:
         tta: bool | None = None,
         required: str | None = None,
         threads: int | None = None,
+        abstain: bool = True,
     ) -> "Predictor":
         """Load a run folder, a bundle folder or an exported file.
 
@@ -78,12 +81,13 @@ class Predictor:
             tta: average over eight orientations; by default as the model was calibrated.
             required: the identity that the model must have, 64 hexadecimal digits.
             threads: used on a CPU; by default one for each core.
+            abstain: whether an image may be uncertain or out of domain.
 
         Raises:
             BundleError: no finished model there, another one, or one that fails its hashes.
             ConfigError: a device that is not there, or a library that is not installed.
         """
-        return cls(load_model(Path(path), device, threads, required), tta)
+        return cls(load_model(Path(path), device, threads, required), tta, abstain=abstain)
 
     def predict(self, images: Images) -> list[Prediction]:
         """Return a prediction for each image, in order; a bad one is a row with its error.
@@ -176,13 +180,13 @@ class Predictor:
         return [one if isinstance(one, Prediction) else next(found) for one in batch]
 
     def _row(self, picture: _Picture, probability: float, score: float) -> Prediction:
-        threshold, limits, band = self.info.threshold, self._limits, self.info.uncertain
+        threshold, limits, band = self.info.threshold, self._limits, self._band
         verdict, reason = called(probability, threshold), None
         if limits is not None and score > limits.limit:
             verdict, reason = OUT_OF_DOMAIN, refusal(limits, picture.facts, picture.side)
         elif band is not None and band.low < probability < band.high:
-            verdict = UNCERTAIN
-            reason = f"P(blast) between {shown(band.low)} and {shown(band.high)}: {band.how}"
+            reason = f"leans {verdict}; P(blast) between {shown(band.low)} and {shown(band.high)}"
+            verdict, reason = UNCERTAIN, f"{reason}: {band.how}"
         name = (picture.path, picture.sha256, verdict, probability, threshold, self.identity)
         pixels = picture.pixels_sha256
         return Prediction(*name, reason=reason, notes=picture.notes, pixels_sha256=pixels)

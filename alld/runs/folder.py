@@ -162,29 +162,30 @@ def open_run(folder: Path) -> Run:
 
 
 def list_runs(root: Path = RUNS) -> list[Run]:
-    """Return the runs directly below `root`, oldest first."""
-    folders = root.iterdir() if root.is_dir() else ()
-    runs = [Run(folder) for folder in folders if (folder / "run.json").is_file()]
-    return sorted(runs, key=_age)
+    """Return the runs directly below `root`, and that of `alld demo`, oldest first."""
+    files = [*root.glob("*/run.json"), *root.glob("demo/run/run.json")]
+    return sorted((Run(file.parent) for file in files), key=_age)
 
 
-def newest_run(root: Path = RUNS) -> Run:
+def newest_run(usage: str, root: Path = RUNS) -> Run:
     """Return the newest finished run on real data.
+
+    Args:
+        usage: the command that names a run, for the error: `alld evaluate RUN`.
 
     Raises:
         RunError: there is none.
     """
-    finished = [
-        run
-        for run in list_runs(root)
-        if run.state == "finished" and not run.info["data"]["synthetic"]
-    ]
-    if not finished:
+    finished = [run for run in list_runs(root) if run.state == "finished"]
+    real = [run for run in finished if not run.info["data"]["synthetic"]]
+    if not real:
+        named = f"the SYNTHETIC {finished[-1].folder}" if finished else "one"
+        usage = usage.replace("RUN", str(finished[-1].folder)) if finished else usage
         raise RunError(
-            f"no finished run on real data under {root}/; train one with `alld train`, "
-            "or name a model with --model RUN"
+            f"no finished run on real data in {root}/; train one with `alld train --data FOLDER`, "
+            f"or name {named}: `{usage}`"
         )
-    return finished[-1]
+    return real[-1]
 
 
 def read_manifest(

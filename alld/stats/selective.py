@@ -53,7 +53,9 @@ def uncertain_band(
     A calibrated probability estimates its own error rate: at a threshold of one half it is `error`
     or more between `error` and 1 - `error`. At another threshold the band has the same width in
     log odds. Observed errors widen it to the largest distance from the threshold, in log odds,
-    within which at least `error` of the verdicts were wrong.
+    within which at least `error` of the verdicts were wrong. It must pay, too: of the bands up to
+    that width which hold at most half of the images, it is the one outside of which verdicts were
+    most often right, and the widest of several.
 
     Args:
         y_true: shape (n,), 0 healthy or 1 blast.
@@ -68,13 +70,32 @@ def uncertain_band(
         raise ValueError(f"error is {error}: it must lie between 0 and one half, both excluded")
     away, wrong = _by_distance(y_true, y_prob, threshold)
     n = len(away)
+    estimated, often = float(logit(1 - error)), f"1 in {1 / error:.2g}"
+    how = f"in this range at least {often} verdicts is wrong (estimated)"
+    if n < _FEWEST:
+        return Band(estimated, how)
     bad = np.flatnonzero(np.cumsum(wrong) >= error * np.arange(1, n + 1))
     # Just beyond the last of them: what lies at the width itself is not within it.
     observed = float(np.nextafter(away[bad[-1]], math.inf)) if bad.size else 0.0
-    estimated, often = float(logit(1 - error)), f"1 in {1 / error:.2g}"
-    if n < _FEWEST or observed <= estimated:
-        return Band(estimated, f"in this range at least {often} verdicts is wrong (estimated)")
-    return Band(observed, f"in this range about {often} verdicts is wrong (on {n} images)")
+    width = _paying(away, wrong, max(observed, estimated))
+    if width < observed or estimated < width:
+        inside = away < width
+        often = f"1 in {inside.sum() / max(1, wrong[inside].sum()):.2g}"
+        how = f"in this range about {often} verdicts is wrong (on {n} images)"
+    return Band(width, how)
+
+
+def _paying(away: NDArray[np.float64], wrong: NDArray[np.bool_], width: float) -> float:
+    """Return the widest band up to `width` that leaves the best verdicts to at least half."""
+    n, inside = len(away), int((away < width).sum())
+    refused = np.arange(min(inside, n // 2) + 1)
+    parted = np.append(True, np.diff(away, append=math.inf) > _TIE)[refused]  # from the rest
+    left = wrong.sum() - np.append(0, np.cumsum(wrong))[refused]
+    risks = np.where(parted | (refused == inside), left / (n - refused), math.inf)
+    best = int(np.flatnonzero(risks <= risks.min() + _TIE)[-1])
+    if best == inside:
+        return width
+    return float(np.nextafter(away[best - 1], math.inf)) if best else 0.0
 
 
 def risk_coverage(y_true: ArrayLike, y_prob: ArrayLike, threshold: ArrayLike) -> list[RiskPoint]:

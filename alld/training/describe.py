@@ -36,9 +36,10 @@ from alld.stats.calibration import (
     choose_threshold,
     fit_temperature,
 )
-from alld.stats.metrics import all_metrics
+from alld.stats.metrics import all_metrics, proportion
 from alld.stats.selective import uncertain_band
 
+LEAST_COVERAGE = 0.75  # of the validation images that get a verdict; with fewer a warning says so
 _BATCH = 16  # images of one step of learn_limits
 
 
@@ -96,6 +97,7 @@ def describe(
     logits = validation_logits(learner, tta=config.model.tta)
     temperature, threshold = calibrate(truth, logits, config.calibrate)
     prob = blast_probability(logits, temperature.value)
+    band = _uncertain(truth, prob, threshold.value, config.abstain.uncertain)
     validation = all_metrics(
         truth,
         prob,
@@ -103,6 +105,8 @@ def describe(
         groups=[split.groups[index] for index in valid],
         draws=config.evaluate.bootstrap_draws,
     )
+    judged = sum(band is None or not band.low < one < band.high for one in prob)
+    validation["coverage"] = proportion(judged, len(prob), "no validation images")
     return BundleInfo(
         arch=config.model.arch,
         initial_weights=initial_weights(config.model),
@@ -116,7 +120,7 @@ def describe(
         unsharp=config.augment.unsharp,
         temperature_fit=TemperatureFit.model_validate(temperature, from_attributes=True),
         limits=limits,
-        uncertain=_uncertain(truth, prob, threshold.value, config.abstain.uncertain),
+        uncertain=band,
         data=TrainedOn(
             name=manifest.kind,
             fingerprint=manifest.fingerprint,
@@ -139,6 +143,8 @@ def _uncertain(
     if error is None:
         return None
     band = uncertain_band(truth, prob, threshold, error=error)
+    if band.width == 0:
+        return None
     low, high = band.ends(threshold)
     return UncertainBand(low=low, high=high, how=band.how)
 
@@ -154,6 +160,12 @@ def calibration_warnings(info: BundleInfo) -> list[str]:
     if info.threshold_choice.warning:
         choice = info.threshold_choice
         warnings.append(f"threshold {shown(info.threshold)} ({choice.how}): {choice.warning}")
+    judged = info.validation["coverage"]
+    if judged["value"] < LEAST_COVERAGE:
+        warnings.append(
+            f"uncertain: {judged['n'] - judged['k']} of {judged['n']} validation images get no "
+            "verdict; train longer or on more images, or use `alld predict --no-abstain`"
+        )
     return warnings
 
 

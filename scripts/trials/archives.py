@@ -49,6 +49,7 @@ class Archive:
             identity=sha256_hex((model / "SHA256SUMS").read_bytes()),
             device="cpu",
             tta=False,
+            abstain=True,
             threads=1,
             table="csv",
             folder=str(work),

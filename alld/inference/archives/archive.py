@@ -75,6 +75,7 @@ def plan_of(cut: Cut, job: Job) -> dict[str, Any]:
         "columns": list(COLUMNS),
         "model": job.identity,
         "tta": job.tta,
+        "abstain": job.abstain,
         "list": cut.fingerprint,
         "images": cut.images,
         "folder": job.folder,

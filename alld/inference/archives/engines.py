@@ -36,6 +36,7 @@ class Job:
     identity: str
     device: str
     tta: bool
+    abstain: bool
     threads: int  # that predict batches side by side; the rows do not depend on it
     table: str  # csv, jsonl or parquet
     folder: str  # that relative names begin in
@@ -55,7 +56,7 @@ def predict_shard(
     with chdir(job.folder):
         # A batch that is alone would be given all threads, and the rows would depend on them.
         threads = 1 if len(shard.paths) <= CPU_BATCH else job.threads
-        predictor = _loaded(job.model, job.device, job.tta, threads)
+        predictor = _loaded(job.model, job.device, job.tta, job.abstain, threads)
         if predictor.identity != job.identity:
             raise RunError(f"{job.model}: is another model by now; give the command again")
         tally = Tally.empty()
@@ -69,9 +70,9 @@ def predict_shard(
 
 
 @lru_cache(maxsize=1)
-def _loaded(model: str, device: str, tta: bool, threads: int) -> Predictor:
+def _loaded(model: str, device: str, tta: bool, abstain: bool, threads: int) -> Predictor:
     """Load the model, and keep it for the next shard of this process."""
-    return Predictor.load(model, device, tta=tta, threads=threads)
+    return Predictor.load(model, device, tta=tta, threads=threads, abstain=abstain)
 
 
 def predict_here(
