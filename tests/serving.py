@@ -90,10 +90,10 @@ class Site(Client):
 
 
 @contextmanager
-def running(model: Path, token: str | None = None) -> Iterator[Site]:
+def running(model: Path, token: str | None = None, **listening: Any) -> Iterator[Site]:
     """Run a server on a free port of this machine, with its model loaded."""
     ready = threading.Event()
-    address = listen("127.0.0.1", 0, token)
+    address = listen("127.0.0.1", 0, token, **listening)
     faults: list[Exception] = []
     server = Server(
         ModelThread(model, "cpu"), address.auth, lambda _predictor: ready.set(), faults.append

@@ -126,9 +126,11 @@ def test_the_server_answers_as_the_readme_says(reader: Path) -> None:
     assert len(curls) == 2
 
 
-def test_other_machines_reach_the_server_as_the_readme_says(reader: Path) -> None:
+@pytest.mark.parametrize(
+    "words", [words for words in alld_commands() if words[0] == "serve" and len(words) > 1]
+)
+def test_other_machines_reach_the_server_as_the_readme_says(words: list[str], reader: Path) -> None:
     """With the token and not without."""
-    [words] = [words for words in alld_commands() if words[0] == "serve" and len(words) > 1]
     with served(*words[1:], folder=reader) as (_, address):
         client = client_of(address)
         assert client.ask("/model").status == 401

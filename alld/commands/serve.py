@@ -24,6 +24,15 @@ def serve(
         str | None,
         typer.Option(envvar="ALLD_TOKEN", help="Secret that a browser or program must present."),
     ] = None,
+    public_name: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="HOST", help="Name that a proxy has for the server; may be given several times."
+        ),
+    ] = None,
+    root_path: Annotated[
+        str, typer.Option(metavar="PATH", help="Where a proxy puts the page, such as /cells.")
+    ] = "",
     open_page: Annotated[
         bool, typer.Option("--open", help="Open the page in this machine's browser.")
     ] = False,
@@ -41,8 +50,10 @@ def serve(
 
     began = time.monotonic()
     place = find_model(model or newest_run("alld serve --model RUN"))
-    address = server.listen(host, port, token)
+    address = server.listen(host, port, token, public_names=public_name or (), root_path=root_path)
     display.say(NOTICE)
+    if public_name and token is None:
+        display.warn("--public-name without --token: whoever reaches the proxy may ask the model")
     display.say("the page is at this address; Ctrl-C ends it:")
     display.write(address.url)
 

@@ -16,7 +16,7 @@ from starlette.applications import Starlette
 from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
@@ -94,8 +94,12 @@ def create_app(model: ModelThread, auth: Auth, on_loaded: OnLoaded, on_bug: OnBu
         Route("/predict", service.predict, methods=["POST"]),
         Route("/login", service.login, methods=["POST"]),
     ]
+    # Without the slash at its end the browser would look for the page's files above it.
+    own = {auth.root_path} - {"", *(route.path for route in routes)}
+    routes += [Route(path, RedirectResponse(f"{path}/")) for path in own]
     app = Starlette(routes=routes, exception_handlers=handlers, lifespan=lifespan)
-    return AuthMiddleware(app, auth, PUBLIC)
+    app.router.redirect_slashes = False  # a redirection would name the host of this side of a proxy
+    return AuthMiddleware(app, auth, PUBLIC | own)
 
 
 class _Service:
@@ -133,7 +137,13 @@ class _Service:
             if self.auth.token is None or not self.auth.is_token(_token(data)):
                 raise Refused(401, "this is not the token that the server was started with")
         welcome = Response(status_code=204)
-        welcome.set_cookie(self.auth.cookie, self.auth.session, httponly=True, samesite="strict")
+        welcome.set_cookie(
+            self.auth.cookie,
+            self.auth.session,
+            path=f"{self.auth.root_path}/",
+            httponly=True,
+            samesite="strict",
+        )
         return welcome
 
     async def _predict(self, predictor: "Predictor", query: Query, data: bytes) -> dict[str, Any]:
@@ -235,7 +245,7 @@ def _token(data: bytes) -> str:
 
 
 async def _page_file(request: Request) -> Response:
-    content, media_type = _read_page_file(request.url.path)
+    content, media_type = _read_page_file(request.scope["path"])
     return Response(content, media_type=media_type)
 
 

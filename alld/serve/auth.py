@@ -3,9 +3,12 @@
 A page of another site can make a browser send requests to this machine. But it cannot choose the
 Host header (a name of its own that it points here is not among ours), hide its Origin, or send the
 header that every POST needs: the browser would ask for permission first, and nothing here gives it.
+
+What a proxy says of a request (X-Forwarded-Host and the like) is not read: anybody can send it.
 """
 
 import ipaddress
+import re
 import secrets
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -16,6 +19,8 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 POST_HEADER = "x-alld"
+# A host as it is written in addresses, lower case, with or without a port.
+HOST = r"([a-z0-9_-][a-z0-9_.-]{0,252}|\[[0-9a-f:.]{2,45}\])(:[0-9]{1,5})?"
 # Nothing from another host, nothing inline; pictures come as data in our own JSON.
 POLICY = "; ".join(
     (
@@ -65,6 +70,9 @@ class Auth:
 
     names: frozenset[str]  # lower case
     any_address: bool = False  # also any numeric address: nobody can point those elsewhere
+    # Names of a proxy, lower case: HOST with any port, or HOST:PORT.
+    public_names: frozenset[str] = frozenset()
+    root_path: str = ""  # where the proxy puts the page: `/x`, or nothing for the top
     token: str | None = None
     port: int = 0
     # What a browser keeps instead of the token; it is worthless once the server has stopped.
@@ -79,18 +87,23 @@ class Auth:
         """Raise Refused unless the request is allowed; `public` requests need no token."""
         host = headers.get("host", "")
         name = _host_name(host)
-        if not (name in self.names or (self.any_address and is_address(name))):
-            raise Refused(403, "this name is not one of the server's; use the address it printed")
-        origin = headers.get("origin")
+        own = name in self.names or (self.any_address and is_address(name))
+        if not (own or self._is_public(host)):
+            raise _foreign("this name is not one of the server's; use the address it printed", name)
         # Behind a proxy our own page may have come by https.
-        if origin is not None and origin.lower() not in {
-            f"{scheme}://{host.lower()}" for scheme in ("http", "https")
-        }:
-            raise Refused(403, "a page of another site asked; only the server's own page may")
+        scheme, _, origin = headers.get("origin", f"http://{host}").lower().partition("://")
+        known = origin == host.lower() or self._is_public(origin)
+        if scheme not in ("http", "https") or not known:
+            raise _foreign("a page of another site asked; only the server's own page may", origin)
         if method not in ("GET", "HEAD") and headers.get(POST_HEADER) is None:
             raise Refused(403, "the header X-ALLD is missing; send X-ALLD: 1")
         if not public and not self.admits(headers):
             raise Refused(401, "the token is missing or wrong; send Authorization: Bearer TOKEN")
+
+    def _is_public(self, host: str) -> bool:
+        """Return whether a host, with or without a port, is a name of the proxy."""
+        name = _host_name(host)
+        return not self.public_names.isdisjoint((host.lower(), name, f"[{name}]"))
 
     def admits(self, headers: Headers) -> bool:
         """Return whether a request has the token, or the cookie that stands for it."""
@@ -112,6 +125,13 @@ class Auth:
         except CookieError:
             return ""
         return "" if morsel is None else morsel.value
+
+
+def _foreign(reason: str, host: str) -> Refused:
+    """Return a refusal that names the option for a host that is meant to be ours."""
+    shown = host if re.fullmatch(HOST, host) else "HOST"
+    proxy = f"for a proxy start the server with --public-name {shown}"
+    return Refused(403, f"{reason}, or {proxy}")
 
 
 def _host_name(host: str) -> str:
@@ -154,9 +174,15 @@ class AuthMiddleware:
             await send(message)
 
         app = self.app
+        scope = {**scope, "path": _below(self.auth.root_path, scope["path"])}
         try:
             public = scope["path"] in self.public
             self.auth.check(scope["method"], Headers(scope=scope), public=public)
         except Refused as refused:
             app = refused.response()
         await app(scope, receive, send_hardened)
+
+
+def _below(root: str, path: str) -> str:
+    """Return a path without the root path, which some proxies take away and others keep."""
+    return path.removeprefix(root) if path.startswith(f"{root}/") else path

@@ -3,7 +3,9 @@
 import asyncio
 import errno
 import ipaddress
+import re
 import socket
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +14,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from alld.errors import ConfigError
 from alld.serve.app import OnBug, create_app
-from alld.serve.auth import Auth, is_address
+from alld.serve.auth import HOST, Auth, is_address
 from alld.serve.model_thread import ModelThread
 
 if TYPE_CHECKING:
@@ -40,12 +42,25 @@ class Address:
     auth: Auth
 
 
-def listen(host: str, port: int, token: str | None) -> Address:
+def listen(
+    host: str,
+    port: int,
+    token: str | None,
+    *,
+    public_names: Collection[str] = (),
+    root_path: str = "",
+) -> Address:
     """Listen at an address; port 0 takes a free one.
 
+    Args:
+        public_names: names of a proxy, HOST or HOST:PORT, that requests may come for too.
+        root_path: where the proxy puts the page, such as `/x`.
+
     Raises:
-        ConfigError: others could reach it and there is no good token, or the address is not free.
+        ConfigError: others could reach it and there is no good token, the address is not free, or
+            a name or path is not one.
     """
+    public, root = _public_names(public_names), _root_path(root_path)
     family, place = _resolve(host, port)
     at = ipaddress.ip_address(place[0])
     if token is not None and len(token) < MIN_TOKEN:
@@ -60,10 +75,17 @@ def listen(host: str, port: int, token: str | None) -> Address:
     own = {host.lower(), str(at), *(LOOPBACK if at.is_loopback or at.is_unspecified else ())}
     if at.is_unspecified:
         own.add(socket.gethostname().lower())
-    auth = Auth(frozenset(own), any_address=at.is_unspecified, token=token, port=port)
+    auth = Auth(
+        frozenset(own),
+        any_address=at.is_unspecified,
+        public_names=public,
+        root_path=root,
+        token=token,
+        port=port,
+    )
     shown = socket.gethostname() if at.is_unspecified else host
     shown = f"[{shown}]" if ":" in shown and is_address(shown) else shown
-    return Address(listening, f"http://{shown}:{port}/", auth)
+    return Address(listening, f"http://{shown}:{port}{root}/", auth)
 
 
 class Server(uvicorn.Server):
@@ -142,6 +164,23 @@ class _TimedProtocol(H11Protocol):
             self.transport.abort()
             return
         self.loop.call_later(CHECK_SECONDS, self._check)
+
+
+def _public_names(given: Collection[str]) -> frozenset[str]:
+    for name in given:
+        if not re.fullmatch(HOST, name.lower()):
+            raise ConfigError(
+                f"--public-name {name}: is no host; give it as cells.lab.org or cells.lab.org:8443"
+            )
+    return frozenset(name.lower() for name in given)
+
+
+def _root_path(given: str) -> str:
+    """Return a root path without a slash at its end."""
+    root = given.rstrip("/")
+    if not re.fullmatch(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)*", root):
+        raise ConfigError(f"--root-path {given}: is no path of an address; give it as /cells")
+    return root
 
 
 def _resolve(host: str, port: int) -> tuple[socket.AddressFamily, tuple[str, int]]:

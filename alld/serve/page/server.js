@@ -1,4 +1,4 @@
-// The only file that talks to the server: `/health`, `/model`, `/predict`, `/login`.
+// The only file that talks to the server: `health`, `model`, `predict` and `login`, beside the page.
 
 const HEADER = { "X-ALLD": "1" };
 const BUSY_TRIES = 60;
@@ -12,14 +12,14 @@ export class Trouble extends Error {
 }
 
 /** Whether the model is there, and whether a token is wanted. */
-export const health = () => ask("/health");
+export const health = () => ask("health");
 
 /** The facts of the model; the answer comes when it is loaded. */
-export const model = () => ask("/model");
+export const model = () => ask("model");
 
 /** Give the token; the browser keeps a cookie for it that no script can read. */
 export function login(token) {
-  return ask("/login", { method: "POST", headers: HEADER, body: JSON.stringify({ token }) });
+  return ask("login", { method: "POST", headers: HEADER, body: JSON.stringify({ token }) });
 }
 
 /**
@@ -34,7 +34,7 @@ export async function predict(file, name, wanted) {
   const request = { method: "POST", headers: HEADER, body: file };
   for (let tries = 1; ; tries += 1) {
     try {
-      return await ask(`/predict?${asked}`, request);
+      return await ask(`predict?${asked}`, request);
     } catch (trouble) {
       if (trouble.status !== 429 || tries === BUSY_TRIES) throw trouble;
       await pause(250 + 500 * Math.random());
