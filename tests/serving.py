@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from alld.serve.model_thread import ModelThread
 from alld.serve.server import Server, listen
@@ -127,4 +127,4 @@ def served(
 
 def client_of(address: str) -> Client:
     """Return a client for the address that `alld serve` printed."""
-    return Client(int(address.rsplit(":", 1)[1].strip("/")))
+    return Client(urlsplit(address).port or 0)

@@ -406,16 +406,16 @@ def test_the_page_works_below_a_root_path(
     run_folder: Path, browser: "Browser", batch: list[Path]
 ) -> None:
     """Scripts, token and images, from an address without the slash at its end."""
-    with running(run_folder, TOKEN, root_path="/lab/cells") as site:
-        with visiting(browser, site) as visit:
-            visit.page.goto(f"{site.url}lab/cells")
-            visit.page.fill("#token", TOKEN)
-            visit.page.click("#login-form button")
-            visit.give(*batch[:2])
-            assert visit.page.locator("#rows .word").count() == 2
-            assert visit.page.url == f"{site.url}lab/cells/"
-            [cookie] = visit.page.context.cookies()
-            assert cookie["path"] == "/lab/cells/"  # type: ignore[typeddict-item]
+    below = running(run_folder, TOKEN, root_path="/lab/cells")
+    with below as site, visiting(browser, site) as visit:
+        visit.page.goto(f"{site.url}lab/cells")
+        visit.page.fill("#token", TOKEN)
+        visit.page.click("#login-form button")
+        visit.give(*batch[:2])
+        assert visit.page.locator("#rows .word").count() == 2
+        assert visit.page.url == f"{site.url}lab/cells/"
+        [cookie] = visit.page.context.cookies()
+        assert cookie["path"] == "/lab/cells/"
 
 
 def test_images_can_be_removed(visit: Visit, batch: list[Path]) -> None:
