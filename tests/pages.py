@@ -15,7 +15,7 @@ NOT_READ = {"file", "gone", "reason", "cite"}
 # Fields that may be written in percent without saying so: their neighbour does, or "points".
 IN_POINTS = ("ci_low", ".low", ".sd", "gain.value", "gain.ci_high")
 # The only digits that may stand in a page without being looked up.
-CONSTANTS = re.compile("95[ \u00a0]%|ALL-IDB[12]|model\\.weights_sha256")
+CONSTANTS = re.compile("95[ \u00a0]%|ALL-IDB[12]|model\\.weights_sha256|F1 score")
 
 
 def called_in(row: Mapping[str, str]) -> str:
@@ -170,6 +170,8 @@ def check_page(page: Page, facts: Any) -> None:
 
 
 def metric_fields(name: str, metric: Mapping[str, Any]) -> set[str]:
-    """The fields of a metric that its page must show; a reason where there is no interval."""
+    """The fields of a metric that its page must show; only the reason where it is undefined."""
     keys = {"value", "k", "n", "ci_low", "ci_high", "method", "reason"}
+    if metric["value"] is None:
+        keys = {"reason"}
     return {f"metrics.{name}.{key}" for key in keys if metric.get(key) is not None}

@@ -47,8 +47,9 @@ def test_all_files_of_the_design_are_written(run_folder: Path) -> None:
     """They are numbers, tables, rows, report, card, and pictures large enough for a slide."""
     names = {path.name for path in (run_folder / "evaluation").iterdir()}
     assert names == {
-        "metrics.json", "table.csv", "table.md", "predictions.csv",
-        "confusion.png", "roc.png", "loss.png", "report.html", "model_card.md",
+        "metrics.json", "table.csv", "table.md", "table.tex", "predictions.csv",
+        "confusion.png", "roc.png", "loss.png", "confusion.pdf", "roc.pdf", "loss.pdf",
+        "report.html", "model_card.md",
     }  # fmt: skip
     for name in ("confusion", "roc", "loss"):
         with Image.open(run_folder / "evaluation" / f"{name}.png") as picture:
@@ -88,7 +89,27 @@ def test_groups_have_intervals_of_their_own(run_folder: Path) -> None:
     for name, grouped in found["grouped_metrics"].items():
         plain = found["metrics"][name]
         assert all(grouped[key] == plain[key] for key in ("value", "k", "n"))
-        assert grouped["method"] != plain["method"]
+        assert grouped["method"] != plain["method"] or plain["value"] is None
+
+
+def test_the_table_for_latex_has_every_metric_and_every_caveat(run_folder: Path) -> None:
+    """Rows with escaped signs, and what must be known as comments."""
+    lines = (run_folder / "evaluation" / "table.tex").read_text().splitlines()
+    rows = [line for line in lines if line.endswith(r" \\")]
+    assert len(rows) == 1 + len(metrics_of(run_folder)["metrics"])
+    assert r"95 \% interval" in rows[0]
+    assert any(line.startswith("% SYNTHETIC") for line in lines)
+    assert "% For research. Not a medical device, not for diagnosis." in lines
+
+
+def test_right_and_wrong_cells_of_the_confusion_table_differ_in_colour(run_folder: Path) -> None:
+    """The picture has blue and orange, so that errors are seen at once."""
+    facts = metrics_of(run_folder)["confusion"]
+    with Image.open(run_folder / "evaluation" / "confusion.png") as picture:
+        red, _, blue = np.asarray(picture.convert("RGB"), dtype=int).transpose(2, 0, 1)
+    wrong = facts["false_positive"] + facts["false_negative"]
+    assert ((blue - red > 20).sum() > 10_000) == (wrong < sum(facts.values()))
+    assert ((red - blue > 20).sum() > 10_000) == (wrong > 0)
 
 
 def test_predicting_a_test_image_gives_the_written_probability(run_folder: Path) -> None:

@@ -11,15 +11,15 @@ import sklearn.metrics
 from numpy.typing import ArrayLike, NDArray
 from scipy.integrate import trapezoid
 
+from alld.stats.confusion import Confusion, balanced_accuracy, confusion, f1, mcc
 from alld.stats.intervals import UndefinedMetric, grouped_proportion
 from alld.stats.metrics import (
-    Confusion,
     Metric,
     accuracy,
     all_metrics,
     brier,
-    confusion,
     grouped_proportions,
+    precision,
     sensitivity,
     specificity,
 )
@@ -31,6 +31,7 @@ Y_TRUE = [1, 1, 1, 0, 0, 0]
 Y_PROB = [0.9, 0.6, 0.4, 0.7, 0.4, 0.1]
 # Different shares for the two classes, so that no two metrics of it are equal.
 COUNTS = Confusion(true_positive=22, false_negative=1, true_negative=27, false_positive=2)
+RATES = (sensitivity, specificity, precision)
 SCORES = (roc_auc, pr_auc, brier, expected_calibration_error)
 Score = Callable[[ArrayLike, ArrayLike], Any]
 close = partial(np.testing.assert_allclose, rtol=0, atol=1e-12)
@@ -49,8 +50,31 @@ def test_proportions_by_hand() -> None:
     metric = accuracy(COUNTS)
     assert (metric.k, metric.n, metric.value, metric.method) == (49, 52, 49 / 52, "Wilson 95 %")
     assert (metric.ci_low, metric.ci_high) == pytest.approx((0.844, 0.980), abs=5e-4)
-    found = [(m.k, m.n, m.value) for m in (sensitivity(COUNTS), specificity(COUNTS))]
-    assert found == [(22, 23, 22 / 23), (27, 29, 27 / 29)]
+    found = [(m.k, m.n, m.value) for m in (rate(COUNTS) for rate in RATES)]
+    assert found == [(22, 23, 22 / 23), (27, 29, 27 / 29), (22, 24, 22 / 24)]
+
+
+def test_scores_of_verdicts_by_hand() -> None:
+    """Of three blasts two are found, of three healthy cells one is called a blast."""
+    verdicts = [1, 1, 0, 1, 0, 0]
+    assert balanced_accuracy(Y_TRUE, verdicts) == pytest.approx(2 / 3)
+    assert f1(Y_TRUE, verdicts) == pytest.approx(2 / 3)
+    assert mcc(Y_TRUE, verdicts) == pytest.approx((2 * 2 - 1 * 1) / 9)
+    opposite = [1 - verdict for verdict in Y_TRUE]
+    assert (mcc(Y_TRUE, Y_TRUE), mcc(Y_TRUE, opposite)) == (1, -1)
+    found = all_metrics(Y_TRUE, Y_TRUE, threshold=0.5, groups=range(6))
+    assert found["mcc"].ci_high == 1
+    assert found["mcc"].ci_low == pytest.approx(2 * float(found["f1"].ci_low or 0) - 1)
+
+
+def test_scores_of_verdicts_say_what_is_undefined() -> None:
+    """One class leaves none of them, and equal verdicts no correlation."""
+    for score in (balanced_accuracy, f1, mcc):
+        with pytest.raises(UndefinedMetric, match="none of the 3 images is a blast"):
+            score([0, 0, 0], [0, 1, 0])
+    with pytest.raises(UndefinedMetric, match="all 6 images are classified alike"):
+        mcc(Y_TRUE, [0] * 6)
+    assert (f1(Y_TRUE, [0] * 6), balanced_accuracy(Y_TRUE, [0] * 6)) == (0, 0.5)
 
 
 @pytest.mark.parametrize(
@@ -58,6 +82,7 @@ def test_proportions_by_hand() -> None:
     [
         (sensitivity, Confusion(0, 0, 3, 1), "none of the 4 images is a blast"),
         (specificity, Confusion(3, 1, 0, 0), "none of the 4 images is a healthy cell"),
+        (precision, Confusion(0, 1, 3, 0), "none of the 4 images is classified as a blast"),
         (accuracy, Confusion(0, 0, 0, 0), "there is no image"),
     ],
 )
@@ -106,9 +131,9 @@ def test_curves_by_hand() -> None:
     close(fpr, [0, 0, 1 / 3, 1 / 3, 2 / 3, 1])
     close(tpr, [0, 1 / 3, 1 / 3, 2 / 3, 1, 1])
     assert thresholds.tolist() == [np.inf, 0.9, 0.7, 0.6, 0.4, 0.1]
-    recall, precision, thresholds = pr_curve(Y_TRUE, Y_PROB)
+    recall, precisions, thresholds = pr_curve(Y_TRUE, Y_PROB)
     close(recall, [1 / 3, 1 / 3, 2 / 3, 1, 1])
-    close(precision, [1, 1 / 2, 2 / 3, 3 / 5, 1 / 2])
+    close(precisions, [1, 1 / 2, 2 / 3, 3 / 5, 1 / 2])
     assert thresholds.tolist() == [0.9, 0.7, 0.6, 0.4, 0.1]
 
 
@@ -120,13 +145,19 @@ def test_scores_agree_with_scikit_learn(decimals: int) -> None:
         close(roc_auc(truth, prob), sklearn.metrics.roc_auc_score(truth, prob))
         close(pr_auc(truth, prob), sklearn.metrics.average_precision_score(truth, prob))
         close(brier(truth, prob), sklearn.metrics.brier_score_loss(truth, prob))
+        called = (prob >= np.median(prob)).astype(int)
+        close(f1(truth, called), sklearn.metrics.f1_score(truth, called))
+        theirs = sklearn.metrics.balanced_accuracy_score(truth, called)
+        close(balanced_accuracy(truth, called), theirs)
+        if called.min() != called.max():
+            close(mcc(truth, called), sklearn.metrics.matthews_corrcoef(truth, called))
         fpr, tpr, thresholds = roc_curve(truth, prob)
         theirs = sklearn.metrics.roc_curve(truth, prob, drop_intermediate=False)
         for ours, their in zip((fpr, tpr, thresholds), theirs, strict=True):
             close(ours, their)
         close(trapezoid(tpr, fpr), roc_auc(truth, prob))
-        precision, recall, thresholds = sklearn.metrics.precision_recall_curve(truth, prob)
-        theirs = recall[-2::-1], precision[-2::-1], thresholds[::-1]  # its last point is (0, 1)
+        precisions, recall, thresholds = sklearn.metrics.precision_recall_curve(truth, prob)
+        theirs = recall[-2::-1], precisions[-2::-1], thresholds[::-1]  # its last point is (0, 1)
         for ours, their in zip(pr_curve(truth, prob), theirs, strict=True):
             close(ours, their)
         predicted = (prob > 0.6).astype(int)
@@ -193,21 +224,22 @@ def test_at_the_threshold_is_blast() -> None:
 
 
 def test_all_metrics_holds_each_with_its_interval() -> None:
-    """Seven metrics by name, each inside its interval, which copies in a group do not change."""
+    """Each metric by name inside its interval, which copies in a group do not change."""
     truth, prob = random_scores(3, 15)
     groups = np.arange(truth.size) // 2
     found = all_metrics(truth, prob, threshold=0.5, groups=groups, draws=300)
     copies = all_metrics(np.tile(truth, 2), np.tile(prob, 2), threshold=0.5,
                          groups=np.tile(groups, 2), draws=300)  # fmt: skip
     assert list(found) == [
-        "accuracy", "sensitivity", "specificity", "roc_auc", "pr_auc", "brier", "ece",
+        "accuracy", "sensitivity", "specificity", "precision", "balanced_accuracy", "f1", "mcc",
+        "roc_auc", "pr_auc", "brier", "ece",
     ]  # fmt: skip
     for name, metric in found.items():
         assert metric.ci_low is not None, name
         assert metric.ci_high is not None, name
         assert metric.value is not None, name
         assert metric.ci_low < metric.value < metric.ci_high, name
-    for (name, metric), score in zip(list(found.items())[3:], SCORES, strict=True):
+    for (name, metric), score in zip(list(found.items())[7:], SCORES, strict=True):
         assert metric.value == score(truth, prob)
         about = ", about the value" if name == "ece" else ""
         assert metric.method == f"group bootstrap, 300 draws, 95 %{about}"
@@ -233,9 +265,10 @@ def test_proportions_over_groups_keep_values_and_counts() -> None:
     groups = np.arange(truth.size) // 2
     by_images = all_metrics(truth, prob, threshold=0.4, groups=groups, draws=10)
     by_groups = grouped_proportions(truth, prob, threshold=0.4, groups=groups)
-    assert list(by_groups) == ["accuracy", "sensitivity", "specificity"]
+    assert list(by_groups) == ["accuracy", "sensitivity", "specificity", "precision"]
     correct = (prob >= 0.4) == truth
-    for name, among in zip(by_groups, (truth >= 0, truth == 1, truth == 0), strict=True):
+    parts = (truth >= 0, truth == 1, truth == 0, prob >= 0.4)
+    for name, among in zip(by_groups, parts, strict=True):
         ours, wilsons = by_groups[name], by_images[name]
         assert (ours.value, ours.k, ours.n) == (wilsons.value, wilsons.k, wilsons.n)
         interval = grouped_proportion(correct[among], groups[among])

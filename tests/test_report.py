@@ -26,7 +26,8 @@ from alld.report.facts import Fact, as_html, as_markdown, as_text, show
 from alld.report.material import Material
 from alld.report.page import render_card, render_page
 from alld.report.sentences import say, sentences
-from alld.stats.metrics import Confusion, Metric, accuracy
+from alld.stats.confusion import Confusion
+from alld.stats.metrics import Metric, accuracy
 
 Facts = dict[str, Any]
 
@@ -138,7 +139,7 @@ def test_every_number_of_the_file_is_in_the_page(result: Result) -> None:
     else:
         wanted |= {"data.split_sha256", "model.identity", "model.threshold"}
     for name, spread in facts.get("training_spread", {}).items():
-        keys = ("sd", "low", "high") if spread["repeats"] > 1 else ()
+        keys = ("sd", "low", "high") if spread["sd"] is not None else ()
         wanted |= {f"training_spread.{name}.{key}" for key in keys}
     for number in range(len(facts.get("folds", ()))):
         wanted |= {f"folds.{number}.{key}" for key in ("repeat", "fold", "threshold")}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import logit
 
-from alld.stats.metrics import confusion
+from alld.stats.confusion import confusion
 from alld.stats.selective import distance, gain_in_accuracy, risk_coverage, uncertain_band
 
 # Sorted by distance from one half: 0.55 wrong, 0.6 right, 0.3 wrong, then right ones.

@@ -6,8 +6,9 @@ from numpy.typing import NDArray
 from scipy.stats import binom
 from sklearn.metrics import precision_score
 
+from alld.stats.confusion import Confusion
 from alld.stats.intervals import UndefinedMetric, wilson
-from alld.stats.metrics import Confusion, Metric, proportion
+from alld.stats.metrics import Metric, proportion
 from alld.stats.shift import feature_shift, independent_difference, predictive_values
 
 Floats = NDArray[np.float64]

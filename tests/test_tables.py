@@ -168,7 +168,7 @@ def test_a_written_table_holds_every_format(table1: Table, tmp_path: Path) -> No
     """CSV, Markdown, LaTeX, JSON and a picture, and the pairs with both counts."""
     write_table(tmp_path / "t", table1)
     assert {path.name for path in (tmp_path / "t").iterdir()} == {
-        "pairs.csv", *(f"table1.{suffix}" for suffix in ("csv", "md", "tex", "png", "json"))
+        "pairs.csv", *(f"table1.{suffix}" for suffix in ("csv", "md", "tex", "png", "pdf", "json"))
     }  # fmt: skip
     with open(tmp_path / "t" / "pairs.csv", newline="") as file:
         first = next(csv.DictReader(file))

@@ -19,7 +19,8 @@ from alld.inference.predictor import Predictor
 from alld.model.bundle import library_versions
 from alld.runs.folder import Run
 from alld.runs.machine import git_commit
-from alld.stats.metrics import Metric, confusion, proportion
+from alld.stats.confusion import confusion
+from alld.stats.metrics import Metric, proportion
 from alld.stats.reliability import reliability_curve
 from alld.stats.selective import gain_in_accuracy, risk_coverage
 

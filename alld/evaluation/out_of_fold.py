@@ -19,8 +19,20 @@ from alld.errors import RunError
 from alld.inference.prediction import VERDICTS
 from alld.runtime.files import plain_path
 from alld.runtime.reading import read_csv
+from alld.stats.confusion import Confusion, agreement, balanced_accuracy, confusion, f1
 from alld.stats.intervals import UndefinedMetric, group_bootstrap
-from alld.stats.metrics import Metric, all_metrics, brier, grouped_proportions, measured
+from alld.stats.metrics import (
+    Metric,
+    accuracy,
+    all_metrics,
+    brier,
+    grouped_proportions,
+    mcc_of,
+    measured,
+    precision,
+    sensitivity,
+    specificity,
+)
 from alld.stats.patients import ByPatient, by_patient
 from alld.stats.ranking import pr_auc, roc_auc
 from alld.stats.reliability import expected_calibration_error
@@ -198,9 +210,13 @@ def pooled_metrics(repeats: Sequence[Sequence[HeldOut]], draws: int) -> dict[str
     prob = np.stack([_column(rows, "probability") for rows in ordered], axis=1)  # (n, repeats)
     verdicts = np.stack([_column(rows, "verdict") for rows in ordered], axis=1)  # (n, repeats)
     scores: dict[str, tuple[Score, NDArray[np.float64]]] = {
-        "accuracy": (_accuracy, verdicts),
-        "sensitivity": (partial(_share_correct, label=1), verdicts),
-        "specificity": (partial(_share_correct, label=0), verdicts),
+        "accuracy": (partial(_rate, rate=accuracy), verdicts),
+        "sensitivity": (partial(_rate, rate=sensitivity), verdicts),
+        "specificity": (partial(_rate, rate=specificity), verdicts),
+        "precision": (partial(_rate, rate=precision), verdicts),
+        "balanced_accuracy": (balanced_accuracy, verdicts),
+        "f1": (f1, verdicts),
+        "mcc": (agreement, verdicts),
         "roc_auc": (roc_auc, prob),
         "pr_auc": (pr_auc, prob),
         "brier": (brier, prob),
@@ -211,6 +227,7 @@ def pooled_metrics(repeats: Sequence[Sequence[HeldOut]], draws: int) -> dict[str
     }
     for name, label in (("sensitivity", 1), ("specificity", 0)):
         means[name] = replace(means[name], n=int((truth == label).sum()))
+    means["mcc"] = mcc_of(means["mcc"])
     error = fmean(expected_calibration_error(truth, column) for column in prob.T)
     reason = "no interval of a mean over repeats"
     return means | {"ece": Metric(error, None, len(truth), None, None, None, reason)}
@@ -267,12 +284,8 @@ def _column(rows: Sequence[HeldOut], name: str) -> NDArray[np.float64]:
     return np.array([getattr(row, name) for row in rows], dtype=float)
 
 
-def _accuracy(y_true: ArrayLike, verdicts: ArrayLike) -> float:
-    return float(np.mean(np.asarray(y_true) == np.asarray(verdicts)))
-
-
-def _share_correct(y_true: ArrayLike, verdicts: ArrayLike, label: int) -> float:
-    among = np.asarray(y_true) == label
-    if not among.any():
-        raise UndefinedMetric(f"none of the {among.size} images is {LABEL_NAMES[label]}")
-    return float(np.mean(np.asarray(verdicts)[among] == label))
+def _rate(y_true: ArrayLike, verdicts: ArrayLike, rate: Callable[[Confusion], Metric]) -> float:
+    found = rate(confusion(y_true, verdicts))
+    if found.value is None:
+        raise UndefinedMetric(str(found.reason))
+    return found.value

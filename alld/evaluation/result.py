@@ -15,9 +15,10 @@ from alld.evaluation.robustness import Changed
 from alld.inference.prediction import Prediction
 from alld.report import sentences
 from alld.report.material import History
-from alld.report.text import PROPORTIONS, TITLES, format_metric, title_of
+from alld.report.text import IN_PERCENT, TITLES, format_metric, title_of
 from alld.runtime.reading import read_json
-from alld.stats.metrics import Confusion, Metric
+from alld.stats.confusion import Confusion
+from alld.stats.metrics import Metric
 from alld.stats.patients import ByPatient
 from alld.stats.reliability import ReliabilityPoint
 
@@ -193,7 +194,7 @@ def metric_table(result: Result) -> Table:
     crossval = result.kind == "crossval"
     rows: list[tuple[str, ...]] = []
     for name, metric in result.metrics.items():
-        percent = crossval and name in PROPORTIONS  # means over repeats have no counts
+        percent = crossval and name in IN_PERCENT  # means over repeats have no counts
         last = metric.method or ""
         if crossval:
             last = _format_spread(result.training_spread[name], percent=percent)

@@ -15,7 +15,8 @@ from PIL import Image, ImageEnhance, ImageFilter
 
 from alld.data.manifest import Progress
 from alld.inference.predictor import Predictor
-from alld.stats.metrics import Metric, confusion, proportions
+from alld.stats.confusion import confusion
+from alld.stats.metrics import Metric, proportions
 
 Pixels = NDArray[np.uint8]  # RGB (H, W, 3)
 REFERENCE_SIDE = 257  # px; a blur of 2 px means 2 px at this side, and in proportion at others

@@ -24,7 +24,7 @@ from alld.inference.prediction import COLUMNS
 from alld.report.charts import draw_plots
 from alld.report.material import History, Material, Pictured, Scored, short_names
 from alld.report.page import write_report
-from alld.report.text import markdown_table
+from alld.report.text import latex_table, markdown_table
 from alld.runtime.files import new_folder, write_csv, write_json, write_text
 
 METRIC_COLUMNS = ("metric", "value", "k", "n", "ci_low", "ci_high", "method", "reason")
@@ -51,6 +51,7 @@ def write_result(result: Result, explained: Explanation | None = None) -> None:
         columns = METRIC_COLUMNS + (SPREAD_COLUMNS if crossval else ())
         write_csv(folder / "table.csv", columns, _metric_rows(result))
         write_text(folder / "table.md", _markdown(result))
+        write_text(folder / "table.tex", _latex(result))
         (_write_fold_predictions if crossval else _write_predictions)(folder, result)
         if explained is not None and explained.checked:
             write_checked(folder, explained.checked)
@@ -107,6 +108,13 @@ def _markdown(result: Result) -> str:
         lines += [line, ""]
     lines += [f"- {sentence}" for sentence in (*caveats(result), NOTICE)]
     return "\n".join(lines) + "\n"
+
+
+def _latex(result: Result) -> str:
+    """Return `table.tex`: the numbers with their counts and intervals, for the text of a paper."""
+    headings, rows = metric_table(result)
+    notes = [*caveats(result), NOTICE]
+    return latex_table(headings, rows, notes, result.marked_title)
 
 
 def _confusion_table(result: Result) -> Table:

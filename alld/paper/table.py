@@ -12,7 +12,7 @@ from alld import NOTICE
 from alld.data.manifest import Manifest
 from alld.evaluation.compare.result import PairedTest
 from alld.paper.systems import System
-from alld.report.figures import BLUE, GREY, INK, ORANGE, open_figure, save_png
+from alld.report.figures import BLUE, GREY, INK, ORANGE, open_figure, save_figure
 from alld.report.text import latex_table, markdown_table, percent
 from alld.runtime.files import new_folder, write_csv, write_json, write_text
 from alld.stats.metrics import Metric
@@ -68,7 +68,7 @@ def write_table(folder: Path, table: Table) -> None:
         write_json(file.with_suffix(".json"), facts)
         write_text(file.with_suffix(".md"), markdown(table))
         write_text(file.with_suffix(".tex"), latex(table))
-        _draw_dots(file.with_suffix(".png"), table.title, rows, table.legend)
+        _draw_dots(file, table.title, rows, table.legend)
 
 
 def markdown(table: Table) -> str:
@@ -163,7 +163,7 @@ def _draw_dots(path: Path, title: str, rows: Sequence[_Row], quoted: str) -> Non
             axes.plot([], [], "D", color=ORANGE, markersize=9, label=quoted)
         figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9.5)
         figure.text(0.995, 0.008, "research use only", fontsize=7.5, color=GREY, ha="right")
-        save_png(figure, path)
+        save_figure(figure, path)
 
 
 def _draw_row(axes: Axes, row: _Row, height: int) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.ticker import MaxNLocator
 
 from alld.report.figures import (
@@ -20,7 +21,7 @@ from alld.report.figures import (
     ORANGE,
     PAPER,
     open_figure,
-    save_png,
+    save_figure,
     svg_of,
 )
 from alld.report.material import History, Material, Scored
@@ -43,7 +44,7 @@ class Drawing:
 
 
 def draw_plots(folder: Path, material: Material) -> None:
-    """Write `confusion.png`, `roc.png` and `loss.png` into `folder`."""
+    """Write `confusion`, `roc` and `loss` into `folder`, as PNG and as PDF."""
     stamp = _stamp(material)
     for name, draw in (("confusion", confusion), ("roc", roc), ("loss", loss)):
         with open_figure() as (figure, axes):
@@ -56,7 +57,7 @@ def draw_plots(folder: Path, material: Material) -> None:
             colour = ORANGE if material.facts["synthetic"] else GREY
             figure.set_layout_engine("constrained")
             figure.supxlabel(stamp, fontsize=7, color=colour)
-            save_png(figure, folder / f"{name}.png")
+            save_figure(figure, folder / name)
 
 
 def drawings(material: Material) -> dict[str, Drawing]:
@@ -172,7 +173,7 @@ def risk(axes: Axes, material: Material) -> None:
 
 
 def confusion(axes: Axes, material: Material) -> None:
-    """Draw the confusion table with counts and the share of each row."""
+    """Draw the confusion table with counts and the share of each row; errors are orange."""
     c = material.facts["confusion"]
     counts = np.array(
         [
@@ -181,7 +182,8 @@ def confusion(axes: Axes, material: Material) -> None:
         ]
     )
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1.15)
+    hues = np.array([[to_rgb(BLUE), to_rgb(ORANGE)], [to_rgb(ORANGE), to_rgb(BLUE)]])
+    axes.imshow(1 - shares[..., None] * (1 - hues))  # the lighter, the smaller the share
     for row, column in np.ndindex(2, 2):
         share = shares[row, column]
         text, colour = f"{counts[row, column]}\n{share:.0%}", "white" if share > 0.6 else INK

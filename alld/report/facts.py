@@ -13,7 +13,7 @@ from typing import Any
 from markupsafe import Markup
 
 from alld.inference.prediction import shown
-from alld.report.text import PROPORTIONS
+from alld.report.text import IN_PERCENT
 from alld.runtime.files import one_line
 
 STYLES: dict[str, Callable[[Any], str]] = {
@@ -119,4 +119,4 @@ def style_of(metric: Fact) -> str:
     """Return "percent" for a proportion and "score" for any other metric."""
     # The mean of a proportion over repeats has no count that would show what it is.
     counted = metric._value.get("k") is not None
-    return "percent" if counted or metric._path.rpartition(".")[2] in PROPORTIONS else "score"
+    return "percent" if counted or metric._path.rpartition(".")[2] in IN_PERCENT else "score"

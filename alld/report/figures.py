@@ -53,9 +53,11 @@ def open_figure(
         yield figure, figure.add_subplot()
 
 
-def save_png(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, without the name and version of matplotlib."""
-    figure.savefig(path, metadata={"Software": None})
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as `path`.png and, for print, as `path`.pdf; without versions and times."""
+    figure.savefig(path.with_suffix(".png"), metadata={"Software": None})
+    nothing = dict.fromkeys(("Creator", "Producer", "CreationDate"))
+    figure.savefig(path.with_suffix(".pdf"), metadata=nothing)
 
 
 def svg_of(figure: Figure, axes: Axes) -> Markup:

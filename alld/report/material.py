@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from alld.inference.heat_map import Heat
-from alld.stats.metrics import Confusion, confusion
+from alld.stats.confusion import Confusion, confusion
 
 History = Sequence[Mapping[str, str]]  # the rows of history.csv
 

@@ -1,5 +1,6 @@
 """Write metrics as text, and tables of text as Markdown and LaTeX."""
 
+import re
 from collections.abc import Iterable, Sequence
 
 from alld.stats.metrics import Metric
@@ -8,6 +9,10 @@ TITLES = {
     "accuracy": "Accuracy",
     "sensitivity": "Sensitivity",
     "specificity": "Specificity",
+    "precision": "Precision (PPV)",
+    "balanced_accuracy": "Balanced accuracy",
+    "f1": "F1 score",
+    "mcc": "Matthews correlation (MCC)",
     "roc_auc": "ROC AUC",
     "pr_auc": "PR AUC",
     "brier": "Brier score",
@@ -16,7 +21,8 @@ TITLES = {
     "npv": "NPV",
     "out_of_domain": "Refused as out of domain",  # in comparisons
 }
-PROPORTIONS = ("accuracy", "sensitivity", "specificity")
+PROPORTIONS = ("accuracy", "sensitivity", "specificity")  # the headline of a report
+IN_PERCENT = (*PROPORTIONS, "precision")
 _AT = "_at_"
 
 
@@ -59,7 +65,7 @@ def latex_table(
 ) -> str:
     """A booktabs table; notes and title stand around it as comments."""
     lines = [
-        *(f"% {note}" for note in notes),
+        *(f"% {' '.join(note.split())}" for note in notes),
         r"\begin{tabular}{l" + "r" * (len(headings) - 1) + "}",
         r"\toprule",
         _latex_row(headings),
@@ -67,7 +73,7 @@ def latex_table(
         *map(_latex_row, rows),
         r"\bottomrule",
         r"\end{tabular}",
-        f"% {title}",
+        f"% {' '.join(title.split())}",
     ]
     return "\n".join(lines) + "\n"
 
@@ -82,4 +88,4 @@ def _latex_row(cells: Sequence[str]) -> str:
 
 
 def _escaped(text: str) -> str:
-    return text.replace("%", r"\%").replace("_", r"\_").replace("&", r"\&")
+    return re.sub(r"([%_&#${}])", r"\\\1", text.replace("\\", "/"))

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from alld.stats.inputs import Labels, Probabilities, as_labels, as_pair, check_lengths
+from alld.stats.confusion import Confusion, agreement, balanced_accuracy, confusion, f1
+from alld.stats.inputs import Labels, Probabilities, as_pair
 from alld.stats.intervals import (
     Interval,
     UndefinedMetric,
@@ -44,31 +45,6 @@ class Metric:
         return fields
 
 
-@dataclass(frozen=True)
-class Confusion:
-    """The number of images of each class by verdict; blast is positive."""
-
-    true_positive: int
-    false_negative: int
-    true_negative: int
-    false_positive: int
-
-    @property
-    def n(self) -> int:
-        """All images."""
-        return self.blast + self.healthy
-
-    @property
-    def blast(self) -> int:
-        """Images that are blasts."""
-        return self.true_positive + self.false_negative
-
-    @property
-    def healthy(self) -> int:
-        """Images that are healthy cells."""
-        return self.true_negative + self.false_positive
-
-
 def all_metrics(
     y_true: ArrayLike,
     y_prob: ArrayLike,
@@ -79,8 +55,8 @@ def all_metrics(
 ) -> dict[str, Metric]:
     """Return the metrics of one model on n images by name, each with a 95 % interval.
 
-    accuracy, sensitivity and specificity have Wilson's interval, which takes images for independent
-    (`grouped_proportions` does not); roc_auc, pr_auc, brier and ece have a bootstrap over groups.
+    accuracy, sensitivity, specificity and precision have Wilson's interval, which takes images for
+    independent (`grouped_proportions` does not); the others have a bootstrap over groups.
 
     Args:
         y_true: shape (n,), 0 healthy or 1 blast.
@@ -93,12 +69,17 @@ def all_metrics(
         ValueError: values out of range, different lengths, no samples, a missing group.
     """
     truth, prob = as_pair(y_true, y_prob)
-    counts = confusion(truth, _verdicts(prob, threshold))
+    verdicts = _verdicts(prob, threshold)
+    counts = confusion(truth, verdicts)
     names = list(groups)  # iterated by each bootstrap
     error = partial(expected_calibration_error, truth, prob)
     error_interval = partial(calibration_error_interval, truth, prob, names, draws=draws)
     return {
         **proportions(counts),
+        "precision": precision(counts),
+        "balanced_accuracy": bootstrapped(balanced_accuracy, truth, verdicts, names, draws),
+        "f1": bootstrapped(f1, truth, verdicts, names, draws),
+        "mcc": mcc_of(bootstrapped(agreement, truth, verdicts, names, draws)),
         "roc_auc": bootstrapped(roc_auc, truth, prob, names, draws),
         "pr_auc": bootstrapped(pr_auc, truth, prob, names, draws),
         "brier": bootstrapped(brier, truth, prob, names, draws),
@@ -114,10 +95,11 @@ def grouped_proportions(
     groups: Iterable[Hashable],
     draws: int = 2000,
 ) -> dict[str, Metric]:
-    """Return accuracy, sensitivity and specificity with 95 % intervals over groups.
+    """Return accuracy, sensitivity, specificity and precision with 95 % intervals over groups.
 
     Values, counts, arguments and errors are those of `all_metrics`. Sensitivity resamples the
-    groups that have a blast, specificity those with a healthy cell.
+    groups that have a blast, specificity those with a healthy cell, and precision those with an
+    image that was classified as a blast.
     """
     truth, prob = as_pair(y_true, y_prob)
     verdicts = _verdicts(prob, threshold)
@@ -125,10 +107,15 @@ def grouped_proportions(
     names = list(groups)
     if len(names) != truth.size:
         raise ValueError(f"y_true has {truth.size} entries and groups has {len(names)}")
-    among = {"accuracy": truth >= 0, "sensitivity": truth == 1, "specificity": truth == 0}
+    among = {
+        "accuracy": truth >= 0,
+        "sensitivity": truth == 1,
+        "specificity": truth == 0,
+        "precision": verdicts == 1,
+    }
     return {
         name: _regrouped(metric, correct[rows], [names[row] for row in rows], draws)
-        for name, metric in proportions(counts).items()
+        for name, metric in {**proportions(counts), "precision": precision(counts)}.items()
         for rows in (np.flatnonzero(among[name]),)
     }
 
@@ -144,19 +131,6 @@ def _regrouped(
     return replace(measured(lambda: value, interval, metric.n), k=metric.k)
 
 
-def confusion(y_true: ArrayLike, y_pred: ArrayLike) -> Confusion:
-    """Count correct and wrong predictions of both classes.
-
-    Both have shape (n,), 0 healthy or 1 blast; ValueError for other values and lengths.
-    """
-    truth, predicted = as_labels(y_true, "y_true"), as_labels(y_pred, "y_pred")
-    check_lengths(truth, predicted, "y_pred")
-    of = np.bincount(2 * truth + predicted, minlength=4).tolist()
-    return Confusion(
-        true_positive=of[3], false_negative=of[2], true_negative=of[0], false_positive=of[1]
-    )
-
-
 def accuracy(c: Confusion) -> Metric:
     """Return (TP + TN) / n, 0..1, with Wilson's interval; undefined without images."""
     return proportion(c.true_positive + c.true_negative, c.n, "there is no image")
@@ -170,6 +144,24 @@ def sensitivity(c: Confusion) -> Metric:
 def specificity(c: Confusion) -> Metric:
     """Return TN / (TN + FP), 0..1, the share of healthy cells predicted as such, if any."""
     return proportion(c.true_negative, c.healthy, f"none of the {c.n} images is a healthy cell")
+
+
+def precision(c: Confusion) -> Metric:
+    """Return TP / (TP + FP), 0..1, the share of blasts among the images predicted as such.
+
+    It depends on the share of blasts among the images; `alld.stats.shift` has it for another share.
+    """
+    reason = f"none of the {c.n} images is classified as a blast"
+    return proportion(c.true_positive, c.true_positive + c.false_positive, reason)
+
+
+def mcc_of(found: Metric) -> Metric:
+    """Scale a metric of `agreement` and its interval back to -1..1."""
+    value, low, high = (
+        number if number is None else 2 * number - 1
+        for number in (found.value, found.ci_low, found.ci_high)
+    )
+    return replace(found, value=value, ci_low=low, ci_high=high)
 
 
 def proportions(c: Confusion) -> dict[str, Metric]:

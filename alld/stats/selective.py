@@ -52,10 +52,10 @@ def uncertain_band(
 
     A calibrated probability estimates its own error rate: at a threshold of one half it is `error`
     or more between `error` and 1 - `error`. At another threshold the band has the same width in
-    log odds. Observed errors widen it to the largest distance from the threshold, in log odds,
-    within which at least `error` of the verdicts were wrong. It must pay, too: of the bands up to
-    that width which hold at most half of the images, it is the one outside of which verdicts were
-    most often right, and the widest of several.
+    log odds. The observed band is the one that pays most, where refusing a wrong verdict gains 1
+    and refusing any verdict costs `error`, or the share of all wrong verdicts if that is larger:
+    a band costs no accuracy. The estimated band counts where it is wider, and holds at most half
+    of the images and no smaller share of wrong verdicts than all.
 
     Args:
         y_true: shape (n,), 0 healthy or 1 blast.
@@ -65,6 +65,8 @@ def uncertain_band(
 
     Raises:
         ValueError: a share, label or probability out of range, or different lengths.
+
+    Source of gain and cost: Chow, IEEE Trans. Inf. Theory 16 (1970) 41-46.
     """
     if not 0 < error < 0.5:
         raise ValueError(f"error is {error}: it must lie between 0 and one half, both excluded")
@@ -74,28 +76,24 @@ def uncertain_band(
     how = f"in this range at least {often} verdicts is wrong (estimated)"
     if n < _FEWEST:
         return Band(estimated, how)
-    bad = np.flatnonzero(np.cumsum(wrong) >= error * np.arange(1, n + 1))
+    observed, inside = _paying(away, wrong, error), away < estimated
+    if inside.any() and (2 * inside.sum() > n or wrong[inside].mean() < wrong.mean()):
+        estimated = 0.0
+    if observed <= estimated:
+        return Band(estimated, how)
+    inside = away < observed
+    often = f"1 in {inside.sum() / max(1, wrong[inside].sum()):.2g}"
+    return Band(observed, f"in this range about {often} verdicts is wrong (on {n} images)")
+
+
+def _paying(away: NDArray[np.float64], wrong: NDArray[np.bool_], error: float) -> float:
+    """Return the width at which wrong verdicts inside minus their cost are most, 0 for none."""
+    cost = max(error, wrong.mean())
+    gain = np.cumsum(wrong - cost)
+    gain[np.diff(away, append=math.inf) <= _TIE] = -math.inf  # refused together with the next
+    best = int(np.argmax(gain))
     # Just beyond the last of them: what lies at the width itself is not within it.
-    observed = float(np.nextafter(away[bad[-1]], math.inf)) if bad.size else 0.0
-    width = _paying(away, wrong, max(observed, estimated))
-    if width < observed or estimated < width:
-        inside = away < width
-        often = f"1 in {inside.sum() / max(1, wrong[inside].sum()):.2g}"
-        how = f"in this range about {often} verdicts is wrong (on {n} images)"
-    return Band(width, how)
-
-
-def _paying(away: NDArray[np.float64], wrong: NDArray[np.bool_], width: float) -> float:
-    """Return the widest band up to `width` that leaves the best verdicts to at least half."""
-    n, inside = len(away), int((away < width).sum())
-    refused = np.arange(min(inside, n // 2) + 1)
-    parted = np.append(True, np.diff(away, append=math.inf) > _TIE)[refused]  # from the rest
-    left = wrong.sum() - np.append(0, np.cumsum(wrong))[refused]
-    risks = np.where(parted | (refused == inside), left / (n - refused), math.inf)
-    best = int(np.flatnonzero(risks <= risks.min() + _TIE)[-1])
-    if best == inside:
-        return width
-    return float(np.nextafter(away[best - 1], math.inf)) if best else 0.0
+    return float(np.nextafter(away[best], math.inf)) if gain[best] > _TIE else 0.0
 
 
 def risk_coverage(y_true: ArrayLike, y_prob: ArrayLike, threshold: ArrayLike) -> list[RiskPoint]:

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from alld.stats.confusion import Confusion
 from alld.stats.intervals import UndefinedMetric, check_level, group_numbers, wilson
-from alld.stats.metrics import Confusion, Metric, sensitivity, specificity
+from alld.stats.metrics import Metric, sensitivity, specificity
 
 Features = NDArray[np.floating[Any]]
 FEWEST = 4  # groups on either side; fewer have less than 20 arrangements, which 5 % needs

@@ -19,13 +19,8 @@ from alld.evaluation.compare.result import (
     PairedTest,
     RunComparison,
 )
-from alld.stats.metrics import (
-    Metric,
-    bootstrapped,
-    confusion,
-    grouped_proportions,
-    proportions,
-)
+from alld.stats.confusion import confusion
+from alld.stats.metrics import Metric, bootstrapped, grouped_proportions, proportions
 from alld.stats.ranking import roc_auc
 from alld.stats.significance import (
     McNemar,
