@@ -14,12 +14,17 @@ def find_bundle(path: Path) -> Path:
     """Return the bundle in a run folder, or the bundle itself.
 
     Raises:
-        BundleError: nothing is there, or an unfinished run without a bundle.
+        BundleError: nothing is there, a cross-validation, or an unfinished run without a bundle.
     """
     if (path / "model.alld").is_dir():
         return path / "model.alld"
     if (path / "run.json").is_file():
         raise BundleError(f"{path}: no model yet; finish it with `alld train --resume {path}`")
+    if folds := sorted(path.glob("repeat-*/fold-*/model.alld")):
+        of = (
+            f"a cross-validation of {len(folds)} models" if len(folds) > 1 else "a cross-validation"
+        )
+        raise BundleError(f"{path}: {of}; give one of them, such as {folds[0].parent}")
     if not path.is_dir():
         raise no_bundle(path)
     return path
