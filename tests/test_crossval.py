@@ -367,5 +367,5 @@ def test_what_ends_a_fold_says_which_one_and_how_to_go_on(
 
 def test_a_model_of_a_cross_validation_is_named(validated: Path) -> None:
     """`--model CROSSVAL` is an error that counts its models and names one of them."""
-    with pytest.raises(BundleError, match="of 4 models; give one of them, such as .*fold-1$"):
+    with pytest.raises(BundleError, match=r"of 4 models; give one of them, such as .*fold-1$"):
         find_model(validated)

@@ -183,7 +183,8 @@ def confusion(axes: Axes, material: Material) -> None:
     )
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     hues = np.array([[to_rgb(BLUE), to_rgb(ORANGE)], [to_rgb(ORANGE), to_rgb(BLUE)]])
-    axes.imshow(1 - shares[..., None] * (1 - hues))  # the lighter, the smaller the share
+    tint = np.where(counts, 0.15 + 0.85 * shares, 0)  # the lighter, the smaller the share
+    axes.imshow(1 - tint[..., None] * (1 - hues))
     for row, column in np.ndindex(2, 2):
         share = shares[row, column]
         text, colour = f"{counts[row, column]}\n{share:.0%}", "white" if share > 0.6 else INK
