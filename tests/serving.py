@@ -17,6 +17,7 @@ from alld.serve.model_thread import ModelThread
 from alld.serve.server import Server, listen
 
 POST = {"X-ALLD": "1"}
+FORM = {"Content-Type": "multipart/form-data; boundary=xyz"}
 SECONDS = 300.0  # until a test gives up
 TOKEN = "correct horse battery staple"
 
@@ -32,6 +33,18 @@ class Reply:
     @property
     def json(self) -> Any:
         return json.loads(self.body)
+
+
+def form_of(*files: tuple[str, bytes]) -> bytes:
+    """Return the body of a form: names and contents of files."""
+    parts = [
+        f'--xyz\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n'
+        "Content-Type: application/octet-stream\r\n\r\n".encode()
+        + data
+        + b"\r\n"
+        for name, data in files
+    ]
+    return b"".join([*parts, b"--xyz--\r\n"])
 
 
 @dataclass
@@ -65,6 +78,10 @@ class Client:
         """POST /predict as a well-behaved program does."""
         more = "".join(f"&{key}={value}" for key, value in parameters.items())
         return self.ask(f"/predict?name={quote(name)}{more}", "POST", body, POST)
+
+    def send_form(self, *files: tuple[str, bytes], query: str = "") -> Reply:
+        """POST /predict with files as multipart/form-data, as curl and browsers send them."""
+        return self.ask(f"/predict{query}", "POST", form_of(*files), POST | FORM)
 
     def connect(self) -> socket.socket:
         """Open a bare connection."""

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from serving import Reply, Site, running
+from serving import FORM, POST, Reply, Site, running
+from starlette.testclient import TestClient
 from untrained import write_untrained
 
 import alld
@@ -19,6 +20,10 @@ from alld.inference.heat_map import coloured, heat_map
 from alld.inference.prediction import COLUMNS
 from alld.inference.predictor import Predictor
 from alld.model.bundle import read_info
+from alld.serve.app import PAGE as PAGES
+from alld.serve.app import create_app
+from alld.serve.auth import Auth
+from alld.serve.model_thread import ModelThread
 
 PAGE = Path(alld.__file__).parent / "serve" / "page"
 
@@ -148,6 +153,90 @@ def test_a_question_that_is_not_understood_is_refused(site: Site, question: str,
     """Nothing is guessed: status 400 and what would be right."""
     reply = site.ask(f"/predict?{question}", "POST", b"", {"X-ALLD": "1"})
     assert (reply.status, word in reply.json["error"]) == (400, True)
+
+
+def test_a_form_is_answered_with_a_row_for_each_file(site: Site, cell: bytes) -> None:
+    """In the order of the files, each as if it came alone, also one that is no picture."""
+    files = [("a.tif", cell), ("notes.txt", b"no picture"), ("b.png", cell)]
+    rows = site.send_form(*files).json
+    assert rows == [site.predict(data, name).json for name, data in files]
+    assert [row["verdict"] is None for row in rows] == [False, True, False]
+
+
+def test_a_form_of_one_file_takes_all_parameters(site: Site, cell: bytes) -> None:
+    """A list of one row, with its preview and the name of the question."""
+    [row] = site.send_form(("a.tif", cell), query="?name=b.tif&preview=32").json
+    assert row == site.predict(cell, "b.tif", preview=32).json
+
+
+@pytest.mark.parametrize(
+    ("body", "word"),
+    [
+        (b"--xyz--\r\n", "it has none"),
+        (
+            b'--xyz\r\nContent-Disposition: form-data; name="a"\r\n\r\nb\r\n--xyz--\r\n',
+            "text field",
+        ),
+        (b"no form", "boundary"),
+        (b'--xyz\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n', "no end"),
+    ],
+)
+def test_a_form_that_is_none_is_refused(site: Site, body: bytes, word: str) -> None:
+    """Without a file, with a text field, broken off: status 400 and what to send."""
+    reply = site.ask("/predict", "POST", body, POST | FORM)
+    assert (reply.status, word in reply.json["error"]) == (400, True)
+    assert "send 1 to 100 files" in reply.json["error"]
+
+
+def test_a_form_has_no_more_than_a_hundred_files(site: Site) -> None:
+    """One more is refused unread."""
+    reply = site.send_form(*[("a.tif", b"")] * 101)
+    assert (reply.status, "1 to 100 files" in reply.json["error"]) == (400, True)
+
+
+@pytest.mark.parametrize("query", ["name=a.tif", "preview=32", "explain=1"])
+def test_several_files_are_asked_for_rows_alone(site: Site, query: str) -> None:
+    """Pictures of a hundred files would be too large an answer."""
+    reply = site.send_form(("a.tif", b""), ("b.tif", b""), query=f"?{query}")
+    assert (reply.status, "one by one" in reply.json["error"]) == (400, True)
+
+
+def test_health_has_an_error_status_until_the_model_is_there(tmp_path: Path) -> None:
+    """What starts containers looks at the status: 503, and when to ask again."""
+    model = ModelThread(tmp_path, "cpu")  # never started
+    app = create_app(model, Auth(frozenset({"testserver"})), print, print)
+    reply = TestClient(app).get("/health")
+    assert (reply.status_code, reply.headers["retry-after"]) == (503, "1")
+    assert reply.json()["status"] == "loading"
+
+
+def test_a_path_that_is_not_there_says_where_all_are(site: Site) -> None:
+    """And another method says which there is."""
+    assert site.ask("/docs").json == {"error": "Not Found: see openapi.json"}
+    reply = site.ask("/predict")
+    assert (reply.status, reply.headers["allow"]) == (405, "POST")
+
+
+def test_the_document_describes_every_answer(site: Site, cell: bytes) -> None:
+    """All paths of the application, and of each answer the very keys, with their types."""
+    document = site.ask("/openapi.json").json
+    assert document["paths"].keys() == {
+        *PAGES,
+        "/health",
+        "/model",
+        "/predict",
+        "/login",
+        "/openapi.json",
+    }
+    for schema, answer in {
+        "Health": site.ask("/health").json,
+        "Model": site.ask("/model").json,
+        "Prediction": site.predict(cell, preview=32, explain=1).json,
+        "Error": site.ask("/docs").json,
+    }.items():
+        described = document["components"]["schemas"][schema]
+        assert set(described["required"]) <= answer.keys() <= described["properties"].keys()
+    assert "security" not in document["paths"]["/predict"]["post"]
 
 
 def test_every_part_of_the_page_is_there(site: Site) -> None:

@@ -75,6 +75,13 @@ def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
+def test_the_document_says_that_a_token_is_needed(locked: Site) -> None:
+    """It is readable without one, and asks for one where the server does."""
+    paths = locked.ask("/openapi.json").json["paths"]
+    assert paths["/predict"]["post"]["security"] == [{"token": []}]
+    assert "401" in paths["/model"]["get"]["responses"]
+
+
 def test_a_program_brings_the_token_in_a_header(locked: Site, cell: bytes) -> None:
     """As `Authorization: Bearer`."""
     assert locked.ask("/predict", "POST", cell, {**POST, **bearer(TOKEN)}).json["verdict"]
@@ -262,6 +269,13 @@ def test_all_bodies_together_are_bounded(
     eventually(lambda: site.predict(cell).status == 200)
 
 
+def test_a_form_is_counted_while_it_is_read(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one body: the sum of its files has the limit of a file."""
+    monkeypatch.setattr(uploads, "MOST_BYTES", 1000)
+    assert site.send_form(("a.tif", b"x" * 300), ("b.tif", b"x" * 300)).status == 200
+    assert site.send_form(("a.tif", b"x" * 500), ("b.tif", b"x" * 500)).status == 413
+
+
 def test_a_slow_body_is_cut_off(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """408, whatever has come of it."""
     monkeypatch.setattr(uploads, "SECONDS", 0.05)
@@ -376,6 +390,7 @@ def test_no_upload_touches_the_disk(site: Site, cell: bytes) -> None:
         for _ in range(3):
             site.predict(cell, preview=512)
             site.predict(b"no picture" * 100_000)
+            site.send_form(("a.tif", b"no picture" * 200_000), ("b.tif", cell))
             login(site, "x")
     assert written == []
     assert sorted(Path(tempfile.gettempdir()).iterdir()) == before

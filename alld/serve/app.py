@@ -1,21 +1,19 @@
-"""The web application: the page, `/health`, `/model`, `/login` and `/predict`."""
+"""The web application: the page, `/health`, `/model`, `/login`, `/predict` and `/openapi.json`."""
 
 import asyncio
 import json
-import re
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from starlette.applications import Starlette
-from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
@@ -23,12 +21,12 @@ from starlette.types import ASGIApp
 from alld import NOTICE, __version__
 from alld.errors import ConfigError, ImageError
 from alld.inference.prediction import Prediction
-from alld.runtime.files import plain_path, sha256_hex, spelt, well_formed
+from alld.runtime.files import sha256_hex, spelt, well_formed
 from alld.serve.auth import Auth, AuthMiddleware, Refused
-from alld.serve.child import MAX_PREVIEW_SIDE
 from alld.serve.decoders import CHILDREN, Decoders
+from alld.serve.interface import Query, openapi, read_name, read_query
 from alld.serve.model_thread import ModelThread
-from alld.serve.uploads import MOST_BYTES, Uploads
+from alld.serve.uploads import MOST_BYTES, FormFile, Uploads
 
 if TYPE_CHECKING:
     from alld.inference.predictor import Predictor
@@ -36,9 +34,7 @@ if TYPE_CHECKING:
 QUEUE = 16  # files that wait for a prediction; another one gets status 429
 IN_MEMORY = CHILDREN + 2  # pictures that are decoded and wait for the model
 LOGIN_BYTES = 2**12
-MIN_PREVIEW_SIDE = 16  # px
-MAX_NAME = 1000  # characters
-_TYPES = {
+PAGE_TYPES = {
     ".html": "text/html",
     ".css": "text/css",
     ".js": "text/javascript",
@@ -46,20 +42,12 @@ _TYPES = {
 }
 _FILES = sorted(Path(__file__).with_name("page").iterdir())
 # The files of the page by their paths.
-PAGE = {"/" if f.suffix == ".html" else f"/{f.name}": f for f in _FILES if f.suffix in _TYPES}
+PAGE = {"/" if f.suffix == ".html" else f"/{f.name}": f for f in _FILES if f.suffix in PAGE_TYPES}
 # They hold nothing secret, and the page asks for the token itself.
-PUBLIC = frozenset({*PAGE, "/health", "/login"})
+PUBLIC = frozenset({*PAGE, "/health", "/login", "/openapi.json"})
 
 OnLoaded = Callable[["asyncio.Future[Predictor]"], object]
 OnBug = Callable[[Exception], object]
-
-
-class Query(NamedTuple):
-    """The parameters of `/predict`."""
-
-    name: str  # as it is written in tables
-    side: int  # of the preview in px; 0: none
-    explain: bool  # whether a heat map is wanted
 
 
 def create_app(model: ModelThread, auth: Auth, on_loaded: OnLoaded, on_bug: OnBug) -> ASGIApp:
@@ -93,6 +81,7 @@ def create_app(model: ModelThread, auth: Auth, on_loaded: OnLoaded, on_bug: OnBu
         Route("/model", service.model_facts, methods=["GET"]),
         Route("/predict", service.predict, methods=["POST"]),
         Route("/login", service.login, methods=["POST"]),
+        Route("/openapi.json", service.document, methods=["GET"]),
     ]
     # Without the slash at its end the browser would look for the page's files above it.
     own = {auth.root_path} - {"", *(route.path for route in routes)}
@@ -113,23 +102,41 @@ class _Service:
 
     async def health(self, request: Request) -> Response:
         """Say whether the model is loaded, and whether the client still needs the token."""
-        status = "ready" if self.model.ready else "loading"
         needed = not self.auth.admits(request.headers)
-        facts = {"version": __version__, "most_bytes": MOST_BYTES}
-        return JSONResponse({"status": status, "token_needed": needed, **facts})
+        facts = {"token_needed": needed, "version": __version__, "most_bytes": MOST_BYTES}
+        if self.model.ready:
+            return JSONResponse({"status": "ready", **facts})
+        return JSONResponse({"status": "loading", **facts}, 503, {"Retry-After": "1"})
 
     async def model_facts(self, _request: Request) -> Response:
         """Answer with the facts in the model's bundle, as soon as it is loaded."""
         return JSONResponse(_model_facts(await self.model.loaded()))
 
     async def predict(self, request: Request) -> Response:
-        """Answer with the prediction for one file, whose bytes are the request's body."""
+        """Answer with the row of one file, the body; or the list of those of multipart/form-data.
+
+        The files of a form take one place in the queue, as if they came one after the other.
+        """
         query = read_query(request.query_params)
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind == "multipart/form-data":
+            async with self.uploads.files(request) as files:
+                queries = [_query_for(query, file, len(files)) for file in files]
+                with self._queued():
+                    rows = []
+                    for one, file in zip(queries, files, strict=True):
+                        if await request.is_disconnected():
+                            raise ClientDisconnect
+                        rows.append(await self._predict(one, file.data.getvalue()))
+                    return JSONResponse(rows)
         async with self.uploads.body(request) as data:
             with self._queued():
-                predictor = await self.model.loaded()
-                async with self._decoded:
-                    return JSONResponse(await self._predict(predictor, query, data))
+                return JSONResponse(await self._predict(query, data))
+
+    async def document(self, _request: Request) -> Response:
+        """Answer with the description of this interface for programs."""
+        page = {path: PAGE_TYPES[file.suffix] for path, file in PAGE.items()}
+        return JSONResponse(openapi(page, token=self.auth.token is not None))
 
     async def login(self, request: Request) -> Response:
         """Give a browser that knows the token a cookie."""
@@ -146,23 +153,26 @@ class _Service:
         )
         return welcome
 
-    async def _predict(self, predictor: "Predictor", query: Query, data: bytes) -> dict[str, Any]:
-        sha256, synthetic = sha256_hex(data), predictor.info.data.synthetic
-        try:
-            picture = await self.decoders.decode(query.name, data, query.side)
-        except ImageError as error:
-            limits = (predictor.info.threshold, predictor.identity)
-            failed = Prediction(query.name, sha256, None, None, *limits, error=str(error))
-            return _row(failed, synthetic)
+    async def _predict(self, query: Query, data: bytes) -> dict[str, Any]:
+        predictor = await self.model.loaded()
+        name, sha256 = query.name or "image", sha256_hex(data)
+        synthetic = predictor.info.data.synthetic
 
         def predict(model: "Predictor") -> dict[str, Any]:
-            prediction = model.predict_decoded(query.name, sha256, picture.decoded)
+            prediction = model.predict_decoded(name, sha256, picture.decoded)
             extras = {"preview": _as_url(picture.preview)}
             if query.explain:
                 extras |= _heat_map(model, picture.decoded.pixels)
             return _row(prediction, synthetic, extras)
 
-        return await self.model.run(predict)
+        async with self._decoded:
+            try:
+                picture = await self.decoders.decode(name, data, query.side)
+            except ImageError as error:
+                limits = (predictor.info.threshold, predictor.identity)
+                failed = Prediction(name, sha256, None, None, *limits, error=str(error))
+                return _row(failed, synthetic)
+            return await self.model.run(predict)
 
     @contextmanager
     def _queued(self) -> Iterator[None]:
@@ -175,25 +185,11 @@ class _Service:
             self._waiting -= 1
 
 
-def read_query(given: QueryParams) -> Query:
-    """Read the parameters name=TEXT, preview=SIDE and explain=1.
-
-    Raises:
-        Refused: an unknown parameter, or a value out of range.
-    """
-    for key in given:
-        if key not in ("name", "preview", "explain"):
-            raise Refused(400, f"unknown parameter {key!r}; there are name, preview and explain")
-    name = given.get("name") or "image"
-    if len(name) > MAX_NAME:
-        raise Refused(400, f"name: has {len(name)} characters; {MAX_NAME} are the most")
-    side, explain = given.get("preview", "0"), given.get("explain", "0")
-    sides = {0, *range(MIN_PREVIEW_SIDE, MAX_PREVIEW_SIDE + 1)}
-    if not re.fullmatch("[0-9]{1,3}", side) or int(side) not in sides:
-        raise Refused(400, f"preview: a side of {MIN_PREVIEW_SIDE} to {MAX_PREVIEW_SIDE} px")
-    if explain not in ("0", "1"):
-        raise Refused(400, "explain: 0 or 1")
-    return Query(plain_path(name), int(side), explain == "1")
+def _query_for(query: Query, file: FormFile, files: int) -> Query:
+    """Return what is asked of one of several files: pictures of them all would be too large."""
+    if files > 1 and query != Query(None, 0, False):
+        raise Refused(400, "name, preview and explain are for one file; send them one by one")
+    return query._replace(name=query.name or read_name(file.name))
 
 
 def _model_facts(predictor: "Predictor") -> dict[str, Any]:
@@ -252,7 +248,7 @@ async def _page_file(request: Request) -> Response:
 @cache
 def _read_page_file(path: str) -> tuple[bytes, str]:
     file = PAGE[path]
-    return file.read_bytes(), f"{_TYPES[file.suffix]}; charset=utf-8"
+    return file.read_bytes(), f"{PAGE_TYPES[file.suffix]}; charset=utf-8"
 
 
 async def _refuse(_request: Request, refused: Refused) -> Response:
@@ -260,4 +256,6 @@ async def _refuse(_request: Request, refused: Refused) -> Response:
 
 
 async def _refuse_path(_request: Request, error: HTTPException) -> Response:
-    return Refused(error.status_code, f"{error.detail}: use POST /predict").response()
+    answer = Refused(error.status_code, f"{error.detail}: see openapi.json").response()
+    answer.headers.update(error.headers or {})  # of methods: Allow
+    return answer

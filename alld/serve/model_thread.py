@@ -27,7 +27,8 @@ class ModelThread:
     @property
     def ready(self) -> bool:
         """Whether the model is loaded."""
-        return self._loaded is not None and self._loaded.done()
+        loaded = self._loaded
+        return loaded is not None and loaded.done() and loaded.exception() is None
 
     def start(self) -> "asyncio.Future[Predictor]":
         """Start to load the model; the future ends with the model, or with the error.

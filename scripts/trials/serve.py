@@ -14,10 +14,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from hostile.case import Case
 from hostile.catalogue import large, small
-from serving import POST, Client, client_of, served, status_of
+from serving import FORM, POST, Client, client_of, form_of, served, status_of
 from untrained import write_untrained
 
 from trials.memory import memory_mb
@@ -128,18 +129,43 @@ def send_large(target: Target, rng: Random) -> str:
     return predict(target, rng.choice(target.large or target.small)).removeprefix(AGAIN)
 
 
+def send_form(target: Target, rng: Random) -> str:
+    """Several hostile files at once: a row for each, as if it came alone."""
+    cases = [target.good, *rng.choices(target.small, k=rng.randint(0, 5))]
+    reply = target.send_form(*(("x.png", case.data) for case in cases))
+    if reply.status != 200:
+        return expects(200, reply.status)
+    if len(reply.json) != len(cases):
+        return f"{len(reply.json)} rows for {len(cases)} files"
+    return next(filter(None, map(fault_of, cases, reply.json)), "")
+
+
+def send_damaged_form(target: Target, rng: Random) -> str:
+    """One with a piece cut out, or bytes changed, is understood or refused."""
+    form = bytearray(form_of(("a.png", target.good.data), ("b.png", b"no picture")))
+    for _ in range(rng.randint(1, 5)):
+        at = rng.randrange(len(form))
+        if rng.random() < 0.5:
+            del form[at : at + rng.randint(1, 200)]
+        else:
+            form[at] = rng.randrange(256)
+    status = target.ask("/predict", "POST", bytes(form), POST | FORM).status
+    return "" if status in (200, 400, BUSY) else f"status {status}"
+
+
 def predict(target: Target, case: Case) -> str:
     """What is wrong with the answer to a file; AGAIN where the queue was full."""
-    data = case.data
-    reply = target.ask("/predict?preview=64&name=x.png", "POST", data, POST)
+    reply = target.ask("/predict?preview=64&name=x.png", "POST", case.data, POST)
     status = reply.status
     if status == BUSY:
         return AGAIN
-    if len(data) > MOST_BYTES:
+    if len(case.data) > MOST_BYTES:
         return "" if status == 413 else f"status {status}"
-    if status != 200:
-        return f"{case.name}: status {status}"
-    row = reply.json
+    return fault_of(case, reply.json) if status == 200 else f"{case.name}: status {status}"
+
+
+def fault_of(case: Case, row: dict[str, Any]) -> str:
+    """What is wrong with the row of a file."""
     if (row["error"] is None) == (row["probability"] is None):
         return f"{case.name}: neither a verdict nor a reason"
     must_read, must_refuse = case.refused is None, case.pixels is None
@@ -220,6 +246,8 @@ def expects(wanted: int, status: int) -> str:
 HOSTILE: list[Callable[[Target, Random], str]] = [
     *([send_small] * 4),
     send_large,
+    send_form,
+    send_damaged_form,
     declare_too_much,
     send_without_end,
     hold_half_a_head,

@@ -52,7 +52,7 @@ async function ask(path, request = {}) {
     throw new Trouble("the server does not answer, or the file cannot be read");
   }
   if (response.status === 204) return null;
-  const said = await response.json().catch(() => ({ error: `status ${response.status}` }));
-  if (!response.ok) throw new Trouble(said.error, response.status);
-  return said;
+  const said = await response.json().catch(() => ({}));
+  if (response.ok || said.status === "loading") return said; // the latter comes with status 503
+  throw new Trouble(said.error ?? `status ${response.status}`, response.status);
 }
