@@ -44,7 +44,8 @@ def reader(drawn_set: Path, run_folder: Path, tmp_path_factory: pytest.TempPathF
         (folder / "other-cells" / name).mkdir(parents=True)
         for image in sorted(drawn_set.glob(f"*_{label}.tif"))[:8]:
             shutil.copy(image, folder / "other-cells" / name)
-    shutil.copy(drawn_set / "Im001_1.tif", folder / "cell.tif")
+    for name in ("cell.tif", "a.tif", "b.tif"):
+        shutil.copy(drawn_set / "Im001_1.tif", folder / name)
     shutil.copy(drawn_set / "Im002_1.tif", folder / "cells" / "one.tif")
     shutil.copy(drawn_set / "Im003_1.tif", folder / "slides" / "two.png")
     draw_c_nmc(folder / "C-NMC" / "C-NMC_training_data", subjects=6, cells=2)
@@ -118,12 +119,14 @@ def test_the_server_answers_as_the_readme_says(reader: Path) -> None:
         for line in curls if shutil.which("curl") else []:
             words = shlex.split(line.replace("127.0.0.1:8000", host))
             done = subprocess.run(words, cwd=reader, capture_output=True, text=True, check=True)
-            assert json.loads(done.stdout)["threshold"] == 0.5
+            answer = json.loads(done.stdout)
+            rows = answer if isinstance(answer, list) else [answer]
+            assert [row["threshold"] for row in rows] == [0.5] * max(1, words.count("-F"))
         example = "import json\n" + python[1].replace("127.0.0.1:8000", host)
         command = [sys.executable, "-c", example]
         done = subprocess.run(command, cwd=reader, capture_output=True, text=True, check=True)
     assert re.match(r"(blast|healthy|uncertain|out of domain) [\d.e-]+ ", done.stdout)
-    assert len(curls) == 2
+    assert len(curls) == 3
 
 
 @pytest.mark.parametrize(

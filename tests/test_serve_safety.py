@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from serving import POST, TOKEN, Reply, Site, running, status_of
+from serving import FORM, POST, TOKEN, Reply, Site, running, status_of
 
 from alld.errors import ConfigError
 from alld.inference.predictor import Predictor
@@ -274,6 +274,15 @@ def test_a_form_is_counted_while_it_is_read(site: Site, monkeypatch: pytest.Monk
     monkeypatch.setattr(uploads, "MOST_BYTES", 1000)
     assert site.send_form(("a.tif", b"x" * 300), ("b.tif", b"x" * 300)).status == 200
     assert site.send_form(("a.tif", b"x" * 500), ("b.tif", b"x" * 500)).status == 413
+
+
+def test_a_damaged_form_is_the_clients_business(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever reaches the server could else fill its log."""
+    for body in (b"--wrong\r\n\r\n", b"--xyz\r\n\x00bad: x\r\n\r\n"):
+        assert site.ask("/predict", "POST", body, POST | FORM).status == 400
+    assert not caplog.records
 
 
 def test_a_slow_body_is_cut_off(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

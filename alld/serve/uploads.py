@@ -1,6 +1,7 @@
 """Read the bodies of requests, with limits on size, sum and time."""
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from io import BytesIO
@@ -19,6 +20,8 @@ SECONDS = 30.0  # per body
 
 # More than any file can have, so that none goes to the disk.
 IN_MEMORY = {"MAX_MEMORY_FILE_SIZE": MOST_BYTES + 1}
+# It would write a line in the terminal for each damaged form; the client is told anyway.
+logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 
 Chunks = AsyncGenerator[bytes, None]
 Read = TypeVar("Read")
