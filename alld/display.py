@@ -287,7 +287,9 @@ def images(count: int) -> str:
 def model_line(predictor: "Predictor") -> str:
     """Return `model: runs/first/model.alld (resnet50, 0123456789ab)`."""
     drawn = " SYNTHETIC" if predictor.info.data.synthetic else ""
-    return f"model: {predictor.path}{drawn} ({predictor.info.arch}, {predictor.identity[:12]})"
+    mean = "" if predictor.members == 1 else f"the mean of {predictor.members} "
+    facts = f"{mean}{predictor.info.arch}, {predictor.identity[:12]}"
+    return f"model: {predictor.path}{drawn} ({facts})"
 
 
 def prediction_line(prediction: "Prediction") -> str:

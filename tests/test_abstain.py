@@ -21,7 +21,7 @@ from alld.images.decode import decode
 from alld.inference.load import load_model
 from alld.inference.prediction import OUT_OF_DOMAIN, UNCERTAIN, shown
 from alld.inference.predictor import Predictor
-from alld.model.abstain import FEWEST, Limits, fit_limits, refusal, spread_out
+from alld.model.abstain import FEWEST, Limits, fit_limits, spread_out
 from alld.model.bundle import read_bundle, read_info
 from alld.model.bundle_info import LIMITS
 from alld.report.facts import STYLES
@@ -207,7 +207,7 @@ def test_probabilities_and_thresholds_are_rounded_alike(value: float, text: str)
 def test_the_explanation_falls_back_to_unlike() -> None:
     """Facts may be those of training while the network's features are not."""
     limits = fit_limits(normal(60), normal(30, seed=1), 2.5)
-    assert refusal(limits, limits.fact_mean.copy(), side=1) == "unlike the training images"
+    assert limits.refusal(limits.fact_mean.copy(), side=1) == "unlike the training images"
 
 
 def test_a_run_with_few_validation_images_says_why_it_refuses_nothing(run_folder: Path) -> None:

@@ -232,7 +232,7 @@ def test_two_processes_are_one_and_a_killed_one_is_replaced(
 def test_what_a_process_cannot_do_is_one_line(inputs: Inputs, job: Job, tmp_path: Path) -> None:
     """Its error is the command's, and no process is left waiting."""
     wrong = replace(job, model=str(tmp_path / "gone"))
-    with pytest.raises(AlldError, match="no model bundle there") as caught:
+    with pytest.raises(AlldError, match="no model there") as caught:
         predict_archive(inputs, tmp_path / "rows.csv", wrong, partial(predict_in_processes, 1))
     assert str(caught.value).isprintable()
     assert not active_children()

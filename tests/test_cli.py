@@ -143,7 +143,7 @@ BAD = {
     "prevalence in per cent": (["evaluate", "{run}", "--prevalence", "10"], "between 0 and 1"),
     "compare one run": (["compare", "{run}"], "two runs or more"),
     "compare nothing": (["compare", "{run}", "{tmp}/x"], "no run there"),
-    "no model": (["predict", "--model", "{tmp}/x", "{set}"], "no model bundle there"),
+    "no model": (["predict", "--model", "{tmp}/x", "{set}"], "no model there"),
     "out of unknown kind": (["predict", "--model", "{run}", "--out", "a.txt", "x"], ".jsonl"),
     "out that holds a run": (["train", "--data", "{set}", "--out", "{run}"], "already holds a run"),
     "paper split elsewhere": (

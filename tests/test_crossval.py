@@ -18,13 +18,12 @@ from alld.config.files import load_config
 from alld.data.groups.load import load_groups
 from alld.data.sources.find import load_manifest
 from alld.data.splits import make_split
-from alld.errors import BundleError, ConfigError, DataError, Interrupted, RunError
+from alld.errors import ConfigError, DataError, Interrupted, RunError
 from alld.evaluation.crossval.folds import read_plan
 from alld.evaluation.crossval.train import CrossvalListener, crossval, resume_crossval
 from alld.evaluation.out_of_fold import HeldOut, metrics_of_repeat, pooled_metrics, training_spread
 from alld.evaluation.result import read_result
 from alld.model.bundle import library_versions
-from alld.model.place import find_model
 from alld.runtime.reading import read_csv
 from alld.training.train import Listener
 
@@ -363,9 +362,3 @@ def test_what_ends_a_fold_says_which_one_and_how_to_go_on(
     if isinstance(caught.value, Interrupted):
         assert caught.value.exit_status == 143
         assert str(tmp_path / "cv") in str(caught.value)
-
-
-def test_a_model_of_a_cross_validation_is_named(validated: Path) -> None:
-    """`--model CROSSVAL` is an error that counts its models and names one of them."""
-    with pytest.raises(BundleError, match=r"of 4 models; give one of them, such as .*fold-1$"):
-        find_model(validated)

@@ -35,7 +35,7 @@ from alld.model.bundle_info import INFO, DomainLimits, UncertainBand
 from alld.model.onnx.export import compare, write_onnx
 from alld.model.onnx.file import FACTS, LARGEST_DIFFERENCE, read_exported
 from alld.model.onnx.network import OnnxNetwork
-from alld.model.torch_network import TorchNetwork
+from alld.model.torch_network import TorchNetwork, join_bundles
 from alld.runtime.files import sha256_hex
 
 Pixels = NDArray[np.uint8]
@@ -59,7 +59,7 @@ def bundle(pictures: list[Pixels], tmp_path_factory: pytest.TempPathFactory) -> 
     plain = read_bundle(write_untrained(folder / "plain", arch="timm:test_resnet"))
     squares = [to_square(pixels, 32, "none") for pixels in pictures]
     images = normalise(np.stack(squares), plain.info.mean, plain.info.std)
-    features, logits = TorchNetwork(plain.model, 32, "cpu").look(images, tta=False)
+    features, logits = TorchNetwork([plain.model], 32, "cpu").look(images, tta=False)
     sides = (max(pixels.shape[:2]) for pixels in pictures)
     facts = np.stack(list(map(picture_facts, squares, sides)))
     limits = fit_limits((features[:20], facts[:20]), (features[20:], facts[20:]), 0.5)
@@ -169,7 +169,7 @@ def test_an_export_that_differs_is_refused(
 ) -> None:
     """By more than 1e-4 in P(blast), or in what refuses a picture: one line, and no file."""
     whole = read_bundle(bundle)
-    original = TorchNetwork(whole.model, 32, "cpu")
+    original = TorchNetwork([whole.model], 32, "cpu")
     look = original.look
 
     class Other(TorchNetwork):
@@ -178,14 +178,15 @@ def test_an_export_that_differs_is_refused(
             wrong = np.array([0.0, 1e-3])
             return (features, logits + wrong) if part == "logits" else (features[:, ::-1], logits)
 
-    other = Other(whole.model, 32, "cpu")
-    monkeypatch.setattr("alld.model.onnx.export.OnnxNetwork", lambda *_: other)
-    monkeypatch.setattr("alld.model.onnx.export._as_onnx", lambda _: ModelProto())
+    other = Other([whole.model], 32, "cpu")
+    monkeypatch.setattr("alld.model.onnx.export.OnnxNetwork", lambda *_, **_more: other)
+    monkeypatch.setattr("alld.model.onnx.export._as_onnx", lambda *_: ModelProto())
     (tmp_path / "x.onnx").write_text("an older one")
     with pytest.raises(BundleError, match="nothing was written"):
-        write_onnx(whole, tmp_path / "x.onnx", pictures[:4], "drawn cells")
+        write_onnx(bundle, [whole], tmp_path / "x.onnx", pictures[:4], "drawn cells")
     assert [file.read_text() for file in tmp_path.iterdir()] == ["an older one"]
-    assert compare(whole, original, original, pictures[:4], "cells").probability == 0
+    model = join_bundles(bundle, [whole], original)
+    assert compare(model, original, pictures[:4], "cells").probability == 0
 
 
 def test_a_run_is_compared_on_its_validation_images(run_folder: Path) -> None:
@@ -305,7 +306,7 @@ def test_a_required_identity_pins_the_file(
         ),
         (("predict", "{cell}", "--model", "{model}", "--device", "cuda"), "runs on the CPU"),
         (("evaluate", "{model}"), "knows neither its images nor their split"),
-        (("export", "{model}"), "no model bundle there"),
+        (("export", "{model}"), "no model there"),
         (("export", "{bundle}", "--out", "{maps}"), "end it in .onnx"),
         (("export", "{bundle}", "--out", "{bundle}/x.onnx"), "inside a bundle"),
     ],

@@ -22,7 +22,7 @@ from alld.inference.prediction import called
 from alld.inference.predictor import CPU_BATCH, Predictor
 from alld.model.bundle import read_info
 from alld.model.network import blast_probability
-from alld.model.place import find_bundle
+from alld.model.place import find_bundles
 from alld.runtime.files import sha256_hex
 from alld.training.train import train
 
@@ -149,7 +149,7 @@ def test_a_run_without_a_model_says_how_to_finish_it(tmp_path: Path) -> None:
     """An interrupted run has no bundle yet."""
     (tmp_path / "run.json").write_text("{}")
     with pytest.raises(BundleError, match="--resume"):
-        find_bundle(tmp_path)
+        find_bundles(tmp_path)
 
 
 @pytest.fixture(scope="module")

@@ -34,7 +34,9 @@ SMALLER = {
 
 
 @pytest.fixture(scope="module")
-def reader(drawn_set: Path, run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def reader(
+    drawn_set: Path, run_folder: Path, validated: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """What a reader of the README has: a set, images to predict, a run and another one."""
     folder = tmp_path_factory.mktemp("reader")
     shutil.copytree(drawn_set, folder / "ALL-IDB2")
@@ -52,6 +54,7 @@ def reader(drawn_set: Path, run_folder: Path, tmp_path_factory: pytest.TempPathF
     draw_preliminary(folder / "C-NMC", [f"UID_{n}_1_1_all.bmp" for n in range(57, 62)])
     draw_c_nmc(folder / "other-lab", subjects=4, cells=1, seed=1)
     shutil.copytree(run_folder, folder / "runs" / "OTHER")
+    shutil.copytree(validated, folder / "runs" / "CV")
     run = folder / "runs" / "RUN"
     shutil.copytree(run_folder, run)
     # The reader's images are real ones: without a name the newest run on such answers.

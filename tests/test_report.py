@@ -280,7 +280,8 @@ def test_a_crossval_validates_a_recipe_and_tells_both_spreads(
         assert runs == 2 * result.facts["plan"]["repeats"]
         for text in (verdict_of(result.page), result.card):
             assert f"validates a recipe, not one model: {runs} models were trained" in text
-        assert "**None.**" in result.card
+        assert "**and not to the mean of these models**" in result.card
+        assert f"Identity of the mean `{result.facts['model']['identity']}`" in result.card
         assert "never a patient: 20 blast, 20 healthy" in verdict_of(result.page)
     assert "gave accuracies from" in verdict_of(repeated.page)
     assert "is not known from one repeat" not in verdict_of(repeated.page)

@@ -78,7 +78,7 @@ def test_a_model_that_cannot_be_loaded_ends_it_with_one_line(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--model", "{tmp}/x"], "no model bundle there"),
+        (["--model", "{tmp}/x"], "no model there"),
         (["--model", "{model}", "--host", "0.0.0.0"], "give a token of 16 characters"),
         (["--model", "{model}", "--token", "short"], "--token: has 5 characters"),
         (["--model", "{model}", "--host", "no such name"], "no such address"),

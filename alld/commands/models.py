@@ -38,7 +38,9 @@ def models(as_json: JsonOption = False) -> None:
 def export(
     run: Annotated[
         Path | None,
-        typer.Argument(help="Run or bundle (default: the newest run on real data in ./runs)."),
+        typer.Argument(
+            help="Run, cross-validation or bundle (default: the newest run on real data in ./runs)."
+        ),
     ] = None,
     kind: Annotated[
         Literal["onnx", "hub"],
@@ -49,7 +51,9 @@ def export(
     ] = "onnx",
     out: Annotated[
         Path | None,
-        typer.Option(help="File or folder to write (default: model.onnx or hub in the run)."),
+        typer.Option(
+            help="File or folder to write (default: model.onnx or hub in the run's folder)."
+        ),
     ] = None,
     data: Annotated[
         Path | None, typer.Option(help="Where the run's images are now, if they were moved.")
@@ -72,7 +76,8 @@ def export(
 
         with display.Steps() as steps:
             place, exported = export_onnx(source, out, steps, data=data)
-        identity, info, bundle = exported.identity, exported.info, exported.facts.bundle
+        identity, bundle = exported.identity, exported.facts.bundle
+        synthetic = exported.members[0][0].data.synthetic
         facts["parity"] = exported.facts.parity.model_dump()
         lines = [
             f"compared: {exported.facts.parity.words}",
@@ -84,12 +89,11 @@ def export(
         from alld.evaluation.export import export_hub
 
         place, identity, info = export_hub(source, out)
-        bundle = identity
+        bundle, synthetic = identity, info.data.synthetic
         lines = [
             f"model {identity}",
             "its README.md names no licence: choose one before you publish it",
         ]
-    synthetic = info.data.synthetic
     if as_json:
         facts |= {"path": well_formed(str(place)), "identity": identity, "bundle": bundle}
         display.print_json({**facts, "synthetic": synthetic, "notice": NOTICE})

@@ -28,7 +28,9 @@ VerboseOption = Annotated[
 ModelOption = Annotated[
     Path | None,
     typer.Option(
-        "--model", help="Run, bundle or .onnx (default: the newest run on real data in ./runs)."
+        "--model",
+        help="Run, bundle, .onnx, or a cross-validation, whose models are averaged (default: the "
+        "newest run on real data in ./runs).",
     ),
 ]
 DeviceOption = Annotated[

@@ -221,6 +221,7 @@ def _model_facts(predictor: Any) -> dict[str, Any]:
         "path": well_formed(str(predictor.path)),
         "identity": predictor.identity,
         "exported_from": predictor.exported_from,
+        "members": predictor.members,
         "arch": info.arch,
         "initial_weights": info.initial_weights,
         "synthetic": info.data.synthetic,

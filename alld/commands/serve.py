@@ -44,12 +44,14 @@ def serve(
 
     Example: alld serve --open
     """
-    from alld.model.place import find_model
+    from alld.model.place import find_bundles, is_exported
     from alld.serve import server
     from alld.serve.model_thread import ModelThread
 
     began = time.monotonic()
-    place = find_model(model or newest_run("alld serve --model RUN"))
+    place = model or newest_run("alld serve --model RUN")
+    if not is_exported(place):
+        find_bundles(place)  # raises before the page is there
     address = server.listen(host, port, token, public_names=public_name or (), root_path=root_path)
     display.say(NOTICE)
     if public_name and token is None:

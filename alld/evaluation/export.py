@@ -23,11 +23,13 @@ from alld.errors import ConfigError, DataError, RunError
 from alld.evaluation.measure import Step
 from alld.evaluation.result import METRICS, Result, read_result
 from alld.images.decode import decode, read_image_bytes
-from alld.model.bundle import bundle_identity, read_bundle
+from alld.model.bundle import bundle_identity
 from alld.model.bundle_info import BundleInfo
+from alld.model.joint import joint_identity, joint_info
 from alld.model.onnx.export import write_onnx
 from alld.model.onnx.file import Exported
-from alld.model.place import find_bundle
+from alld.model.place import find_bundles
+from alld.model.torch_network import read_bundles
 from alld.report.text import TITLES
 from alld.runs.folder import open_run, read_manifest, read_split
 from alld.runtime.files import check_writable, new_folder, one_line, write_json, write_text
@@ -37,7 +39,7 @@ from alld.synthetic.plan import Recipe
 
 MOST_PICTURES = 64  # compared; all of a large set would take minutes
 DRAWN = 20
-CARD, CONFIG, BUNDLE = "README.md", "config.json", "model.alld"
+CARD, CONFIG = "README.md", "config.json"
 _KINDS = {"sensitivity": "recall"}  # as the Hub calls it
 _USE = """
 ## How to use it
@@ -45,8 +47,8 @@ With ALLD installed, and this folder saved as `{name}`:
 
     alld predict --model {name} --require-sha256 {identity} cell.tif
 
-`model.alld/` is the model: safetensors, JSON, and hashes that are checked before anything is
-read. It contains no code. `config.json` repeats its facts for other programs.
+The model is {models}: safetensors, JSON, and hashes that are checked before anything is
+read. There is no code in it. `config.json` repeats its facts for other programs.
 """
 
 
@@ -57,7 +59,9 @@ def export_onnx(
     *,
     data: Path | None = None,
 ) -> tuple[Path, Exported]:
-    """Write the model of a run or a bundle as an ONNX file, by default `model.onnx` beside it.
+    """Write the model of a run, a cross-validation or a bundle as an ONNX file.
+
+    By default it is `model.onnx` in the folder of the run or cross-validation.
 
     Args:
         step: called with the name of each step, the units done, and all units.
@@ -71,21 +75,26 @@ def export_onnx(
         ConfigError: another suffix, a path that is taken, or a library that is not installed.
         DataError, RunError: no images of the run at `data`.
     """
-    place = find_bundle(source)
-    out = check_out(place, out or place.parent / "model.onnx")
-    bundle = read_bundle(place)
-    pictures, words = _pictures(place, data, step)
+    places = find_bundles(source)
+    out = check_out(places, out or _home(source, places) / "model.onnx")
+    bundles = read_bundles(source, places)
+    pictures, words = _pictures(places[0], data, step)
     step("exporting", 0, 1)
-    return out, write_onnx(bundle, out, pictures, words)
+    return out, write_onnx(source, bundles, out, pictures, words)
 
 
-def check_out(bundle: Path, out: Path) -> Path:
+def _home(source: Path, bundles: Sequence[Path]) -> Path:
+    """Return the folder of the run or cross-validation that holds these bundles."""
+    return bundles[0].parent if len(bundles) == 1 else source
+
+
+def check_out(bundles: Sequence[Path], out: Path) -> Path:
     """Return the path of the export, unless it would damage something."""
     if out.suffix.lower() != ".onnx":
         raise ConfigError(f"--out {out}: end it in .onnx, by which the file is known")
     if out.is_dir():
         raise ConfigError(f"--out {out}: is a folder; name a file")
-    if out.parent.resolve() == bundle.resolve():
+    if out.parent.resolve() in [bundle.resolve() for bundle in bundles]:
         raise ConfigError(f"--out {out}: inside a bundle, which never changes; name another place")
     check_writable(out.parent)
     return out
@@ -94,7 +103,7 @@ def check_out(bundle: Path, out: Path) -> Path:
 def _pictures(
     bundle: Path, data: Path | None, step: Step
 ) -> tuple[Sequence[NDArray[np.uint8]], str]:
-    """Validation images of the run, or drawn ones where these are missing, and their description.
+    """Validation images of a bundle's run, or drawn ones where these are missing, and their name.
 
     Test images are read by the test alone.
     """
@@ -119,51 +128,61 @@ def _drawn() -> Sequence[NDArray[np.uint8]]:
 
 
 def export_hub(source: Path, out: Path | None = None) -> tuple[Path, str, BundleInfo]:
-    """Write the folder, by default `hub` in the run's folder.
+    """Write the folder, by default `hub` in that of the run or cross-validation.
 
     Returns:
         The folder, the model's identity, and its facts.
 
     Raises:
         BundleError: no verified model at `source`.
-        RunError: a bundle without its run, or a run that was not evaluated.
+        RunError: a bundle without its run, or one that was not evaluated.
         ConfigError: `out` holds something else.
     """
-    place = find_bundle(source)
-    run = open_run(place.parent)
-    out = out or run.folder / "hub"
-    _check_free(out, place)
-    bundle = read_bundle(place)
-    metadata = _metadata(run.folder, bundle.identity)
-    card = (run.folder / "evaluation" / "model_card.md").read_text(encoding="utf-8")
-    use = _USE.format(name=out.name, identity=bundle.identity)
+    places = find_bundles(source)
+    home = _home(source, places)
+    if len(places) == 1:
+        open_run(home)  # raises for a bundle without its run
+    out = out or home / "hub"
+    copies = [place.relative_to(home) for place in places]
+    _check_free(out, places, {CARD, CONFIG, *(copy.parts[0] for copy in copies)})
+    bundles = read_bundles(source, places)
+    identity = joint_identity([bundle.identity for bundle in bundles])
+    info = joint_info(source, [bundle.info for bundle in bundles])
+    again = f"alld evaluate {home}" if len(places) == 1 else f"alld crossval --resume {home}"
+    metadata = _metadata(home, identity, f"first: {again}")
+    card = (home / "evaluation" / "model_card.md").read_text(encoding="utf-8")
+    models = " and ".join(f"`{copy}/`" for copy in copies)
+    use = _USE.format(name=out.name, identity=identity, models=models)
     with new_folder(out) as folder:
         write_text(folder / CARD, f"---\n{metadata}---\n{card}{use}\n**{NOTICE}**\n")
-        write_json(folder / CONFIG, _config(bundle.info, bundle.identity))
-        shutil.copytree(place, folder / BUNDLE)
-        copied = bundle_identity(folder / BUNDLE)
-        if copied != bundle.identity:
-            raise RunError(f"{place}: changed while it was copied; start again")
-    return out, bundle.identity, bundle.info
+        write_json(folder / CONFIG, _config(info, identity))
+        for place, copy, bundle in zip(places, copies, bundles, strict=True):
+            shutil.copytree(place, folder / copy)
+            if bundle_identity(folder / copy) != bundle.identity:
+                raise RunError(f"{place}: changed while it was copied; start again")
+    return out, identity, info
 
 
-def _check_free(out: Path, bundle: Path) -> None:
-    if out.resolve() in (bundle.resolve(), *bundle.resolve().parents):
-        raise ConfigError(f"--out {out}: holds the run itself; name a new folder")
-    if bundle.resolve() in out.resolve().parents:
-        raise ConfigError(f"--out {out}: inside a bundle, which never changes; name another place")
+def _check_free(out: Path, bundles: Sequence[Path], own: set[str]) -> None:
+    """Refuse a place that holds anything but an earlier export, whose names are `own`."""
+    for bundle in (place.resolve() for place in bundles):
+        if out.resolve() in (bundle, *bundle.parents):
+            raise ConfigError(f"--out {out}: holds the run itself; name a new folder")
+        if bundle in out.resolve().parents:
+            raise ConfigError(
+                f"--out {out}: inside a bundle, which never changes; name another place"
+            )
     if out.exists() and not out.is_dir():
         raise ConfigError(f"--out {out}: is a file; name a folder")
-    other = {entry.name for entry in out.iterdir()} - {CARD, CONFIG, BUNDLE} if out.exists() else ()
+    other = {entry.name for entry in out.iterdir()} - own if out.exists() else ()
     check_writable(out.parent)
     if other:
         raise ConfigError(f"--out {out}: holds more than an earlier export; name a new folder")
 
 
-def _metadata(folder: Path, identity: str) -> str:
-    """The YAML that the Hub reads, from the evaluation of this model."""
+def _metadata(folder: Path, identity: str, advice: str) -> str:
+    """The YAML that the Hub reads, from the evaluation of this model; `advice` where it lacks."""
     path = folder / "evaluation" / METRICS
-    advice = f"first: alld evaluate {folder}"
     if not path.is_file():
         raise RunError(f"{folder}: not evaluated yet, its card would be empty; {advice}")
     try:
@@ -181,9 +200,14 @@ def _described(result: Result) -> dict[str, Any]:
     data, model = result.data, result.model
     mark = ["synthetic"] if result.synthetic else []
     drawn = "SYNTHETIC " if result.synthetic else ""
+    images = (
+        f"{data['split']} split, held-out cell images"
+        if result.plan is None
+        else "out-of-fold cell images, each tested by one of the models and not by their mean"
+    )
     tested = {
         "type": data["name"].lower().replace(" ", "-"),
-        "name": f"{drawn}{data['name']}, {data['split']} split, held-out cell images",
+        "name": f"{drawn}{data['name']}, {images}",
     }
     results = [
         {"type": _KINDS.get(name, name), "value": metric.value, "name": _named(name, metric)}

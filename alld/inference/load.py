@@ -6,18 +6,20 @@ A file of its own, as neither torch nor onnxruntime is imported for a model of t
 from pathlib import Path
 
 from alld.model.network import Model
-from alld.model.place import find_model, is_exported
+from alld.model.place import find_bundles, is_exported
 
 
 def load_model(
     path: Path, device: str = "auto", threads: int | None = None, required: str | None = None
 ) -> Model:
-    """Load the model of a run, a bundle or an exported file; see `Predictor.load`."""
-    place = find_model(path)
-    if is_exported(place):
+    """Load the model of a run, a cross-validation, a bundle or an exported file.
+
+    See `Predictor.load`.
+    """
+    if is_exported(path):
         from alld.model.onnx.network import load_exported
 
-        return load_exported(place, device, threads, required)
-    from alld.model.torch_network import load_bundle
+        return load_exported(path, device, threads, required)
+    from alld.model.torch_network import load_bundles
 
-    return load_bundle(place, device, threads, required)
+    return load_bundles(path, find_bundles(path), device, threads, required)

@@ -17,7 +17,6 @@ from alld.images.rgb import pixels_hash
 from alld.inference.given import Given, Images, listed, read_given
 from alld.inference.load import load_model
 from alld.inference.prediction import OUT_OF_DOMAIN, UNCERTAIN, Prediction, called, shown
-from alld.model.abstain import refusal
 from alld.model.network import Features, Model, blast_probability
 from alld.runtime.files import plain_path, sha256_hex
 from alld.runtime.threads import map_ahead
@@ -55,6 +54,7 @@ class Predictor:
         self.identity = model.identity
         self.exported_from = model.exported_from
         self.path = model.path
+        self.members = len(model.temperatures)
         self.device = model.network.device
         self.threads = model.network.threads
         self.batch = CPU_BATCH if self.device == "cpu" else GPU_BATCH
@@ -62,6 +62,7 @@ class Predictor:
         self.abstain = abstain
         self._limits = model.limits if abstain else None
         self._band = model.info.uncertain if abstain else None
+        self._temperatures = model.temperatures
         self._network = model.network
 
     @classmethod
@@ -75,7 +76,7 @@ class Predictor:
         threads: int | None = None,
         abstain: bool = True,
     ) -> "Predictor":
-        """Load a run folder, a bundle folder or an exported file.
+        """Load a run folder, a bundle folder, an exported file, or a cross-validation's mean.
 
         Args:
             tta: average over eight orientations; by default as the model was calibrated.
@@ -183,7 +184,7 @@ class Predictor:
         threshold, limits, band = self.info.threshold, self._limits, self._band
         verdict, reason = called(probability, threshold), None
         if limits is not None and score > limits.limit:
-            verdict, reason = OUT_OF_DOMAIN, refusal(limits, picture.facts, picture.side)
+            verdict, reason = OUT_OF_DOMAIN, limits.refusal(picture.facts, picture.side)
         elif band is not None and band.low < probability < band.high:
             reason = f"leans {verdict}; P(blast) between {shown(band.low)} and {shown(band.high)}"
             verdict, reason = UNCERTAIN, f"{reason}: {band.how}"
@@ -197,7 +198,7 @@ class Predictor:
         features, logits = self._network.look(images, tta=self.tta)
         if not (np.isfinite(features).all() and np.isfinite(logits).all()):
             raise BundleError(f"{self.path}: gives NaN or infinity for a picture; train it anew")
-        return features, blast_probability(logits, self.info.temperature)
+        return features, blast_probability(logits, self._temperatures)
 
 
 def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:

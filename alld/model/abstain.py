@@ -54,6 +54,29 @@ class Limits:
         means: Rows = apart.mean(axis=1)
         return means
 
+    def refusal(self, facts: Rows, side: int) -> str:
+        """Explain why a picture of these facts (K,) and longer side in px is out of domain."""
+        away = (facts - self.fact_mean) / self.fact_spread
+        words = []
+        if not has_nucleus(facts, side):
+            words.append("no stained cell")
+        elif away[OFF_CENTRE] > FAR or away[ELSEWHERE] > FAR:
+            words.append("no single cell in the middle: a whole field?")
+        elif abs(away[CELL_SIZE]) > FAR:
+            size = "larger" if away[CELL_SIZE] > 0 else "smaller"
+            words.append(
+                f"its cell is {size} in pixels than those of training: other magnification?"
+            )
+        if away[SHARPNESS] < -FAR:
+            words.append("blurred, or enlarged from a smaller picture")
+        elif away[SHARPNESS] > FAR:
+            words.append(
+                "finer grain than the training images: other magnification or no photograph"
+            )
+        if np.abs(away[COLOURS]).max() > FAR:
+            words.append("other stain or light")
+        return "; ".join(words) or "unlike the training images"
+
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """Return everything but the limit itself, to be stored."""
         return {name: getattr(self, name) for name in _ARRAYS}
@@ -68,6 +91,29 @@ class Limits:
         limits = cls(**named, limit=limit)
         _check(limits)
         return limits
+
+
+@dataclass(frozen=True)
+class JointLimits:
+    """The limits of several models with F features each: most of them must refuse a picture."""
+
+    members: tuple[Limits | None, ...]  # None refuses nothing
+    limit: float = 0.0
+
+    def scores(self, features: NDArray[np.float32], facts: Rows) -> Rows:
+        """Return scores (B,), above 0 where most models refuse; features are (B, members * F)."""
+        apart = [
+            np.full(len(facts), -np.inf) if own is None else own.scores(part, facts) - own.limit
+            for own, part in zip(
+                self.members, np.split(features, len(self.members), axis=1), strict=True
+            )
+        ]
+        middle: Rows = np.sort(apart, axis=0)[(len(apart) - 1) // 2]
+        return middle
+
+    def refusal(self, facts: Rows, side: int) -> str:
+        """Explain as the first of the models does: their training images overlap."""
+        return next(own for own in self.members if own is not None).refusal(facts, side)
 
 
 _ARRAYS = tuple(field.name for field in fields(Limits) if field.name != "limit")
@@ -108,26 +154,6 @@ def fit_limits(
     ready = replace(unset, score_median=median, score_spread=own_spread)
     centre, width = _robust(ready.scores(*validation))
     return replace(ready, limit=float(centre + deviations * width))
-
-
-def refusal(limits: Limits, facts: Rows, side: int) -> str:
-    """Explain why a picture with these facts, (K,), and this longer side in px is out of domain."""
-    away = (facts - limits.fact_mean) / limits.fact_spread
-    words = []
-    if not has_nucleus(facts, side):
-        words.append("no stained cell")
-    elif away[OFF_CENTRE] > FAR or away[ELSEWHERE] > FAR:
-        words.append("no single cell in the middle: a whole field?")
-    elif abs(away[CELL_SIZE]) > FAR:
-        size = "larger" if away[CELL_SIZE] > 0 else "smaller"
-        words.append(f"its cell is {size} in pixels than those of training: other magnification?")
-    if away[SHARPNESS] < -FAR:
-        words.append("blurred, or enlarged from a smaller picture")
-    elif away[SHARPNESS] > FAR:
-        words.append("finer grain than the training images: other magnification or no photograph")
-    if np.abs(away[COLOURS]).max() > FAR:
-        words.append("other stain or light")
-    return "; ".join(words) or "unlike the training images"
 
 
 def _distances(limits: Limits, features: NDArray[np.float32], facts: Rows) -> Rows:

@@ -1,33 +1,41 @@
-"""Find a model on disk: in a run folder, as a bundle, or exported; needs no torch."""
+"""Find a model on disk: in a run or cross-validation, a bundle, or exported; needs no torch."""
 
 from pathlib import Path
 
 from alld.errors import BundleError, ConfigError
+from alld.runtime.reading import read_json
+
+# Of a cross-validation; a copy for others may lack the plan.
+PLAN, FOLDS = "crossval.json", "repeat-*/fold-*/model.alld"
 
 
-def find_model(path: Path) -> Path:
-    """Return the exported file itself, or the bundle as `find_bundle` finds it."""
-    return path if is_exported(path) else find_bundle(path)
-
-
-def find_bundle(path: Path) -> Path:
-    """Return the bundle in a run folder, or the bundle itself.
+def find_bundles(path: Path) -> list[Path]:
+    """Return the bundle in a run folder, the bundle itself, or those of a cross-validation.
 
     Raises:
-        BundleError: nothing is there, a cross-validation, or an unfinished run without a bundle.
+        BundleError: nothing is there, or a run or cross-validation that is not finished.
     """
     if (path / "model.alld").is_dir():
-        return path / "model.alld"
+        return [path / "model.alld"]
     if (path / "run.json").is_file():
         raise BundleError(f"{path}: no model yet; finish it with `alld train --resume {path}`")
-    if folds := sorted(path.glob("repeat-*/fold-*/model.alld")):
-        of = (
-            f"a cross-validation of {len(folds)} models" if len(folds) > 1 else "a cross-validation"
+    folds = sorted(path.glob(FOLDS))
+    if (path / PLAN).is_file() and len(folds) != (wanted := _folds(path / PLAN)):
+        raise BundleError(
+            f"{path}: a cross-validation with {len(folds)} of {wanted} models; "
+            f"finish it with `alld crossval --resume {path}`"
         )
-        raise BundleError(f"{path}: {of}; give one of them, such as {folds[0].parent}")
     if not path.is_dir():
         raise no_bundle(path)
-    return path
+    return folds or [path]
+
+
+def _folds(plan: Path) -> int:
+    try:
+        facts = read_json(plan)
+        return int(facts["folds"]) * int(facts["repeats"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BundleError(f"{plan}: damaged ({error}); copy the cross-validation anew") from error
 
 
 def is_exported(path: Path) -> bool:
@@ -46,5 +54,6 @@ def no_heat_map(path: Path | str) -> ConfigError:
 def no_bundle(path: Path) -> BundleError:
     """Return the error for a folder that is not there."""
     return BundleError(
-        f"{path}: no model bundle there; give a run folder, its model.alld or an exported .onnx"
+        f"{path}: no model there; give the folder of a run or cross-validation, a model.alld or an "
+        "exported .onnx"
     )

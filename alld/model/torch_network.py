@@ -1,7 +1,7 @@
 """Compute a bundle's network with torch, upright or in all eight orientations."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,8 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from alld.model.bundle import read_bundle
-from alld.model.network import ORIENTATIONS, Features, Images, Logits, Model
+from alld.model.bundle import Bundle, bundle_identity, read_bundle
+from alld.model.bundle_info import check_identity
+from alld.model.joint import join, joint_identity
+from alld.model.network import ORIENTATIONS, Features, Images, Logits, Model, Network
 from alld.runtime.device import keep_freed_memory, resolve_device, set_threads
 from alld.runtime.threads import usable_cores
 
@@ -20,21 +22,44 @@ _POOLED = 2  # layers of the head that only pool: see `create_head`
 _TOLERANCE = 1e-4  # of logits; folding changes them by some 1e-6
 
 
-def load_bundle(
-    path: Path, device: str = "auto", threads: int | None = None, required: str | None = None
+def load_bundles(
+    path: Path,
+    places: Sequence[Path],
+    device: str = "auto",
+    threads: int | None = None,
+    required: str | None = None,
 ) -> Model:
-    """Load the model of a bundle folder; see `alld.inference.load.load_model`."""
-    bundle = read_bundle(path, required)
-    network = TorchNetwork(bundle.model, bundle.info.image_size, device, threads)
-    return Model(bundle.path, bundle.info, bundle.identity, bundle.limits, network)
+    """Load the model of one bundle, or of those at `path`; see `alld.inference.load.load_model`."""
+    bundles = read_bundles(path, places, required)
+    network = TorchNetwork(
+        [one.model for one in bundles], bundles[0].info.image_size, device, threads
+    )
+    return join_bundles(path, bundles, network)
+
+
+def read_bundles(path: Path, places: Sequence[Path], required: str | None = None) -> list[Bundle]:
+    """Verify one bundle, or those at `path`; `required` is compared before anything is parsed."""
+    if len(places) == 1:
+        return [read_bundle(places[0], required)]
+    identities = list(map(bundle_identity, places))
+    check_identity(path, joint_identity(identities), required)
+    return list(map(read_bundle, places, identities))
+
+
+def join_bundles(path: Path, bundles: Sequence[Bundle], network: Network) -> Model:
+    """Return the model of one bundle, or the mean of those at `path`."""
+    place = bundles[0].path if len(bundles) == 1 else path
+    identity = joint_identity([bundle.identity for bundle in bundles])
+    members = [(bundle.info, bundle.limits) for bundle in bundles]
+    return join(place, members, identity, network)
 
 
 class TorchNetwork:
-    """Sequential(body, head) in evaluation mode, batch norm folded, on a device; a `Network`."""
+    """Models of Sequential(body, head), batch norm folded, on a device; a `Network`."""
 
     def __init__(
         self,
-        model: nn.Sequential,
+        models: Sequence[nn.Sequential],
         image_size: int,
         device: str = "auto",
         threads: int | None = None,
@@ -44,18 +69,22 @@ class TorchNetwork:
         self.device = str(self._device)
         self._on_cpu = self._device.type == "cpu"
         self.threads = set_threads(threads) if self._on_cpu else threads or usable_cores()
-        folded = fold_batch_norm(model, image_size)
-        self._model = folded.to(self._device).to(memory_format=torch.channels_last)
+        folded = [fold_batch_norm(model, image_size) for model in models]
+        self._models = [
+            model.to(self._device).to(memory_format=torch.channels_last) for model in folded
+        ]
 
     def look(self, images: Images, *, tta: bool) -> tuple[Features, Logits]:
         with torch.inference_mode():
-            features, logits = features_and_logits(self._model, self._batch(images), tta=tta)
+            features, logits = joint_features_and_logits(self._models, self._batch(images), tta=tta)
         return features.float().cpu().numpy(), logits.double().cpu().numpy()
 
     def evidence(self, images: Images, *, tta: bool) -> NDArray[np.float32]:
         from alld.model.explain import evidence  # captum, which plain predictions do without
 
-        return evidence(self._model, self._batch(images), tta=tta).float().cpu().numpy()
+        batch = self._batch(images)
+        found = [evidence(model, batch, tta=tta).float() for model in self._models]
+        return torch.stack(found).mean(dim=0).cpu().numpy()
 
     @contextmanager
     def workers(self) -> Iterator[ThreadPoolExecutor]:
@@ -90,6 +119,15 @@ def features_and_logits(
     for orientation in range(1, ORIENTATIONS):
         total = total + _look(model, turned(images, orientation))[1]
     return features, total / ORIENTATIONS
+
+
+def joint_features_and_logits(
+    models: Sequence[nn.Sequential], images: Tensor, *, tta: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Return what `features_and_logits` does of each model, side by side: (B, models * n)."""
+    found = [features_and_logits(model, images, tta=tta) for model in models]
+    features, logits = (torch.cat(parts, dim=1) for parts in zip(*found, strict=True))
+    return features, logits
 
 
 def _look(model: nn.Sequential, images: Tensor) -> tuple[Tensor, Tensor]:

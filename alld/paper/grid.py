@@ -17,13 +17,14 @@ from alld.config.schema import Config, parse_config
 from alld.data.manifest import Manifest
 from alld.data.sources.find import load_manifest
 from alld.errors import Interrupted, RunError
-from alld.evaluation.crossval.folds import PLAN, read_plan
+from alld.evaluation.crossval.folds import read_plan
 from alld.evaluation.crossval.train import (
     CrossvalListener,
     complete_run,
     crossval,
     resume_crossval,
 )
+from alld.model.place import PLAN
 from alld.runs.create import path_name, resolve_config
 from alld.runs.folder import Run
 from alld.runs.machine import conditions_of, differences, prepare_machine

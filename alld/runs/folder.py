@@ -14,7 +14,7 @@ from alld.data.manifest import LABEL_NAMES, ImageRecord, Manifest, Part, Progres
 from alld.data.sources.find import load_manifest
 from alld.data.splits import PARTS, Split
 from alld.errors import ConfigError, DataError, ImageError, RunError
-from alld.model.place import is_exported
+from alld.model.place import PLAN, is_exported
 from alld.runtime.files import sha256_hex, write_csv, write_json
 from alld.runtime.reading import parse_csv, read_csv, read_json
 
@@ -148,6 +148,11 @@ def open_run(folder: Path) -> Run:
         raise RunError(
             f"{folder}: an exported model, which knows neither its images nor their split; "
             "give the run that it came from"
+        )
+    if (folder / PLAN).is_file():
+        raise RunError(
+            f"{folder}: a cross-validation, whose report is {folder / 'evaluation'}; "
+            f"its runs are {folder / 'repeat-*' / 'fold-*'}"
         )
     if not (folder / "run.json").is_file():
         raise RunError(

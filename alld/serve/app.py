@@ -198,6 +198,7 @@ def _model_facts(predictor: "Predictor") -> dict[str, Any]:
     return {
         "name": spelt(well_formed(folder.resolve().name)),
         "identity": predictor.identity,
+        "members": predictor.members,
         "synthetic": predictor.info.data.synthetic,
         **predictor.info.model_dump(mode="json"),
         "tta": predictor.tta,

@@ -207,6 +207,7 @@ def _schemas() -> Json:
     schemas: Json = found["$defs"]
     info = schemas["BundleInfo"]
     own = {"name": TEXT, "identity": TEXT, "synthetic": FLAG, "notice": TEXT, "alld": TEXT}
+    own["members"] = {"type": "integer", "minimum": 1}  # models whose mean it is
     return {
         **schemas,
         "Model": _object({**info["properties"], **own}),

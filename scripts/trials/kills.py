@@ -16,8 +16,8 @@ from pathlib import Path
 from alld.config.files import load_config
 from alld.config.schema import Config
 from alld.errors import AlldError, RunError
-from alld.evaluation.crossval.folds import PLAN
 from alld.evaluation.crossval.train import crossval, resume_crossval
+from alld.model.place import PLAN
 from alld.runs.folder import Run
 from alld.synthetic.dataset import draw_set
 from alld.synthetic.plan import Recipe

@@ -235,7 +235,7 @@ LIES: dict[str, tuple[Damage, str]] = {
     "weights of 1 TB": (_sparse(WEIGHTS), "larger than"),
     "facts of 1 TB": (_sparse(INFO), "larger than"),
     "sums of 1 TB": (_sparse(SUMS), "larger than"),
-    "no bundle": (shutil.rmtree, "no model bundle there"),
+    "no bundle": (shutil.rmtree, "no model there"),
 }
 
 

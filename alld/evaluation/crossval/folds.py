@@ -9,12 +9,11 @@ from alld.errors import RunError
 from alld.evaluation.explanation import Checked, read_checked
 from alld.evaluation.out_of_fold import HeldOut, read_fold
 from alld.evaluation.result import Result, read_result
+from alld.model.place import PLAN
 from alld.report.material import History
 from alld.runs.folder import Run
 from alld.runtime.files import write_json
 from alld.runtime.reading import read_json
-
-PLAN = "crossval.json"
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from alld.errors import RunError
-from alld.evaluation.crossval.folds import PLAN, read_plan
+from alld.evaluation.crossval.folds import read_plan
+from alld.model.place import PLAN
 from alld.runs.folder import RUNS, Run, list_runs
 from alld.runtime.locks import at_work
 from alld.runtime.reading import read_json

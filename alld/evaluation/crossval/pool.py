@@ -20,6 +20,7 @@ from alld.evaluation.out_of_fold import (
 )
 from alld.evaluation.result import FoldMetrics, Result
 from alld.inference.prediction import OUT_OF_DOMAIN, UNCERTAIN, called
+from alld.model.joint import joint_identity
 from alld.stats.reliability import reliability_curve
 from alld.stats.selective import Band, uncertain_band
 
@@ -146,6 +147,7 @@ def _model_facts(folds: Sequence[TestedFold]) -> dict[str, Any]:
     warnings = [model["threshold_warning"] for model in models if model["threshold_warning"]]
     fitted = {name: [model[name] for model in models] for name in ("threshold", "temperature")}
     return {
+        "identity": joint_identity([model["identity"] for model in models]),  # of their mean
         **{name: models[0][name] for name in shared},
         **{name: {"low": min(values), "high": max(values)} for name, values in fitted.items()},
         "threshold_warning": warnings[0] if warnings else None,

@@ -20,11 +20,12 @@ from alld.data.manifest import Manifest
 from alld.data.sources.find import load_manifest
 from alld.data.splits import make_split, unused_split
 from alld.errors import ConfigError, Interrupted, RunError
-from alld.evaluation.crossval.folds import PLAN, Fold, Plan, read_plan
+from alld.evaluation.crossval.folds import Fold, Plan, read_plan
 from alld.evaluation.crossval.pool import pool
 from alld.evaluation.holdout import evaluate
 from alld.evaluation.result import Result
 from alld.evaluation.write import write_result
+from alld.model.place import PLAN
 from alld.runs.create import default_place, resolve_config
 from alld.runs.folder import Run, read_split
 from alld.runs.machine import conditions_of, differences, inexact, prepare_machine

@@ -20,7 +20,8 @@ from alld.cells.facts import picture_facts
 from alld.data.preprocess import normalise, to_square
 from alld.errors import BundleError, ConfigError
 from alld.model.bundle import Bundle
-from alld.model.network import Network, blast_probability
+from alld.model.bundle_info import BundleInfo
+from alld.model.network import Model, Network, blast_probability
 from alld.model.onnx.file import (
     INPUT,
     LARGEST_DIFFERENCE,
@@ -34,7 +35,12 @@ from alld.model.onnx.file import (
     sealed,
 )
 from alld.model.onnx.network import OnnxNetwork
-from alld.model.torch_network import TorchNetwork, features_and_logits, fold_batch_norm
+from alld.model.torch_network import (
+    TorchNetwork,
+    fold_batch_norm,
+    join_bundles,
+    joint_features_and_logits,
+)
 from alld.runtime.files import one_line, replacing
 
 if TYPE_CHECKING:
@@ -46,8 +52,10 @@ _BATCH = 16
 Pixels = NDArray[np.uint8]
 
 
-def write_onnx(bundle: Bundle, out: Path, pictures: Sequence[Pixels], source: str) -> Exported:
-    """Write the network of a bundle as ONNX, with the facts that predictions need.
+def write_onnx(
+    path: Path, bundles: Sequence[Bundle], out: Path, pictures: Sequence[Pixels], source: str
+) -> Exported:
+    """Write the network of one bundle, or of those at `path`, with the facts for predictions.
 
     Args:
         pictures: RGB (H, W, 3), on which it is compared with the original.
@@ -58,19 +66,19 @@ def write_onnx(bundle: Bundle, out: Path, pictures: Sequence[Pixels], source: st
             is left then.
         ConfigError: a network that ONNX cannot express, or a library that is not installed.
     """
-    network = _as_onnx(bundle)
-    exported = OnnxNetwork(str(out), network.SerializeToString())
-    original = TorchNetwork(copy.deepcopy(bundle.model), bundle.info.image_size, "cpu")
-    parity = compare(bundle, original, exported, pictures, source)
+    models = [copy.deepcopy(bundle.model) for bundle in bundles]
+    original = join_bundles(path, bundles, TorchNetwork(models, bundles[0].info.image_size, "cpu"))
+    network = _as_onnx(original.info, [bundle.model for bundle in bundles])
+    exported = OnnxNetwork(str(out), network.SerializeToString(), members=len(bundles))
+    parity = compare(original, exported, pictures, source)
+    members = [(bundle.info, bundle.limits) for bundle in bundles]
     with replacing(out) as beside:
-        beside.write_bytes(sealed(network, bundle.info, _facts(bundle, parity), bundle.limits))
+        beside.write_bytes(sealed(network, members, _facts(original, parity)))
         return read_exported(beside)
 
 
-def compare(
-    bundle: Bundle, original: Network, exported: Network, pictures: Sequence[Pixels], source: str
-) -> Parity:
-    """Compare two networks on pictures.
+def compare(model: Model, exported: Network, pictures: Sequence[Pixels], source: str) -> Parity:
+    """Compare a model on pictures with another network of it.
 
     Raises:
         BundleError: they differ by over 1e-4 in P(blast), or 0.01 in the score of the limits.
@@ -78,61 +86,60 @@ def compare(
     waiting = iter(pictures)
     probability, score = 0.0, 0.0
     while batch := list(islice(waiting, _BATCH)):
-        answers = [_answers(bundle, network, batch) for network in (original, exported)]
+        answers = [_answers(model, network, batch) for network in (model.network, exported)]
         apart = [np.abs(one - other).max() for one, other in zip(*answers, strict=True)]
         probability, score = max(probability, float(apart[0])), max(score, float(apart[1]))
     words = f"P(blast) differs by at most {probability:.1g} on {len(pictures)} {source}"
-    if bundle.limits is not None:
+    if model.limits is not None:
         words += f", the distance from the training images by {score:.1g}"
     if not (probability <= LARGEST_DIFFERENCE and score <= LARGEST_SCORE):
         allowed = f"{LARGEST_DIFFERENCE:g} and {LARGEST_SCORE:g} are allowed"
-        raise BundleError(f"{bundle.path}: exported, {words}; {allowed}: nothing was written")
+        raise BundleError(f"{model.path}: exported, {words}; {allowed}: nothing was written")
     return Parity(
         images=len(pictures),
         source=source,
         probability=probability,
-        score=None if bundle.limits is None else score,
+        score=None if model.limits is None else score,
         words=words,
     )
 
 
 def _answers(
-    bundle: Bundle, network: Network, pictures: Sequence[Pixels]
+    model: Model, network: Network, pictures: Sequence[Pixels]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return P(blast) (B,) and the score of each picture (B,), 0 without limits."""
-    info = bundle.info
+    info = model.info
     squares = [to_square(pixels, info.image_size, info.unsharp) for pixels in pictures]
     images = normalise(np.stack(squares), info.mean, info.std)
     features, logits = network.look(images, tta=info.tta)
     scores = np.zeros(len(pictures))
-    if bundle.limits is not None:
+    if model.limits is not None:
         sides = (max(pixels.shape[:2]) for pixels in pictures)
         facts = np.stack(list(map(picture_facts, squares, sides)))
-        scores = bundle.limits.scores(features, facts)
-    return blast_probability(logits, info.temperature), scores
+        scores = model.limits.scores(features, facts)
+    return blast_probability(logits, model.temperatures), scores
 
 
 class _Portable(nn.Module):
     """The exported function: images to features and logits, upright."""
 
-    def __init__(self, model: nn.Sequential) -> None:
+    def __init__(self, models: Sequence[nn.Sequential]) -> None:
         super().__init__()
-        self.model = model
+        self.models = nn.ModuleList(models)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        return features_and_logits(self.model, images)
+        return joint_features_and_logits(self.models, images)  # type: ignore[arg-type]
 
 
-def _as_onnx(bundle: Bundle) -> "ModelProto":
-    """Convert the network for any batch size, without traces of the computer it was made on."""
+def _as_onnx(info: BundleInfo, models: Sequence[nn.Sequential]) -> "ModelProto":
+    """Convert networks for any batch size, without traces of the computer they were made on."""
     check_installed("exporting to ONNX", "onnx", "onnxruntime", "onnxscript")
-    info = bundle.info
-    model = fold_batch_norm(copy.deepcopy(bundle.model), info.image_size)
+    folded = [fold_batch_norm(copy.deepcopy(model), info.image_size) for model in models]
     example = torch.zeros(2, 3, info.image_size, info.image_size)
     try:
         with _quiet():
             program = torch.onnx.export(
-                _Portable(model).eval(),
+                _Portable(folded).eval(),
                 (example,),
                 dynamo=True,
                 input_names=[INPUT],
@@ -155,17 +162,20 @@ def _as_onnx(bundle: Bundle) -> "ModelProto":
     return network
 
 
-def _facts(bundle: Bundle, parity: Parity) -> ExportFacts:
-    info = bundle.info
+def _facts(model: Model, parity: Parity) -> ExportFacts:
+    info, members = model.info, len(model.temperatures)
     names = ("alld", "torch", "onnx", "onnxscript", "onnxruntime")
     views = " of the mean logits over the eight orientations" if info.tta else ""
+    each, of_each, mean = "", "", ""
+    if members > 1:
+        each, of_each, mean = f"{members} x ", ", of one model after the other", "the mean of "
     return ExportFacts(
-        bundle=bundle.identity,
+        bundle=model.identity,
         input=f"{INPUT}: float32 (batch, 3, {info.image_size}, {info.image_size}), red, green, "
         f"blue; {info.preparation}, then (value / 255 - mean) / std",
-        output=f"{OUTPUTS[0]}: (batch, features), what the limits are of; {OUTPUTS[1]}: (batch, 2) "
-        f"of healthy and blast; P(blast) is the second of softmax(logits / temperature){views}, "
-        "and the verdict blast at or above threshold",
+        output=f"{OUTPUTS[0]}: (batch, {each}features), what the limits are of; {OUTPUTS[1]}: "
+        f"(batch, {each}2) of healthy and blast{of_each}; P(blast) is {mean}the second of "
+        f"softmax(logits / temperature){views}, and the verdict blast at or above {mean}threshold",
         parity=parity,
         versions={name: metadata.version(name) for name in names},
     )

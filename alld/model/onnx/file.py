@@ -1,14 +1,15 @@
 """An exported model as one ONNX file: facts in its metadata, and a hash over it.
 
-The metadata hold what a bundle holds beside its weights, under the same names. The last entry is
-the SHA-256 of all bytes before it, and nothing is parsed before that was verified. The hash shows
-damage, not who wrote the file: everything beyond plain arithmetic is rejected. The identity is the
-SHA-256 of the whole file, as `sha256sum` prints it.
+The metadata hold what a bundle holds beside its weights, under the same names; where the file
+holds several models, as those of a cross-validation, each has its number before its names. The
+last entry is the SHA-256 of all bytes before it, and nothing is parsed before that was verified.
+The hash shows damage, not who wrote the file: everything beyond plain arithmetic is rejected. The
+identity is the SHA-256 of the whole file, as `sha256sum` prints it.
 """
 
 import hashlib
 from base64 import b64decode, b64encode
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -72,32 +73,31 @@ class ExportFacts(Strict):
 
 @dataclass(frozen=True)
 class Exported:
-    """A verified file: its bytes, and what its metadata say about the model."""
+    """A verified file: its bytes, and what its metadata say about the models in it."""
 
     data: bytes
-    info: BundleInfo
+    members: tuple[tuple[BundleInfo, Limits | None], ...]
     facts: ExportFacts
-    limits: Limits | None
     identity: str
 
 
 def sealed(
-    network: "ModelProto", info: BundleInfo, facts: ExportFacts, limits: Limits | None
+    network: "ModelProto",
+    members: Sequence[tuple[BundleInfo, Limits | None]],
+    facts: ExportFacts,
 ) -> bytes:
-    """Return the bytes of the whole file.
+    """Return the bytes of the whole file: a network of one model or several, and their facts.
 
     Raises:
         ConfigError: a network of 2 GiB or more, for which ONNX needs several files.
     """
     from onnx import ModelProto, StringStringEntryProto
 
-    entries = {
-        INFO: info.model_dump_json(indent=2),
-        FACTS: facts.model_dump_json(indent=2),
-        NOTICE: info.notice,
-    }
-    if limits is not None:
-        entries[LIMITS] = b64encode(save_arrays(limits.arrays())).decode()
+    entries = {FACTS: facts.model_dump_json(indent=2), NOTICE: members[0][0].notice}
+    for place, (info, limits) in zip(_places(len(members)), members, strict=True):
+        entries[place + INFO] = info.model_dump_json(indent=2)
+        if limits is not None:
+            entries[place + LIMITS] = b64encode(save_arrays(limits.arrays())).decode()
     whole = ModelProto()
     whole.CopyFrom(network)
     whole.metadata_props.extend(
@@ -106,7 +106,7 @@ def sealed(
     try:
         data: bytes = whole.SerializeToString()
     except ValueError as error:
-        raise ConfigError(f"{info.arch}: too large for one ONNX file, 2 GiB") from error
+        raise ConfigError(f"{members[0][0].arch}: too large for one ONNX file, 2 GiB") from error
     return data + _seal(hashlib.sha256(data).hexdigest())
 
 
@@ -132,17 +132,33 @@ def read_exported(path: Path, required: str | None = None) -> Exported:
         raise BundleError(f"{path}: not an ONNX file; export the run again") from error
     _check_network(path, model)
     entries = {entry.key: entry.value for entry in model.metadata_props}
-    known = {INFO, FACTS, NOTICE, SEAL}
-    if len(entries) < len(model.metadata_props) or entries.keys() - {LIMITS} != known:
+    places = _places(sum(key.endswith(INFO) for key in entries))
+    known = {FACTS, NOTICE, SEAL, *(place + INFO for place in places)}
+    odd = entries.keys() - {place + LIMITS for place in places} != known
+    if odd or len(entries) < len(model.metadata_props) or not places:
         raise BundleError(f"{path}: its metadata are not those of `alld export`; export it anew")
-    info = parse_info(f"{path}: {INFO}", entries[INFO].encode())
+    infos = [
+        parse_info(f"{path}: {place}{INFO}", entries[place + INFO].encode()) for place in places
+    ]
     facts = parse_facts(f"{path}: {FACTS}", entries[FACTS].encode(), ExportFacts, SCHEMA_VERSION)
-    features = _check_shapes(path, model, info.image_size)
+    features = _check_shapes(path, model, infos)
+    limits = [
+        parse_limits(path, _arrays(entries.get(place + LIMITS)), info, features)
+        for place, info in zip(places, infos, strict=True)
+    ]
+    return Exported(data, tuple(zip(infos, limits, strict=True)), facts, identity)
+
+
+def _places(members: int) -> list[str]:
+    """Return what stands before the names of each model's facts; of a single one, nothing."""
+    return [""] if members == 1 else [f"{number}/" for number in range(1, members + 1)]
+
+
+def _arrays(entry: str | None) -> bytes | None:
     try:
-        arrays = b64decode(entries[LIMITS], validate=True) if LIMITS in entries else None
+        return None if entry is None else b64decode(entry, validate=True)
     except ValueError:
-        arrays = b""  # which is rejected as tensors
-    return Exported(data, info, facts, parse_limits(path, arrays, info, features), identity)
+        return b""  # which is rejected as tensors
 
 
 def check_installed(purpose: str, *libraries: str) -> None:
@@ -207,19 +223,22 @@ def _check_network(path: Path, model: "ModelProto") -> None:
         raise BundleError(f"{path}: uses {named}; a model uses the operators of ONNX alone")
 
 
-def _check_shapes(path: Path, model: "ModelProto", size: int) -> int:
-    """Reject other inputs and outputs, and return the number of features."""
+def _check_shapes(path: Path, model: "ModelProto", infos: Sequence[BundleInfo]) -> int:
+    """Reject other inputs and outputs, and return the number of features of each model."""
     inputs, outputs = map(_shapes, (model.graph.input, model.graph.output))
+    size, members = infos[0].image_size, len(infos)
     features = outputs.get(OUTPUTS[0], [None, None])[-1]
     if (
         inputs != {INPUT: [None, 3, size, size]}
-        or outputs != {OUTPUTS[0]: [None, features], OUTPUTS[1]: [None, 2]}
+        or outputs != {OUTPUTS[0]: [None, features], OUTPUTS[1]: [None, 2 * members]}
         or not features
+        or features % members
     ):
+        what = "a network" if members == 1 else f"{members} networks"
         raise BundleError(
-            f"{path}: not a network from {INPUT} of {size} px to {' and '.join(OUTPUTS)}"
+            f"{path}: not {what} from {INPUT} of {size} px to {' and '.join(OUTPUTS)}"
         )
-    return features
+    return features // members
 
 
 def _shapes(values: object) -> dict[str, list[int | None]]:

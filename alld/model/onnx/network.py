@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alld.errors import BundleError, ConfigError
+from alld.model.joint import join
 from alld.model.network import ORIENTATIONS, Features, Images, Logits, Model
 from alld.model.onnx.file import INPUT, OUTPUTS, check_installed, read_exported
 from alld.model.place import no_heat_map
@@ -34,10 +35,8 @@ def load_exported(
         )
     check_installed(str(path), "onnx", "onnxruntime")
     found = read_exported(path, required)
-    network = OnnxNetwork(str(path), found.data, threads)
-    return Model(
-        path, found.info, found.identity, found.limits, network, exported_from=found.facts.bundle
-    )
+    network = OnnxNetwork(str(path), found.data, threads, len(found.members))
+    return join(path, found.members, found.identity, network, found.facts.bundle)
 
 
 class OnnxNetwork:
@@ -45,8 +44,11 @@ class OnnxNetwork:
 
     device = "cpu"
 
-    def __init__(self, name: str, data: bytes, threads: int | None = None) -> None:
+    def __init__(
+        self, name: str, data: bytes, threads: int | None = None, members: int = 1
+    ) -> None:
         """Raise BundleError, with `name` of the file, if onnxruntime rejects its bytes."""
+        self._members = members
         self.threads = threads or usable_cores()
         self._name, self._data = name, data
         self._session = self._open(self.threads)
@@ -78,7 +80,7 @@ class OnnxNetwork:
         session = self._alone or self._session
         run = partial(session.run, OUTPUTS, {INPUT: np.ascontiguousarray(images)})
         features, logits = _or_bundle_error(self._name, run)
-        if (len(features), *logits.shape) != (len(images), len(images), 2):
+        if (len(features), *logits.shape) != (len(images), len(images), 2 * self._members):
             raise BundleError(f"{self._name}: answers with {logits.shape} for {len(images)} images")
         return features, logits.astype(np.float64)
 

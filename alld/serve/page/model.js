@@ -10,7 +10,7 @@ export function showModel(model) {
   fillPairs(at("model"), [
     ["Name", model.synthetic ? `${model.name} (SYNTHETIC)` : model.name],
     ["Identity", model.identity],
-    ["Network", `${model.arch} at ${model.image_size} px, initial weights: ${model.initial_weights}`],
+    ["Network", `${mean(model)}${model.arch} at ${model.image_size} px, initial weights: ${model.initial_weights}`],
     ["Data", data(model)],
     ["Validation", ...validation(model), model.validation_note],
     ["Threshold", `${probability(model.threshold)} (${choice(model.threshold_choice)})`],
@@ -20,6 +20,10 @@ export function showModel(model) {
     ["Test-time augmentation", model.tta ? "mean of eight orientations of each image" : "off"],
     ["ALLD", model.alld],
   ]);
+}
+
+function mean({ members }) {
+  return members > 1 ? `mean of ${members} models of a cross-validation; ` : "";
 }
 
 function data({ data: set }) {
@@ -43,7 +47,8 @@ function uncertain(band) {
 function domain({ limit, deviations, images: count, reason }) {
   if (limit === null) return `off: ${reason}`;
   const from = `${count} validation images`;
-  return `images scoring over ${deviations} robust standard deviations above the median of ${from}`;
+  const how = `images scoring over ${deviations} robust standard deviations above the median of ${from}`;
+  return reason ? `${how}; ${reason}` : how;
 }
 
 function temperature({ temperature: value, temperature_fit: fit }) {
