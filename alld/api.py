@@ -106,6 +106,8 @@ def audit(data: Place, *, progress: bool | None = None) -> Audit:
 def load(model: Run | Place, device: str = "auto", *, tta: bool | None = None) -> Predictor:
     """Load the model of a run, a run's folder, a `model.alld` or an exported `.onnx`.
 
+    Of a cross-validation's folder it is the mean of its models.
+
     Raises:
         BundleError: no finished model there, or one that fails its hashes.
     """
