@@ -56,6 +56,7 @@ def open_figure(
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a figure as `path`.png and, for print, as `path`.pdf; without versions and times."""
     figure.savefig(path.with_suffix(".png"), metadata={"Software": None})
+    figure.set_layout_engine("none")  # keeps the layout that was just computed
     nothing = dict.fromkeys(("Creator", "Producer", "CreationDate"))
     figure.savefig(path.with_suffix(".pdf"), metadata=nothing)
 
