@@ -91,12 +91,6 @@ def test_a_wrong_setting_is_one_line_that_names_it(assignment: str, named: str) 
     assert "\n" not in str(caught.value)
 
 
-def test_a_key_is_set_once() -> None:
-    """As an option of one value is given once: of two, none would win by chance."""
-    with pytest.raises(ConfigError, match=r"--set seed=2: seed was set before; set it once"):
-        load_config(assignments=["seed=1", "seed=2"])
-
-
 def test_nothing_to_train_is_refused() -> None:
     """Zero epochs in both phases would save an untrained model."""
     with pytest.raises(ConfigError, match="nothing would be trained"):

@@ -156,7 +156,7 @@ def test_the_use_of_the_background_is_part_of_the_verdict(
         assert len(found) == (expected is not None)
         for sentence in found:
             assert sentence.startswith(str(expected))
-            assert "falls by 0.500; with that of an image with the same" in sentence
+            assert "falls by 0.500; with that of an image of the same" in sentence
             assert f"(difference {sum(exchanged) / 2:.3f}, {exchanged[0]:.3f} to" in sentence
 
 

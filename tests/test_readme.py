@@ -24,7 +24,7 @@ PAGES = (REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md")))
 README = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
 COMMANDS = re.findall(r"^    ((?:alld|python3) .*)$", README, flags=re.MULTILINE)
 FAST = [f"--set={key}={value}" for key, value in SMALL.items()]
-# What makes a command quick.
+# What makes a command quick; later options win.
 SMALLER = {
     "train": FAST[1:],
     "crossval": FAST[1:],

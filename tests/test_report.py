@@ -204,7 +204,10 @@ def test_leaking_groups_and_random_weights_are_limitations(result: Result) -> No
 
 @pytest.mark.parametrize(
     ("low", "words"),
-    [(0.84, "alone predicts the class"), (0.45, "does not predict the class better than chance")],
+    [
+        (0.84, "alone predicts the class"),
+        (0.45, "is not shown to predict the class better than chance"),
+    ],
 )
 def test_the_background_is_part_of_the_verdict(run: Result, low: float, words: str) -> None:
     """Above chance it is a limitation, at chance a support, each with its interval."""
@@ -280,12 +283,12 @@ def test_a_crossval_validates_a_recipe_and_tells_both_spreads(
         assert runs == 2 * result.facts["plan"]["repeats"]
         for text in (verdict_of(result.page), result.card):
             assert f"validates a recipe, not one model: {runs} models were trained" in text
-        assert "**and not to the mean of these models**" in result.card
+        assert "**nor their mean**" in result.card
         assert f"Identity of the mean `{result.facts['model']['identity']}`" in result.card
         assert "never a patient: 20 blast, 20 healthy" in verdict_of(result.page)
     assert "gave accuracies from" in verdict_of(repeated.page)
-    assert "is not known from one repeat" not in verdict_of(repeated.page)
-    assert "is not known from one repeat" in verdict_of(once.page)
+    assert "One repeat does not show" not in verdict_of(repeated.page)
+    assert "One repeat does not show" in verdict_of(once.page)
 
 
 def test_thresholds_that_differ_are_told_as_a_range(repeated: Result) -> None:

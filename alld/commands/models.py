@@ -61,7 +61,7 @@ def export(
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Write a trained model for other programs, and compare its predictions with the original's.
+    """Export a trained model, and compare its predictions with the original's.
 
     Example: alld export runs/resnet50-20260101-120000 --out cells.onnx
 

@@ -194,7 +194,7 @@ def takes_settings(*names: str, base: str | None = None) -> Callable[[Callable[.
 
 
 def newest_run(usage: str) -> Path:
-    """Return the folder of the newest finished run on real data, and say which it is."""
+    """Return the folder of the newest finished run on real data, and print it."""
     from alld.runs import folder as run
 
     folder = run.newest_run(usage).folder

@@ -59,7 +59,7 @@ def predict(
         int,
         typer.Option(
             help="Number of processes for more than 1,024 images with --out. One process already "
-            "uses all cores; several divide them."
+            "uses all cores; several share them."
         ),
     ] = 1,
     threads: Annotated[
@@ -75,9 +75,7 @@ def predict(
     tta: TtaOption = None,
     no_abstain: Annotated[
         bool,
-        typer.Option(
-            "--no-abstain", help="Call every image blast or healthy, also where it is a guess."
-        ),
+        typer.Option("--no-abstain", help="Never answer uncertain or out of domain."),
     ] = False,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,

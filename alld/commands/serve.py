@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def serve(
     model: ModelOption = None,
     host: Annotated[
-        str, typer.Option(help="Address to listen on; one that other machines reach needs --token.")
+        str, typer.Option(help="Address to listen on; any but this machine's own needs --token.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
     token: Annotated[
@@ -27,11 +27,12 @@ def serve(
     public_name: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="HOST", help="Name that a proxy has for the server; may be given several times."
+            metavar="HOST",
+            help="Host name that a proxy uses for the server; may be given several times.",
         ),
     ] = None,
     root_path: Annotated[
-        str, typer.Option(metavar="PATH", help="Where a proxy puts the page, such as /cells.")
+        str, typer.Option(metavar="PATH", help="URL prefix that a proxy sets, such as /cells.")
     ] = "",
     open_page: Annotated[
         bool, typer.Option("--open", help="Open the page in this machine's browser.")

@@ -102,7 +102,7 @@ def pretrain(
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Train a network on any classes of cells or tissue, and keep its body as initial weights.
+    """Train a network on any classes of cells or tissue, and save its backbone as initial weights.
 
     Example: alld pretrain --data cells/ --arch resnet18 --out cells.safetensors
     """

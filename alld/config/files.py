@@ -28,24 +28,19 @@ def load_config(
 
     Args:
         file: a YAML file, or the bare name of a shipped one ("quick").
-        assignments: `section.key=value` texts; values are read as YAML.
+        assignments: `section.key=value` texts, later ones win; values are read as YAML.
         options: dotted keys to values that win over everything, such as {"train.epochs": 3}.
 
     Raises:
-        ConfigError: an unknown file, key or value, named with what was seen, or a key that is
-            assigned twice.
+        ConfigError: an unknown file, key or value, named with what was seen.
     """
     settings: dict[str, Any] = {}
-    assigned = set()
     if file is not None:
         path = find_config(file)
         settings = read_yaml(path)
         parse_config(settings, str(path))  # report its own faults under its name
     for text in assignments:
         key, value = _parse_assignment(text)
-        if key in assigned:
-            raise ConfigError(f"--set {text}: {key} was set before; set it once")
-        assigned.add(key)
         _assign(settings, key, value)
     for key, value in (options or {}).items():
         _assign(settings, key, value)

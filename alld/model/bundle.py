@@ -105,7 +105,7 @@ def read_info(path: Path) -> BundleInfo:
 
 
 def library_versions() -> dict[str, str]:
-    """Return the versions that make a model or a run what it is, by distribution name."""
+    """Return the versions of Python and of the main packages, by distribution name."""
     names = ("alld", "torch", "torchvision", "timm", "fastai", "numpy", "pillow", "safetensors")
     return {"python": python_version(), **{name: metadata.version(name) for name in names}}
 

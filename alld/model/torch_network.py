@@ -29,7 +29,7 @@ def load_bundles(
     threads: int | None = None,
     required: str | None = None,
 ) -> Model:
-    """Load the model of one bundle, or of those at `path`; see `alld.inference.load.load_model`."""
+    """Load one bundle, or the mean of several below `path`; see `alld.inference.load`."""
     bundles = read_bundles(path, places, required)
     network = TorchNetwork(
         [one.model for one in bundles], bundles[0].info.image_size, device, threads

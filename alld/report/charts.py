@@ -61,7 +61,7 @@ def draw_plots(folder: Path, material: Material) -> None:
 
 
 def drawings(material: Material) -> dict[str, Drawing]:
-    """Draw the charts of the page, by their names."""
+    """Draw the charts of the page and return them by name."""
     charts: dict[str, Draw] = {
         "roc": roc,
         "pr": precision_recall,

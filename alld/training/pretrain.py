@@ -64,7 +64,7 @@ def pretrain(
         out: a new .safetensors file, by default one under `runs/`.
 
     Raises:
-        ConfigError, DataError, ImageError: something to mend.
+        ConfigError, DataError, ImageError: an input is wrong; nothing was written.
         RunError: the loss diverged, or memory ran out.
         Interrupted: Ctrl-C or SIGTERM; nothing was written.
     """

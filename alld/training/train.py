@@ -62,15 +62,15 @@ class _Training:
 def train(config: Config, out: Path | None = None, listener: Listener | None = None) -> Run:
     """Train one model and return its run.
 
-    Of several processes that torchrun started only the leader writes and saves the model; the
+    Of several processes, started by torchrun, only the first writes and saves the model; the
     others return after the last epoch.
 
     Args:
-        config: all settings; only the machine and the versions influence the result beside them.
+        config: all settings; besides them only the machine and the versions affect the result.
         out: the run's folder; by default a new one under `runs/`.
 
     Raises:
-        ConfigError, DataError, ImageError: something to mend before anything was written.
+        ConfigError, DataError, ImageError: an input is wrong; nothing was written.
         RunError: the folder is taken, or the loss diverged.
         Interrupted: Ctrl-C or SIGTERM; `resume` goes on from the last whole epoch.
     """

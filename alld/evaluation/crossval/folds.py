@@ -142,7 +142,7 @@ def rows_of(fold: Fold, fingerprint: str) -> list[HeldOut]:
     """Return the predictions of one fold.
 
     Raises:
-        RunError: it is missing, or was trained on other images than the plan says.
+        RunError: the fold is missing, or was trained on other images than the plan says.
     """
     if Run(fold.folder).info["data"]["fingerprint"] != fingerprint:
         raise RunError(f"{fold.folder}: trained on other images than the folds before it")
