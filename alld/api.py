@@ -39,8 +39,8 @@ def train(config: Config, out: Place | None = None, *, progress: bool | None = N
 
 def crossval(
     config: Config,
-    folds: int = 5,
-    repeats: int = 1,
+    folds: int | None = None,
+    repeats: int | None = None,
     out: Place | None = None,
     *,
     progress: bool | None = None,
@@ -48,6 +48,7 @@ def crossval(
     """Train and test one model per fold, and return the pooled result.
 
     Args:
+        folds, repeats: by default 5 and 1; with `split.kind` session as the set allows.
         out: the folder of the cross-validation; by default a new one in `runs/`.
 
     Raises:

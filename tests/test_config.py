@@ -75,7 +75,7 @@ def test_settings_survive_writing_and_reading(tmp_path: Path) -> None:
         ("augment.rotaton=3", "augment.rotation"),
         ("train.max_lr=fast", "found 'fast'"),
         ("train.max_lr=.nan", "train.max_lr"),
-        ("split.kind=patient", "'grouped', 'random', 'paper', 'blocks' or 'given'"),
+        ("split.kind=patient", "'grouped', 'session', 'random', 'paper', 'blocks' or 'given'"),
         ("no_equals_sign", "section.key=value"),
         ("seed=2020-99-99", "cannot be read as YAML"),
         ("seed.x=1", "seed"),

@@ -12,8 +12,8 @@ from drawn import draw_all_idb2, draw_cell, save_tiff
 
 from alld.config.schema import DataConfig
 from alld.data.manifest import BLAST, HEALTHY, Manifest
-from alld.data.sources.all_idb2 import original_hashes
 from alld.data.sources.find import load_manifest
+from alld.data.sources.known_crops import known_crops
 from alld.data.sources.listing import list_images
 from alld.errors import DataError, ImageError
 
@@ -96,10 +96,10 @@ def test_a_copy_that_is_not_the_original_is_named(tmp_path: Path) -> None:
 
 def test_the_hashes_of_all_260_originals_are_shipped() -> None:
     """Half of the names are blasts, each hash is 64 hexadecimal digits."""
-    hashes = original_hashes()
-    assert len(hashes) == 260
-    assert sum(name.endswith("_1.tif") for name in hashes) == 130
-    assert all(len(sha256) == 64 and int(sha256, 16) for sha256 in hashes.values())
+    crops = known_crops()
+    assert len({crop.name for crop in crops}) == 260
+    assert sum(crop.name.endswith("_1.tif") for crop in crops) == 130
+    assert all(len(crop.sha256) == 64 and int(crop.sha256, 16) for crop in crops)
 
 
 def test_the_real_set_is_recognised_as_original(real_set: Path) -> None:

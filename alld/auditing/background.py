@@ -165,6 +165,14 @@ def _is_flat(features: Features) -> bool:
     return bool((levels[1] == levels[3]).all())
 
 
+def domain_features(manifest: Manifest) -> list[Features | None]:
+    """Return 1 at the domain of each image and 0 at all others, or None where it is not known."""
+    names = sorted({record.domain for record in manifest if record.domain})
+    place = {name: number for number, name in enumerate(names)}
+    every = np.eye(len(names))
+    return [every[place[one.domain]] if one.domain else None for one in manifest]
+
+
 def predictive_power(
     manifest: Manifest, groups: Sequence[str], features: Sequence[Features | None]
 ) -> Metric:

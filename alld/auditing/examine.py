@@ -17,11 +17,13 @@ from alld.auditing.background import (
     MAX_COMPARED_SIDE,
     Features,
     background_features,
+    domain_features,
     keep_features,
     measure_background,
     predictive_power,
 )
 from alld.config.schema import DataConfig
+from alld.data.domains import DomainTable, domain_table
 from alld.data.groups.load import Groups, load_groups, with_patients
 from alld.data.groups.places import TURNS, Relation
 from alld.data.groups.recapture import TILE, is_small
@@ -67,6 +69,8 @@ class Audit:
     background: Metric
     without_background: int  # images in which too little of it is left
     file_facts: Metric
+    domains: DomainTable | None  # None where no domain is known
+    domain_alone: Metric  # what the domain alone predicts
 
     @property
     def members(self) -> dict[str, list[int]]:
@@ -150,6 +154,8 @@ def examine(
         file_facts=predictive_power(
             manifest, independent, [_file_features(one.facts) for one in seen]
         ),
+        domains=domain_table(manifest),
+        domain_alone=predictive_power(manifest, independent, domain_features(manifest)),
     )
     step("measuring backgrounds", 1, 1)
     return audit

@@ -46,6 +46,7 @@ def findings(audit: Audit) -> list[Finding]:
         _contradictions,
         _names,
         _classes,
+        _domains,
         _background,
         _file_facts,
         _groups,
@@ -133,6 +134,29 @@ def _classes(audit: Audit) -> Iterator[Finding]:
         yield Finding("warning", "classes", n, said, advice)
     else:
         yield Finding("note", "classes", n, said, "nothing to do")
+
+
+def _domains(audit: Audit) -> Iterator[Finding]:
+    table, metric = audit.domains, audit.domain_alone
+    if table is None:
+        said = "no camera, time or column tells which images were taken in one session"
+        advice = "name the session, slide or scanner of each image in a column of a table"
+        yield Finding("note", "domains", 0, said, advice)
+        return
+    if not table.confounded:
+        said = f"the {table.noun} alone, of {len(table.counts)} ({table.source})"
+        advice = f"a model may learn the {table.noun}s: test it with --split session"
+        yield from _shortcut(metric, "domains", said, advice)
+        return
+    said = (
+        f"each of the {len(table.counts)} {table.noun}s ({table.source}) holds one class alone: "
+        f"the {table.noun} tells the class of every image"
+    )
+    advice = (
+        f"no split of this set can part the disease from the {table.noun}: test with --split "
+        f"session, and bring images of both classes from one {table.noun}"
+    )
+    yield Finding("error", "domains", len(audit.manifest), said, advice)
 
 
 def _background(audit: Audit) -> Iterator[Finding]:

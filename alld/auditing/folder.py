@@ -105,6 +105,10 @@ def as_dict(audit: Audit) -> dict[str, Any]:
             "images_without_background": audit.without_background,
         },
         "file_sizes": {"roc_auc": audit.file_facts.as_dict()},
+        "domains": {
+            **(audit.domains.as_dict() if audit.domains else {}),
+            "roc_auc": audit.domain_alone.as_dict(),
+        },
         "groups": {
             "source": audit.groups.source,
             "of": {

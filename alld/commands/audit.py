@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _COLOURS = {"error": "bold red", "warning": "yellow", "note": "dim"}
 _LISTED = 8  # findings of one kind; audit.json has all of them
+_DOMAINS = 20  # rows of the table
 
 
 def audit(
@@ -70,6 +71,12 @@ def _print_audit(audit: "Audit", folder: Path) -> None:
     manifest = audit.manifest
     mark = "SYNTHETIC " if manifest.synthetic else ""
     display.write(f"{mark}{manifest.kind}: {class_counts(manifest.labels)} cell images")
+    if (domains := audit.domains) is not None:
+        first = list(domains.counts.items())[:_DOMAINS]
+        rows = [(name, str(blast), str(healthy)) for name, (healthy, blast) in first]
+        display.write_list((domains.noun, "blast", "healthy"), rows)
+        if len(domains.counts) > _DOMAINS:
+            display.write(f"and {len(domains.counts) - _DOMAINS} more in audit.json")
     listed: Counter[str] = Counter()
     for finding in findings(audit):
         listed[finding.code] += 1

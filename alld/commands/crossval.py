@@ -1,6 +1,6 @@
 """`alld crossval`: cross-validate a network, or resume a cross-validation."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -33,10 +33,18 @@ if TYPE_CHECKING:
 @takes_settings(*TRAINING)
 def crossval(
     given: GivenSettings,
-    folds: Annotated[int | None, typer.Option(help="Number of folds (default: 5).")] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            help="Number of folds (default: 5; with --split session the set says how many)."
+        ),
+    ] = None,
     repeats: Annotated[
         int | None,
-        typer.Option(help="Number of repeats, each with the next seed (default: 1)."),
+        typer.Option(
+            help="Number of repeats, each with the next seed (default: 1; with --split session 2 "
+            "where no session holds both classes)."
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for all runs (default: runs/ARCH-cv-TIME).")
@@ -97,6 +105,11 @@ def _progress() -> Iterator["CrossvalListener"]:
             noted.add(text)
             display.warn(text)
 
+    def planned(lines: Sequence[str]) -> None:
+        steps.close()
+        for line in lines:
+            display.say(line)
+
     def begin(fold: "Fold", number: int, of: int, seconds_left: float | None) -> None:
         steps.close()
         if number == 1:
@@ -112,4 +125,4 @@ def _progress() -> Iterator["CrossvalListener"]:
 
     with display.Steps() as steps, display.TrainingDisplay(epoch_lines=False) as live:
         training = Listener(step=steps, note=note, begin=lambda *_: steps.close(), progress=live)
-        yield CrossvalListener(training=training, begin=begin, end=end)
+        yield CrossvalListener(training=training, planned=planned, begin=begin, end=end)

@@ -141,7 +141,10 @@ def print_result(result: "Result", *, as_json: bool) -> None:
         display.write_table("against the run's own test, by the same model", headings, rows)
     for prediction, label in result.errors():
         display.detail(f"wrong: {display.prediction_line(prediction)} is {label}")
-    for repeat, fold, right, blasts, healthy in results.fold_table(result)[1]:
+    headings, rows = results.fold_table(result)
+    if "Tested" in headings:  # each direction is a test of its own
+        display.write_table("by fold", headings, rows)
+    for repeat, fold, right, blasts, healthy, *_ in rows:
         display.detail(
             f"repeat {repeat}, fold {fold}: {right} right, blasts {blasts}, healthy {healthy}"
         )

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from alld.errors import ConfigError
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
-SplitKind = Literal["grouped", "random", "paper", "blocks", "given"]
+SplitKind = Literal["grouped", "session", "random", "paper", "blocks", "given"]
 Unsharp = Literal["none", "adaptive"]
 
 
@@ -29,6 +29,7 @@ class DataConfig(_Section):
     positive: list[str] = []  # folders or labels that mean blast
     healthy: list[str] = []  # folders or labels that mean healthy
     image_size: int = Field(224, ge=32, le=1024)  # pixels; ImageNet weights have seen 224
+    session_gap: float = Field(8.0, gt=0)  # minutes between two pictures that part sessions
 
     @field_validator("positive", "healthy", mode="before")
     @classmethod

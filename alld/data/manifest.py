@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal, overload
@@ -21,6 +22,14 @@ Kind = Literal["ALL-IDB2", "C-NMC 2019", "folders", "table"]
 Progress = Callable[[int, int], None]  # images done, all images
 
 
+@dataclass(frozen=True, order=True)
+class Shot:
+    """When a picture was taken, and by which model of camera."""
+
+    camera: str
+    taken: datetime
+
+
 @dataclass(frozen=True)
 class ImageRecord:
     """One image of a set. `path` is relative to the set's root, with forward slashes."""
@@ -32,6 +41,8 @@ class ImageRecord:
     patient: str | None = None  # where the source states whose cell it is
     pixels_sha256: str | None = None  # see `with_pixel_hashes`
     part: Part | None = None  # where the set has a split of its own
+    domain: str | None = None  # session, slide, scanner or site; see `alld.data.domains`
+    shot: Shot | None = None  # of the photograph, where it is known
 
     @property
     def contents(self) -> set[str]:
@@ -49,6 +60,7 @@ class Manifest:
     synthetic: bool
     original: bool = False  # the 260 files of ALL-IDB2, bit for bit
     warnings: tuple[str, ...] = ()
+    domains_source: str = ""  # what names the domains; empty where none is known
 
     def __len__(self) -> int:
         return len(self.records)

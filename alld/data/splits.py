@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from alld.config.schema import SplitConfig, SplitKind
 from alld.data.dealing import Units, connected, deal, units_per_class
+from alld.data.domains import session_parts
 from alld.data.manifest import BLAST, HEALTHY, LABEL_NAMES, Manifest, Part
 from alld.errors import DataError
 
@@ -64,13 +65,16 @@ def make_split(
 
     Raises:
         DataError: a class has too few units for three parts or for the folds, `--split paper` is
-            used on a set that is not ALL-IDB2, or `--split given` on one without its own split.
+            used on a set that is not ALL-IDB2, `--split given` on one without its own split, or
+            `--split session` on one whose domains allow no such test.
     """
     labels = np.array(manifest.labels)
     if config.kind == "paper":
         _check_paper_set(manifest)
-    if config.kind == "given":
-        dealt = _given(manifest, groups, config, seed)
+    if config.kind in ("given", "session"):
+        given = config.kind == "given"
+        own = _given(manifest) if given else session_parts(manifest, seed, config.fold)
+        dealt = _with_validation(manifest, groups, config, seed, own)
     elif config.folds is not None:
         dealt = _deal_fold(manifest, groups, config, seed)
     else:
@@ -114,22 +118,27 @@ def _own_split(manifest: Manifest) -> str:
     return ", ".join(f"{counts[part]} {part}" for part in PARTS[::-1] if counts[part])
 
 
-def _given(
-    manifest: Manifest, groups: Sequence[str], config: SplitConfig, seed: int
-) -> NDArray[np.intp]:
-    """(N,) part of every image as the set gives it; without validation, some of training is dealt.
-
-    Raises:
-        DataError: images in no part, or a part without images of a class.
-    """
-    labels, own = np.array(manifest.labels), [record.part for record in manifest]
+def _given(manifest: Manifest) -> list[Part]:
+    """The part of every image as the set gives it; DataError for images in none."""
+    own = [record.part for record in manifest]
     if None in own:
         raise DataError(
             f"--split given: {own.count(None)} of {len(own)} images are in no part, such as "
             f"{manifest.records[own.index(None)].path}; sort all into folders train, val and "
             "test, or name the part in a table's column split"
         )
-    dealt = np.array([PARTS.index(part) for part in own if part])
+    return [part for part in own if part]
+
+
+def _with_validation(
+    manifest: Manifest, groups: Sequence[str], config: SplitConfig, seed: int, own: list[Part]
+) -> NDArray[np.intp]:
+    """(N,) part of every image; where none validates, some of the training images are dealt.
+
+    Raises:
+        DataError: a part without images of a class.
+    """
+    labels, dealt = np.array(manifest.labels), np.array([PARTS.index(part) for part in own])
     if "valid" not in own:
         training = dealt == PARTS.index("train")
         units = [[i for i in unit if training[i]] for unit in _units(manifest, groups, config)]
@@ -141,9 +150,10 @@ def _given(
     for number, part in enumerate(PARTS):
         for label, name in enumerate(LABEL_NAMES):
             if not ((dealt == number) & (labels == label)).any():
+                whose = f" ({_own_split(manifest)})" if config.kind == "given" else ""
                 raise DataError(
-                    f"--split given: the set's own split ({_own_split(manifest)}) leaves no {name} "
-                    f"image for {part}; add some, or use --split grouped"
+                    f"--split {config.kind}: the set's own division{whose} leaves no {name} image "
+                    f"for {part}; add some, or use --split grouped"
                 )
     return dealt
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from alld.auditing.background import background_auc
+from alld.data.domains import domain_table
 from alld.data.manifest import BLAST, LABEL_NAMES, Manifest, Pictures, class_counts
 from alld.data.splits import Split
 from alld.errors import DataError
@@ -215,15 +216,21 @@ def set_facts(test: TestSet) -> dict[str, Any]:
         "leaking_groups": 0 if split is None else split.leaking_groups,
         "leaking": [] if split is None else split.leaking[:NAMED],
         "test_images": class_counts(test.labels),
+        "domains": (table := domain_table(manifest)) and table.as_dict(),
     }
     if split is None:
         return facts
     return facts | {
         "parts": {part: len(split.indices(part)) for part in ("train", "valid", "test")},
         "split": split.kind,
+        **({"tested_domains": _tested_domains(test)} if split.kind == "session" else {}),
         "split_seed": split.seed,
         "split_sha256": test.run.info["split"]["sha256"],
     }
+
+
+def _tested_domains(test: TestSet) -> list[str]:
+    return sorted({test.manifest.records[index].domain or "" for index in test.indices})
 
 
 def provenance(run: Run, *, device: str, threads: int, seconds: float) -> dict[str, Any]:

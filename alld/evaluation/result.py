@@ -42,6 +42,7 @@ class FoldMetrics:
     roc_auc: Metric
     threshold: float
     temperature: float
+    tested: str = ""  # the domains that were tested, where folds are domains
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -242,13 +243,15 @@ def _difference(metric: Metric, *, counted: bool) -> str:
 
 
 def fold_table(result: Result) -> Table:
-    """Return repeat, fold, and the correct k/n of all images, blasts and healthy cells."""
-    headings = ("Repeat", "Fold", "Correct", "Sensitivity", "Specificity")
+    """Return a row for each fold: correct k/n in all and of each class, ROC AUC, domains tested."""
+    headings = ("Repeat", "Fold", "Correct", "Sensitivity", "Specificity", "ROC AUC", "Tested")
     rows: list[tuple[str, ...]] = []
     for row in result.folds:
         counts = map(_counts, (row.accuracy, row.sensitivity, row.specificity))
-        rows.append((str(row.repeat), str(row.fold), *counts))
-    return headings, rows
+        area = _with_ends(row.roc_auc)
+        rows.append((str(row.repeat), str(row.fold), *counts, area, row.tested))
+    shown = None if any(row.tested for row in result.folds) else -1  # the last column
+    return headings[:shown], [row[:shown] for row in rows]
 
 
 def _counts(metric: Metric) -> str:

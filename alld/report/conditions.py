@@ -27,6 +27,8 @@ def conditions(facts: Facts) -> dict[str, Any]:
         "drawn": facts["data"]["synthetic"],
         "named_all_idb2": facts["data"]["name"] == "ALL-IDB2",
         "grouped": not crossval and facts["data"]["test_groups"] < metrics["accuracy"]["n"],
+        "by_session": (facts["plan"] if crossval else facts["data"]).get("split") == "session",
+        "confounded": bool((facts["data"].get("domains") or {}).get("confounded")),
         "own_split": facts["data"].get("split") == "given",
         "patients_have_one_class": bool(
             kinds and kinds["blast"] and kinds["healthy"] and not kinds["both"]

@@ -3,10 +3,10 @@
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib import resources
 from pathlib import Path, PurePosixPath
 
 from alld.data.manifest import Manifest, Progress, differing
+from alld.data.sources.known_crops import known_crops
 from alld.data.sources.labelled import Labelled, Problems, build_manifest, noted
 from alld.errors import DataError
 
@@ -29,13 +29,6 @@ def crop_label(path: str | Path) -> int | None:
     """Return the class that a name of ALL-IDB2 states, 0 or 1, or None for another name."""
     match = _NAME.fullmatch(PurePosixPath(path).name)
     return int(match.group(2)) if match and match.group(2) in "01" else None
-
-
-def original_hashes() -> dict[str, str]:
-    """Return file name to SHA-256 of the 260 images that the authors of ALL-IDB2 distribute."""
-    file = resources.files("alld.data.sources").joinpath("all_idb2.sha256")
-    pairs = (line.split() for line in file.read_text(encoding="ascii").splitlines())
-    return {name: sha256 for sha256, name in pairs}
 
 
 def read_all_idb2(
@@ -72,8 +65,9 @@ def read_all_idb2(
             f"{others} other images below the data folder are not part of ALL-IDB2 and stay unused"
         )
     here = {PurePosixPath(record.path).name: record.sha256 for record in manifest}
-    difference = "" if manifest.synthetic else differing(original_hashes(), here)
+    original = {crop.name: crop.sha256 for crop in known_crops()}
+    difference = "" if manifest.synthetic else differing(original, here)
     if difference:
         warnings.append(f"{root}: not the original ALL-IDB2: {difference}")
-    original = not manifest.synthetic and not difference
-    return replace(manifest, original=original, warnings=tuple(warnings))
+    same = not manifest.synthetic and not difference
+    return replace(manifest, original=same, warnings=tuple(warnings))

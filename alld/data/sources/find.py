@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from alld.config.schema import DataConfig
+from alld.data.domains import with_sessions
 from alld.data.manifest import (
     BLAST,
     HEALTHY,
@@ -39,8 +40,8 @@ def load_manifest(
     """Read the set that `data.root` names and hash every image of it.
 
     A folder holds ALL-IDB2, C-NMC 2019, or one folder for each class, which has precedence. A
-    `.csv` file is a table with the columns `path,label` and optionally `patient` or `group`, or
-    that of C-NMC's preliminary test.
+    `.csv` file is a table with the columns `path,label` and optionally `patient`, `group`, `split`
+    or a domain, or that of C-NMC's preliminary test.
 
     Args:
         both_classes: refuse a set of one class, on which no classifier can be trained.
@@ -106,13 +107,14 @@ def _read(
 ) -> Manifest:
     root, names = check_place(data), ClassNames.of(data, inherited=inherited)
     if not root.is_dir():
-        return read_table(root, names, progress, problems)
+        return with_sessions(read_table(root, names, progress, problems), data.session_gap)
     listing = list_images(root)
     images = files_among(listing.files, problems)
     if not images and not problems:
         left_out = f"; {listing.warning}" if listing.warning else ""
         raise _no_data(root, f"no image lies in or below that folder{left_out}")
     manifest = _read_images(root, images, names, progress, problems)
+    manifest = with_sessions(manifest, data.session_gap)
     if listing.warning is None:
         return manifest
     return replace(manifest, warnings=(*manifest.warnings, f"{root}: {listing.warning}"))

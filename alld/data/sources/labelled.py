@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from alld.data.domains import shot_of
 from alld.data.manifest import ImageRecord, Kind, Manifest, Part, Progress
+from alld.data.sources.known_crops import crops_by_hash
 from alld.data.sources.own_split import part_of
 from alld.errors import DataError, ImageError
 from alld.images.decode import is_synthetic, read_image_bytes
@@ -33,6 +35,7 @@ class Labelled(NamedTuple):
     group: str | None = None
     patient: str | None = None
     part: Part | None = None
+    domain: str | None = None
 
 
 @contextmanager
@@ -78,8 +81,11 @@ def build_manifest(
             data = read_image_bytes(one.path)
             synthetic = synthetic or is_synthetic(data)
             part = one.part or part_of(name)
-            facts = (name, one.label, sha256_hex(data), one.group, one.patient)
-            records.append(ImageRecord(*facts, part=part))
+            sha256 = sha256_hex(data)
+            known = crops_by_hash().get(sha256)
+            shot = shot_of(data) if known is None else known.shot
+            facts = (name, one.label, sha256, one.group, one.patient)
+            records.append(ImageRecord(*facts, part=part, domain=one.domain, shot=shot))
         if progress:
             progress(done, len(labelled))
     return Manifest(root=root, kind=kind, records=tuple(records), synthetic=synthetic)

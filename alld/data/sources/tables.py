@@ -1,8 +1,9 @@
-"""Read a CSV table of labelled images: `path,label`, and `patient`, `group` or `split`."""
+"""Read a CSV table of images: `path,label`, and `patient`, `group`, `split` or a domain."""
 
 from dataclasses import replace
 from pathlib import Path
 
+from alld.data.domains import COLUMNS
 from alld.data.manifest import BLAST, HEALTHY, Manifest, Progress
 from alld.data.sources.c_nmc import is_table, read_c_nmc
 from alld.data.sources.class_names import ClassNames, unknown_class
@@ -37,6 +38,7 @@ def read_table(
         {text for row in rows if (text := row.get("split", "").strip()) and not part_named(text)}
     )
     names = names.of_set({row["label"] for row in rows}, table)
+    domain = next((name for name in COLUMNS if name in columns), "")
     labelled: list[Labelled] = []
     for row in rows:
         place, path = f"{table}, line {row.line}", row["path"].strip()
@@ -48,10 +50,11 @@ def read_table(
                 cell(row.get(name, "").strip() or None) for name in ("group", "patient")
             )
             part = None if odd else part_named(row.get("split", ""))
-            labelled.append(Labelled(table.parent / path, label, group, patient, part))
+            own = cell(" ".join(row.get(domain, "").split()) or None)
+            labelled.append(Labelled(table.parent / path, label, group, patient, part, own))
     manifest = build_manifest(table.parent, "table", labelled, progress, problems)
     warnings = []
-    unused = sorted(set(columns) - _KNOWN)
+    unused = sorted(set(columns) - _KNOWN - {domain})
     if unused:
         noun = "column" if len(unused) == 1 else "columns"
         warnings.append(f"{table}: ignored {noun}: {', '.join(unused)}")
@@ -60,7 +63,8 @@ def read_table(
     labels = {row["label"].strip() for row in rows}
     told = ((text, own) for text in labels if (own := _class_of(text, names)) is not None)
     warnings += names.warnings(told)
-    return replace(manifest, warnings=tuple(warnings))
+    named = f"column {domain}" if any(record.domain for record in manifest) else ""
+    return replace(manifest, warnings=tuple(warnings), domains_source=named)
 
 
 def _label(text: str, names: ClassNames, place: str) -> int:

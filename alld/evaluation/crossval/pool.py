@@ -167,6 +167,7 @@ def _data_facts(first: TestedFold, repeats: Sequence[Sequence[HeldOut]]) -> dict
         "groups": len(folds_of),
         "groups_source": first.info["groups"],
         # Some cells of a group tested in several folds trained the model that tests the others.
+        "domains": first.result.data.get("domains"),
         "leaking_groups": len(leaking),
         "leaking": leaking[:NAMED],
     }
@@ -179,6 +180,7 @@ def _fold_metrics(tested: TestedFold) -> FoldMetrics:
         fold=tested.fold.fold,
         threshold=model["threshold"],
         temperature=model["temperature"],
+        tested=", ".join(tested.result.data.get("tested_domains", ())),
         **{name: metrics[name] for name in ("accuracy", "sensitivity", "specificity", "roc_auc")},
     )
 

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from alld.config.schema import Config
+from alld.data.domains import direction_of, pairings
 from alld.data.groups.load import load_groups
-from alld.data.manifest import Manifest
+from alld.data.manifest import Manifest, class_counts
 from alld.data.sources.find import load_manifest
 from alld.data.splits import make_split, unused_split
 from alld.errors import ConfigError, Interrupted, RunError
@@ -39,17 +40,18 @@ from alld.training.train import Listener, resume, train
 
 @dataclass(frozen=True)
 class CrossvalListener:
-    """Callbacks: before and after each fold, and during its training."""
+    """Callbacks: before the first training, before and after each fold, and during it."""
 
     training: Listener = field(default_factory=Listener)
+    planned: Callable[[Sequence[str]], None] = lambda _lines: None  # what is tested, fold by fold
     begin: Callable[[Fold, int, int, float | None], None] = lambda _fold, _number, _of, _left: None
     end: Callable[[Fold, dict[str, Metric]], None] = lambda _fold, _metrics: None
 
 
 def crossval(
     config: Config,
-    folds: int = 5,
-    repeats: int = 1,
+    folds: int | None = None,
+    repeats: int | None = None,
     out: Path | None = None,
     listener: CrossvalListener | None = None,
     cluster: Cluster | None = None,
@@ -59,8 +61,10 @@ def crossval(
     Repeat r splits and trains with the seeds of `config` plus r - 1.
 
     Args:
-        config: as for `train`; `split.kind` is grouped, blocks or random.
-        folds: at least 2; every image is tested once in each repeat.
+        config: as for `train`; `split.kind` is grouped, session, blocks or random.
+        folds: at least 2, by default 5; every image is tested once in each repeat. With
+            `split.kind` session the domains say how many.
+        repeats: by default 1, and 2 where sessions are tested in two pairings.
         out: the folder of the cross-validation, by default a new one under `runs/`.
         cluster: trains the folds side by side, instead of this process.
 
@@ -70,11 +74,14 @@ def crossval(
         RunError: the folder is taken, or a loss diverged.
         Interrupted: Ctrl-C or SIGTERM; `resume_crossval` goes on.
     """
-    if repeats < 1:
+    if repeats is not None and repeats < 1:
         raise ConfigError(f"--repeats {repeats}: must be at least 1")
+    by_session = config.split.kind == "session"
+    if by_session and folds is not None:
+        raise ConfigError("--folds: with --split session the domains say how many; leave it out")
     folder = out or default_place(f"{config.model.arch}-cv")
     started = datetime.now(UTC).isoformat(timespec="seconds")
-    plan = Plan(folder, started, folds, repeats, "", config)
+    plan = Plan(folder, started, folds or 5, repeats or 1, "", config)
     plan.config_of(1, 1)  # raises for wrong settings before anything is read
     if folder.exists() and any(folder.iterdir()):
         hint = f"go on with --resume {folder}" if (folder / PLAN).exists() else "give a new one"
@@ -82,9 +89,15 @@ def crossval(
     check_writable(folder)
     manifest = load_manifest(config.data)
     config = resolve_config(config, manifest)
-    plan = Plan(folder, started, folds, repeats, manifest.fingerprint, config)
+    if by_session:
+        found = pairings(manifest)
+        folds, repeats = len(found[0]), repeats or len(found)
+    sizes = folds or 5, repeats or 1
+    plan = Plan(folder, started, *sizes, manifest.fingerprint, config)
     _check_splits(plan, manifest)
     listener = listener or CrossvalListener()
+    if by_session:
+        listener.planned(_session_lines(plan, manifest))
     if unused := unused_split(manifest, config.split):
         listener.training.note(unused)
     folder.mkdir(parents=True, exist_ok=True)
@@ -148,6 +161,19 @@ def _check_splits(plan: Plan, manifest: Manifest) -> None:
                 f"{fold.folder}: has another split than this version draws; the folds would "
                 "overlap, so start the cross-validation anew"
             )
+
+
+def _session_lines(plan: Plan, manifest: Manifest) -> list[str]:
+    """What every fold tests, a line each."""
+    domains, labels = [record.domain for record in manifest], manifest.labels
+    found, lines = pairings(manifest), []
+    for fold in plan.all_folds():
+        seed = plan.config_of(fold.repeat, fold.fold).split_seed
+        tested = direction_of(found, seed, fold.fold).tested
+        counts = class_counts([n for n, d in zip(labels, domains, strict=True) if d in tested])
+        names = ", ".join(tested)
+        lines.append(f"repeat {fold.repeat}, fold {fold.fold} tests {counts} of {names}")
+    return lines
 
 
 def _complete(

@@ -1,0 +1,237 @@
+"""Sessions, scanners and sites: where they are read from, and splits that hold them out."""
+
+import csv
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import SMALL, Answer
+from PIL import ExifTags, Image
+
+from alld.auditing.background import domain_features, predictive_power
+from alld.config.files import load_config
+from alld.config.schema import SplitConfig
+from alld.data.domains import domain_table, pairings, shot_of, with_sessions
+from alld.data.manifest import ImageRecord, Manifest, Shot
+from alld.data.sources.find import load_manifest
+from alld.data.sources.known_crops import known_crops
+from alld.data.splits import make_split
+from alld.errors import ConfigError, DataError
+from alld.evaluation.crossval.train import crossval
+from alld.images.decode import decode
+from alld.report.sentences import caveats
+
+BEGAN = datetime(2005, 9, 6, 9, 18)
+Rows = list[tuple[str, int]]  # domain and label
+
+
+def manifest_of(rows: Rows, source: str = "column scanner") -> Manifest:
+    """A set of these domains and labels, without files."""
+    records = tuple(
+        ImageRecord(f"{number}.tif", label, f"{number:064x}", domain=domain)
+        for number, (domain, label) in enumerate(rows)
+    )
+    return Manifest(Path("set"), "table", records, synthetic=False, domains_source=source)
+
+
+def all_idb2() -> Manifest:
+    """The 260 crops by what is known of them, without their files."""
+    records = tuple(
+        ImageRecord(crop.name, int(crop.name[-5]), f"{number:064x}", shot=crop.shot)
+        for number, crop in enumerate(known_crops())
+    )
+    return with_sessions(Manifest(Path("set"), "ALL-IDB2", records, synthetic=False), 8.0)
+
+
+def photograph(camera: str, taken: str) -> bytes:
+    """A JPEG with EXIF."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Model] = camera
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.DateTimeOriginal] = taken
+    file = BytesIO()
+    Image.new("RGB", (40, 40)).save(file, "JPEG", exif=exif)
+    return file.getvalue()
+
+
+def test_camera_and_time_are_read_from_the_exif() -> None:
+    """Without EXIF, or with a time that is none, there is nothing to read."""
+    found = shot_of(photograph("PowerShot G5", "2005:09:06 09:18:17"))
+    assert found == Shot("PowerShot G5", datetime(2005, 9, 6, 9, 18, 17))
+    assert shot_of(photograph("PowerShot G5", "yesterday")) is None
+    assert shot_of(photograph("PowerShot G5", "2005:09:06 09:18:17")[:60]) is None
+    file = BytesIO()
+    Image.new("RGB", (40, 40)).save(file, "PNG")
+    assert shot_of(file.getvalue()) is None
+
+
+def test_a_session_ends_after_a_gap_or_with_the_camera() -> None:
+    """Named after the camera and its first picture; images of no known time have none."""
+    times = [0, 7, 16, 24]  # minutes: gaps of 7, 9 and 8
+    shots = [Shot("A", BEGAN + timedelta(minutes=at)) for at in times]
+    shots.append(Shot("B", BEGAN + timedelta(minutes=1)))
+    records = tuple(
+        ImageRecord(f"{number}.tif", 0, "0" * 64, shot=shot)
+        for number, shot in enumerate([*shots, None])
+    )
+    found = with_sessions(Manifest(Path(), "folders", records, synthetic=False), 8.0)
+    assert [record.domain for record in found] == [
+        *["A 2005-09-06 09:18"] * 2, *["A 2005-09-06 09:34"] * 2, "B 2005-09-06 09:19", None,
+    ]  # fmt: skip
+
+
+def test_no_session_of_all_idb2_holds_both_classes() -> None:
+    """Seven sessions of two cameras."""
+    table = domain_table(all_idb2())
+    assert table is not None
+    assert table.confounded
+    assert list(table.counts.values()) == [
+        (0, 1), (0, 54), (0, 18), (28, 0), (21, 0), (0, 57), (81, 0),
+    ]  # fmt: skip
+    assert (table.noun, table.unknown) == ("session", 0)
+
+
+def test_sessions_of_all_idb2_are_tested_in_four_directions() -> None:
+    """Blasts of one camera against those of the other, healthy cells in two blocks of time."""
+    manifest = all_idb2()
+    groups = [record.path for record in manifest]
+    found = []
+    for seed in (0, 1):
+        for fold in (1, 2):
+            config = SplitConfig(kind="session", folds=2, fold=fold)
+            split = make_split(manifest, groups, "", config, seed)
+            counts = Counter(zip(split.parts, manifest.labels, strict=True))
+            found.append((counts["test", 1], counts["test", 0]))
+            domains: dict[str, set[str | None]] = {"test": set(), "valid": set(), "train": set()}
+            for record, part in zip(manifest, split.parts, strict=True):
+                domains[part].add(record.domain)
+            assert not domains["test"] & (domains["valid"] | domains["train"])
+            assert min(counts["valid", 0], counts["valid", 1]) > 5
+    assert found == [(57, 81), (73, 49), (57, 49), (73, 81)]
+    whole = [make_split(manifest, groups, "", SplitConfig(kind="session"), s) for s in range(4)]
+    assert len({split.parts for split in whole}) == 4
+
+
+def test_domains_with_both_classes_are_left_out_one_by_one() -> None:
+    """A domain of one class only trains."""
+    rows = [(name, label) for name in "abc" for label in (0, 1)] * 3 + [("d", 1)]
+    [directions] = pairings(manifest_of(rows))
+    assert [direction.name for direction in directions] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "reason"),
+    [
+        ([("a", 0), ("b", 1), ("c", 1)], "all healthy images come from a"),
+        ([("a", 0), ("a", 1), ("b", 0), ("b", 0)], "a alone holds both classes"),
+        ([("a", 0), ("b", 1), ("", 1)], "1 of 3 images are of no known session"),
+    ],
+)
+def test_domains_that_allow_no_test_are_refused(rows: Rows, reason: str) -> None:
+    """With what is missing."""
+    manifest = manifest_of([(name or None, label) for name, label in rows])  # type: ignore[misc]
+    with pytest.raises(DataError, match=reason):
+        make_split(manifest, [*"xyzw"[: len(rows)]], "", SplitConfig(kind="session"), 0)
+
+
+def scanned(drawn_set: Path, folder: Path, column: str = "scanner") -> Path:
+    """The drawn set as a table, every other image of each class by another scanner."""
+    shutil.copytree(drawn_set, folder / "images")
+    files = sorted((folder / "images").glob("*.tif"))
+    with open(folder / "set.csv", "w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["path", "label", column, "site"])
+        for number, image in enumerate(files):
+            rows.writerow([f"images/{image.name}", image.stem[-1], "AB"[number // 2 % 2], "x"])
+    return folder / "set.csv"
+
+
+def test_a_column_names_the_domains(drawn_set: Path, tmp_path: Path) -> None:
+    """The first of the known columns counts, and another one is ignored with a word."""
+    manifest = load_manifest(load_config(options={"data.root": scanned(drawn_set, tmp_path)}).data)
+    table = domain_table(manifest)
+    assert table is not None
+    assert (table.noun, sorted(table.counts)) == ("scanner", ["A", "B"])
+    assert not table.confounded
+    assert any("ignored column: site" in warning for warning in manifest.warnings)
+
+
+def test_a_cross_validation_leaves_out_one_scanner_after_the_other(
+    drawn_set: Path, tmp_path: Path, alld: Callable[..., Answer]
+) -> None:
+    """With no further option than --split session; the plan is printed before, the tests after."""
+    words = [f"--set={key}={value}" for key, value in SMALL.items() if key != "train.epochs"]
+    status, out, err = alld(
+        "crossval", "--data", scanned(drawn_set, tmp_path), "--split", "session", "--epochs", "0",
+        "--out", tmp_path / "cv", *words,
+    )  # fmt: skip
+    assert status == 0, err
+    assert "repeat 1, fold 2 tests 10 blast, 10 healthy of B" in err
+    assert err.index("fold 2 tests") < err.index("run 1 of 2")
+    assert "by fold" in out
+    facts = json.loads((tmp_path / "cv" / "evaluation" / "metrics.json").read_text())
+    assert [fold["tested"] for fold in facts["folds"]] == ["A", "B"]
+    assert "| 1 | 2 |" in (tmp_path / "cv" / "evaluation" / "table.md").read_text()
+    assert any("scanners of which no image trained" in said for said in caveats(facts))
+
+
+def test_the_set_says_how_many_folds_there_are(drawn_set: Path, tmp_path: Path) -> None:
+    """So --folds is refused."""
+    config = load_config(options={**SMALL, "data.root": drawn_set, "split.kind": "session"})
+    with pytest.raises(ConfigError, match="--folds: with --split session"):
+        crossval(config, 3, out=tmp_path / "cv")
+    with pytest.raises(DataError, match="of no known session"):
+        crossval(config, out=tmp_path / "cv")
+
+
+@pytest.mark.parametrize("confounded", [False, True])
+def test_planted_confounding_is_found_and_absent_one_is_not_claimed(confounded: bool) -> None:
+    """What the domain alone predicts, in ten sets of 120 images and four domains."""
+    found = []
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        labels = rng.integers(0, 2, 120)
+        share = 0.8 if confounded else 0.5  # of blasts that come from the first two domains
+        first = rng.random(120) < np.where(labels == 1, share, 1 - share)
+        names = np.where(first, rng.choice([*"ab"], 120), rng.choice([*"cd"], 120))
+        manifest = manifest_of([*zip(names.tolist(), labels.tolist(), strict=True)])
+        groups = [record.path for record in manifest]
+        metric = predictive_power(manifest, groups, domain_features(manifest))
+        assert metric.ci_low is not None
+        found.append(metric.ci_low > 0.5)
+    assert found == [confounded] * 10
+
+
+def with_data(facts: dict[str, object], **changed: object) -> dict[str, object]:
+    return {**facts, "data": {**facts["data"], **changed}}  # type: ignore[dict-item]
+
+
+def test_a_confounded_set_is_called_so_wherever_its_numbers_are(run_folder: Path) -> None:
+    """In what a reader must know before quoting one; a test of other sessions says that it is."""
+    facts = json.loads((run_folder / "evaluation" / "metrics.json").read_text())
+    assert not any("holds one class alone" in said for said in caveats(facts))
+    table = domain_table(all_idb2())
+    assert table is not None
+    told = caveats(with_data(facts, domains=table.as_dict()))
+    assert any("no evidence that the disease was learnt" in said for said in told)
+    told = caveats(with_data(facts, domains=table.as_dict(), split="session"))
+    assert not any("no evidence" in said for said in told)
+    assert any("7 sessions (sessions by camera and time) holds one class" in said for said in told)
+
+
+def test_every_crop_of_the_real_set_lies_in_its_field(real_set: Path) -> None:
+    """To the bit where the table says so; a sample of them, as fields are large."""
+    if not (real_set.parent / "all_idb1").is_dir():
+        pytest.skip("the real ALL-IDB1 is not beside ALL-IDB2")
+    for crop in known_crops()[::26]:
+        field = real_set.parent / "all_idb1" / f"{crop.field}.jpg"
+        pixels = decode(field.read_bytes(), field.name).pixels
+        own = decode((real_set / crop.name).read_bytes(), crop.name).pixels
+        height, width = own.shape[:2]
+        assert (pixels[crop.y : crop.y + height, crop.x : crop.x + width] == own).all()
+        assert shot_of(field.read_bytes()) == crop.shot
