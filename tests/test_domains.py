@@ -221,7 +221,7 @@ def test_a_confounded_set_is_called_so_wherever_its_numbers_are(run_folder: Path
     assert any("no evidence that the disease was learnt" in said for said in told)
     told = caveats(with_data(facts, domains=table.as_dict(), split="session"))
     assert not any("no evidence" in said for said in told)
-    assert any("7 sessions (sessions by camera and time) holds one class" in said for said in told)
+    assert any("7 sessions (by camera and time) holds one class" in said for said in told)
 
 
 def test_every_crop_of_the_real_set_lies_in_its_field(real_set: Path) -> None:
@@ -235,3 +235,40 @@ def test_every_crop_of_the_real_set_lies_in_its_field(real_set: Path) -> None:
         height, width = own.shape[:2]
         assert (pixels[crop.y : crop.y + height, crop.x : crop.x + width] == own).all()
         assert shot_of(field.read_bytes()) == crop.shot
+
+
+def test_several_sets_are_domains(
+    drawn_set: Path, tmp_path: Path, alld: Callable[..., Answer]
+) -> None:
+    """Where --data is given twice, and for `alld audit A B`."""
+    for lab, part in (("lab1", slice(0, 20, 2)), ("lab2", slice(1, 20, 2))):
+        for label in "01":
+            home = tmp_path / lab / ("healthy", "blast")[int(label)]
+            home.mkdir(parents=True)
+            for file in sorted(drawn_set.glob(f"*_{label}.tif"))[part]:
+                shutil.copy(file, home / f"cell{file.stem[:5]}.tif")
+    config = load_config(options={"data.root": tmp_path / "lab1", "data.more": [tmp_path / "lab2"]})
+    manifest = load_manifest(config.data)
+    table = domain_table(manifest)
+    assert table is not None
+    assert (table.noun, dict(table.counts)) == ("set", {"lab1": (10, 10), "lab2": (10, 10)})
+    assert manifest.records[0].path.startswith("lab1/blast/cell")
+    status, out, err = alld("audit", tmp_path / "lab1", tmp_path / "lab2", "--out", tmp_path / "a")
+    assert status == 0, err
+    assert "lab2" in out
+
+    status, _, err = alld(
+        "train", "--data", tmp_path / "lab1", "--data", tmp_path / "lab2", "--split", "session",
+        "--out", tmp_path / "run", *(f"--set={key}={value}" for key, value in SMALL.items()),
+    )  # fmt: skip
+    assert status == 0, err
+    assert alld("evaluate", tmp_path / "run", "--no-heat-maps")[0] == 0
+    facts = json.loads((tmp_path / "run" / "evaluation" / "metrics.json").read_text())
+    assert facts["data"]["tested_domains"] in (["lab1"], ["lab2"])
+
+
+def test_an_image_of_two_sets_is_refused(drawn_set: Path) -> None:
+    """It would count twice, and be tested by what it trained."""
+    config = load_config(options={"data.root": drawn_set, "data.more": [drawn_set]})
+    with pytest.raises(DataError, match="is listed more than once"):
+        load_manifest(config.data)

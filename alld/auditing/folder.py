@@ -30,8 +30,9 @@ def check_place(folder: Path, manifest: Manifest | None = None) -> None:
         DataError: it holds files that no audit wrote, or a groups.csv that was edited, or it lies
             inside the set, where the next command would take its pictures for cells.
     """
-    # A table names its images; further pictures below its folder do no harm.
-    root = manifest.root if manifest is not None and manifest.kind != "table" else None
+    # A table names its images, and several sets lie apart: other pictures there do no harm.
+    whole = manifest is not None and manifest.kind not in ("table", "several sets")
+    root = manifest.root if manifest is not None and whole else None
     if root is not None and folder.resolve().is_relative_to(root.resolve()):
         raise DataError(f"--out {folder}: lies inside the set; name a folder outside it")
     check_writable(folder.parent)

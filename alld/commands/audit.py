@@ -3,7 +3,7 @@
 from collections import Counter
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -22,8 +22,10 @@ _DOMAINS = 20  # rows of the table
 
 def audit(
     data: Annotated[
-        Path | None,
-        typer.Argument(help="Folder or CSV table of labelled images (default: data)."),
+        list[Path] | None,
+        typer.Argument(
+            help="Folder or CSV table of labelled images (default: data); several are domains."
+        ),
     ] = None,
     out: Annotated[
         Path, typer.Option(help="Folder for audit.json, groups.csv and groups.png.")
@@ -47,7 +49,9 @@ def audit(
     from alld.auditing.folder import as_dict, check_place, write_audit
     from alld.config.files import load_config
 
-    options = {"data.root": data, "data.positive": positive, "data.healthy": healthy}
+    options: dict[str, Any] = {"data.positive": positive, "data.healthy": healthy}
+    if data:
+        options |= {"data.root": data[0], "data.more": data[1:]}
     given = {key: value for key, value in options.items() if value not in (None, [])}
     check_place(out)
     with display.Steps() as steps:

@@ -101,7 +101,7 @@ _MORE = "Settings"
 # Each option by its name.
 SETTINGS = {
     "arch": Setting("model.arch", "Network; `alld models` lists them"),
-    "data": Setting("data.root", "Folder or CSV table of labelled images"),
+    "data": Setting("data.root", "Folder or CSV table of labelled images; several are domains"),
     "split": Setting("split.kind", "How images are divided into training, validation and test"),
     "seed": Setting("seed", "Seed of the split and of the training"),
     "device": Setting("runtime.device", "auto, cpu, cuda, cuda:N or mps"),
@@ -175,6 +175,8 @@ def takes_settings(*names: str, base: str | None = None) -> Callable[[Callable[.
             file, assignments = values.pop("config"), values.pop("assignments") or []
             given = {SETTINGS[name].key: values.pop(name) for name in names}
             options = {key: value for key, value in given.items() if value not in (None, [])}
+            if roots := options.get("data.root"):
+                options |= {"data.root": roots[0], **({"data.more": m} if (m := roots[1:]) else {})}
             command(GivenSettings(file, assignments, options), **values)
 
         defaults = load_config(base)
@@ -239,6 +241,8 @@ def _option(name: str, defaults: Config) -> inspect.Parameter:
     *section, last = setting.key.split(".")
     place = getattr(defaults, *section) if section else defaults
     kind: Any = type(place).model_fields[last].annotation
+    if name == "data":  # the first is `data.root`, the others are `data.more`
+        kind = list[Path]
     text = _default_text(getattr(place, last))
     info = typer.Option(
         help=f"{setting.help}{text}.",

@@ -23,9 +23,10 @@ class _Section(BaseModel):
 
 
 class DataConfig(_Section):
-    """Where the images are, and the side in pixels to which they are resized."""
+    """Where the images are, what their classes are called, and the side of the network's input."""
 
     root: Path = Path("data")
+    more: list[Path] = []  # further sets; then each one is a domain
     positive: list[str] = []  # folders or labels that mean blast
     healthy: list[str] = []  # folders or labels that mean healthy
     image_size: int = Field(224, ge=32, le=1024)  # pixels; ImageNet weights have seen 224

@@ -5,11 +5,13 @@ tell the sessions: from the EXIF of a photograph, or for ALL-IDB2 from that of t
 was cut from. A model that saw one session of each class may have learnt the sessions.
 """
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 from PIL import ExifTags, Image
@@ -19,7 +21,7 @@ from alld.errors import DataError
 from alld.runtime.files import cell
 
 COLUMNS = ("domain", "session", "slide", "scanner", "site")  # of a table, in this order
-SESSIONS = "sessions by camera and time"
+SESSIONS, SETS = "by camera and time", "each --data"
 _EXIF_TIME = "%Y:%m:%d %H:%M:%S"
 _EXIF_BYTES = 2**18  # at the beginning of a file; what lies behind does not count
 
@@ -66,6 +68,35 @@ def with_sessions(manifest: Manifest, gap: float) -> Manifest:
     return replace(manifest, records=records, domains_source=SESSIONS)
 
 
+def joined(places: Sequence[Path], manifests: Sequence[Manifest]) -> Manifest:
+    """Return the sets at some places as one, in which each is a domain, whatever it had itself."""
+    home = Path(os.path.commonpath([manifest.root.resolve() for manifest in manifests]))
+    names = _short([str(place.resolve().with_suffix("")) for place in places])
+    records = [
+        replace(record, path=os.path.relpath(manifest.file(index).resolve(), home), domain=name)
+        for name, manifest in zip(names, manifests, strict=True)
+        for index, record in enumerate(manifest)
+    ]
+    records = [replace(one, path=one.path.replace(os.sep, "/")) for one in records]
+    return Manifest(
+        root=home,
+        kind="several sets",
+        records=tuple(sorted(records, key=lambda record: record.path)),
+        synthetic=any(manifest.synthetic for manifest in manifests),
+        warnings=tuple(w for manifest in manifests for w in manifest.warnings),
+        domains_source=SETS,
+    )
+
+
+def _short(names: Sequence[str]) -> list[str]:
+    """The last parts of paths that tell them apart."""
+    for parts in range(1, max(name.count(os.sep) for name in names) + 1):
+        short = ["/".join(name.split(os.sep)[-parts:]) for name in names]
+        if len(set(short)) == len(names):
+            return short
+    return list(names)
+
+
 @dataclass(frozen=True)
 class DomainTable:
     """How many images of each class every domain holds, by its name, sorted."""
@@ -76,8 +107,9 @@ class DomainTable:
 
     @property
     def noun(self) -> str:
-        """What a domain of this set is: `session`, or as the column of a table says."""
-        return "session" if self.source == SESSIONS else self.source.removeprefix("column ")
+        """What a domain is: `session`, `set`, or as the column of a table says."""
+        nouns = {SESSIONS: "session", SETS: "set"}
+        return nouns.get(self.source, self.source.removeprefix("column "))
 
     @property
     def confounded(self) -> bool:

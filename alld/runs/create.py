@@ -97,7 +97,9 @@ def resolve_config(config: Config, manifest: Manifest) -> Config:
     root = manifest.root if config.data.root.is_dir() else config.data.root
     groups = config.split.groups and config.split.groups.expanduser().resolve()
     split = config.split.model_copy(update={"seed": config.split_seed, "groups": groups})
-    data = config.data.model_copy(update={"root": root.expanduser().resolve()})
+    more = [place.expanduser().resolve() for place in config.data.more]
+    root = config.data.root if more else root  # the manifest's is what all sets lie in
+    data = config.data.model_copy(update={"root": root.expanduser().resolve(), "more": more})
     model = config.model
     if model.weights is not None:
         weights = model.weights.expanduser().resolve()

@@ -218,7 +218,7 @@ def read_manifest(
             f"{root}: the images of {run.folder} were there and are gone; bring them back, "
             f"or say with --data DIR where they are now"
         )
-    own = config.model_copy(update={"root": root})
+    own = config.model_copy(update={"root": root, **({"more": []} if data else {})})
     if positive or healthy:
         own = own.model_copy(update={"positive": list(positive), "healthy": list(healthy)})
     elif data is not None and (config.positive or config.healthy):

@@ -16,7 +16,14 @@ from alld.runtime.threads import usable_cores
 
 # Settings that change no weight: where things lie, what is done afterwards, how memory is used.
 # The fingerprint of the images holds their labels, whatever names gave them.
-_WITHOUT_EFFECT = ("data.root", "data.positive", "data.healthy", "evaluate.", "runtime.")
+_WITHOUT_EFFECT = (
+    "data.root",
+    "data.more",
+    "data.positive",
+    "data.healthy",
+    "evaluate.",
+    "runtime.",
+)
 _CONDITIONS = ("device", "precision", "threads", "workers", "world_size", "versions")
 
 

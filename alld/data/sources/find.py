@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from alld.config.schema import DataConfig
-from alld.data.domains import with_sessions
+from alld.data.domains import joined, with_sessions
 from alld.data.manifest import (
     BLAST,
     HEALTHY,
@@ -83,16 +83,17 @@ def name_label(path: str) -> int | None:
 
 
 def check_place(data: DataConfig) -> Path:
-    """Return the folder or table that `data.root` names, without reading it.
+    """Return the folder or table that `data.root` names, without reading it or those beside it.
 
     Raises:
-        DataError: there is neither.
+        DataError: one of them is neither.
     """
     root = data.root.expanduser()
-    if not root.exists():
-        raise _no_data(root, "there is no such folder")
-    if not root.is_dir() and root.suffix.lower() != ".csv":
-        raise DataError(f"{root}: neither a folder nor a .csv table; see `alld train --help`")
+    for place in (root, *(more.expanduser() for more in data.more)):
+        if not place.exists():
+            raise _no_data(place, "there is no such folder")
+        if not place.is_dir() and place.suffix.lower() != ".csv":
+            raise DataError(f"{place}: neither a folder nor a .csv table; see `alld train --help`")
     return root
 
 
@@ -106,6 +107,11 @@ def _read(
     data: DataConfig, progress: Progress | None, problems: Problems, *, inherited: bool = False
 ) -> Manifest:
     root, names = check_place(data), ClassNames.of(data, inherited=inherited)
+    if data.more:
+        places = [root, *(place.expanduser() for place in data.more)]
+        alone = [data.model_copy(update={"root": place, "more": []}) for place in places]
+        sets = [_read(one, progress, problems, inherited=inherited) for one in alone]
+        return joined(places, sets)
     if not root.is_dir():
         return with_sessions(read_table(root, names, progress, problems), data.session_gap)
     listing = list_images(root)
