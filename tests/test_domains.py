@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 from io import BytesIO
 from pathlib import Path
 
-import numpy as np
 import pytest
 from conftest import SMALL, Answer
 from PIL import ExifTags, Image
@@ -17,8 +16,8 @@ from PIL import ExifTags, Image
 from alld.auditing.background import domain_features, predictive_power
 from alld.config.files import load_config
 from alld.config.schema import SplitConfig
-from alld.data.domains import domain_table, pairings, shot_of, with_sessions
-from alld.data.manifest import ImageRecord, Manifest, Shot
+from alld.data.domains import domain_table, exposure_of, pairings, with_sessions
+from alld.data.manifest import Exposure, ImageRecord, Manifest
 from alld.data.sources.find import load_manifest
 from alld.data.sources.known_crops import known_crops
 from alld.data.splits import make_split
@@ -26,6 +25,9 @@ from alld.errors import ConfigError, DataError
 from alld.evaluation.crossval.train import crossval
 from alld.images.decode import decode
 from alld.report.sentences import caveats
+from alld.synthetic.dataset import draw_set
+from alld.synthetic.plan import Recipe, plan
+from alld.synthetic.sessions import in_sessions
 
 BEGAN = datetime(2005, 9, 6, 9, 18)
 Rows = list[tuple[str, int]]  # domain and label
@@ -43,7 +45,7 @@ def manifest_of(rows: Rows, source: str = "column scanner") -> Manifest:
 def all_idb2() -> Manifest:
     """The 260 crops by what is known of them, without their files."""
     records = tuple(
-        ImageRecord(crop.name, int(crop.name[-5]), f"{number:064x}", shot=crop.shot)
+        ImageRecord(crop.name, int(crop.name[-5]), f"{number:064x}", exposure=crop.exposure)
         for number, crop in enumerate(known_crops())
     )
     return with_sessions(Manifest(Path("set"), "ALL-IDB2", records, synthetic=False), 8.0)
@@ -61,23 +63,23 @@ def photograph(camera: str, taken: str) -> bytes:
 
 def test_camera_and_time_are_read_from_the_exif() -> None:
     """Without EXIF, or with a time that is none, there is nothing to read."""
-    found = shot_of(photograph("PowerShot G5", "2005:09:06 09:18:17"))
-    assert found == Shot("PowerShot G5", datetime(2005, 9, 6, 9, 18, 17))
-    assert shot_of(photograph("PowerShot G5", "yesterday")) is None
-    assert shot_of(photograph("PowerShot G5", "2005:09:06 09:18:17")[:60]) is None
+    found = exposure_of(photograph("PowerShot G5", "2005:09:06 09:18:17"))
+    assert found == Exposure("PowerShot G5", datetime(2005, 9, 6, 9, 18, 17))
+    assert exposure_of(photograph("PowerShot G5", "yesterday")) is None
+    assert exposure_of(photograph("PowerShot G5", "2005:09:06 09:18:17")[:60]) is None
     file = BytesIO()
     Image.new("RGB", (40, 40)).save(file, "PNG")
-    assert shot_of(file.getvalue()) is None
+    assert exposure_of(file.getvalue()) is None
 
 
 def test_a_session_ends_after_a_gap_or_with_the_camera() -> None:
     """Named after the camera and its first picture; images of no known time have none."""
     times = [0, 7, 16, 24]  # minutes: gaps of 7, 9 and 8
-    shots = [Shot("A", BEGAN + timedelta(minutes=at)) for at in times]
-    shots.append(Shot("B", BEGAN + timedelta(minutes=1)))
+    exposures = [Exposure("A", BEGAN + timedelta(minutes=at)) for at in times]
+    exposures.append(Exposure("B", BEGAN + timedelta(minutes=1)))
     records = tuple(
-        ImageRecord(f"{number}.tif", 0, "0" * 64, shot=shot)
-        for number, shot in enumerate([*shots, None])
+        ImageRecord(f"{number}.tif", 0, "0" * 64, exposure=exposure)
+        for number, exposure in enumerate([*exposures, None])
     )
     found = with_sessions(Manifest(Path(), "folders", records, synthetic=False), 8.0)
     assert [record.domain for record in found] == [
@@ -189,22 +191,48 @@ def test_the_set_says_how_many_folds_there_are(drawn_set: Path, tmp_path: Path) 
         crossval(config, out=tmp_path / "cv")
 
 
-@pytest.mark.parametrize("confounded", [False, True])
-def test_planted_confounding_is_found_and_absent_one_is_not_claimed(confounded: bool) -> None:
-    """What the domain alone predicts, in ten sets of 120 images and four domains."""
-    found = []
+@pytest.mark.parametrize("confound", [0.0, 0.6, 1.0])
+def test_planted_confounding_is_found_and_absent_one_is_not_claimed(confound: float) -> None:
+    """What the session alone predicts, in ten plans of drawn sets of 120 images."""
+    found, alone = [], []
     for seed in range(10):
-        rng = np.random.default_rng(seed)
-        labels = rng.integers(0, 2, 120)
-        share = 0.8 if confounded else 0.5  # of blasts that come from the first two domains
-        first = rng.random(120) < np.where(labels == 1, share, 1 - share)
-        names = np.where(first, rng.choice([*"ab"], 120), rng.choice([*"cd"], 120))
-        manifest = manifest_of([*zip(names.tolist(), labels.tolist(), strict=True)])
-        groups = [record.path for record in manifest]
+        recipe = Recipe(n=120, seed=seed, confound=confound, sessions=4)
+        shots = in_sessions(plan(recipe), recipe)
+        records = tuple(
+            ImageRecord(f"{number}.tif", shot.label, f"{number:064x}", exposure=shot.exposure)
+            for number, shot in enumerate(shots)
+        )
+        manifest = with_sessions(Manifest(Path(), "folders", records, synthetic=True), 8.0)
+        groups = [shot.group for shot in shots]
         metric = predictive_power(manifest, groups, domain_features(manifest))
+        table = domain_table(manifest)
         assert metric.ci_low is not None
+        assert table is not None
+        assert len(table.counts) == 4
         found.append(metric.ci_low > 0.5)
-    assert found == [confounded] * 10
+        alone.append(table.confounded)
+    assert found == [confound > 0] * 10
+    assert alone == [confound == 1] * 10
+
+
+def test_drawn_images_have_the_camera_and_time_of_their_session(tmp_path: Path) -> None:
+    """As read from their EXIF; without sessions they have none."""
+    draw_set(tmp_path / "drawn", Recipe(n=20, confound=1.0, sessions=4))
+    manifest = load_manifest(load_config(options={"data.root": tmp_path / "drawn"}).data)
+    table = domain_table(manifest)
+    assert table is not None
+    assert table.confounded
+    assert manifest.synthetic
+    with open(tmp_path / "drawn" / "truth.csv", newline="") as file:
+        truth = {row["path"]: row for row in csv.DictReader(file)}
+    for record in manifest:
+        assert record.exposure is not None
+        row = truth[record.path]
+        assert (record.exposure.camera, record.exposure.taken.isoformat()) == (
+            row["camera"], row["taken"],
+        )  # fmt: skip
+    with pytest.raises(ConfigError, match="--sessions 3"):
+        draw_set(tmp_path / "odd", Recipe(n=20, sessions=3))
 
 
 def with_data(facts: dict[str, object], **changed: object) -> dict[str, object]:
@@ -234,7 +262,7 @@ def test_every_crop_of_the_real_set_lies_in_its_field(real_set: Path) -> None:
         own = decode((real_set / crop.name).read_bytes(), crop.name).pixels
         height, width = own.shape[:2]
         assert (pixels[crop.y : crop.y + height, crop.x : crop.x + width] == own).all()
-        assert shot_of(field.read_bytes()) == crop.shot
+        assert exposure_of(field.read_bytes()) == crop.exposure
 
 
 def test_several_sets_are_domains(

@@ -16,24 +16,30 @@ def synth(
     n: Annotated[int, typer.Option("--n", help="Number of images; half of them are blasts.")] = 260,
     seed: Annotated[int, typer.Option(help="Seed; the same seed draws the same files.")] = 0,
     confound: Annotated[
-        float, typer.Option(help="How much the background reveals the class, 0 to 1.")
+        float,
+        typer.Option(help="How much the background, or the session, reveals the class, 0 to 1."),
     ] = 0.0,
     difficulty: Annotated[float, typer.Option(help="How much the classes overlap, 0 to 1.")] = 0.4,
     layout: Annotated[
         Literal["all-idb2", "folders", "c-nmc"],
         typer.Option(help="File names of ALL-IDB2, a folder per class, or those of C-NMC 2019."),
     ] = "all-idb2",
+    sessions: Annotated[
+        int, typer.Option(help="Number of sessions with cameras of their own (default: none).")
+    ] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Draw a SYNTHETIC data set like ALL-IDB2, with known truth.
 
     Example: alld synth drawn/ --seed 1 --confound 0.5
+
+    Example: alld synth drawn/ --sessions 4 --confound 1
     """
     from alld.synthetic.dataset import draw_set
     from alld.synthetic.plan import Recipe
 
     with display.Steps() as steps:
-        recipe = Recipe(n, seed, confound, difficulty, layout)
+        recipe = Recipe(n, seed, confound, difficulty, layout, sessions)
         files = draw_set(folder, recipe, lambda done, total: steps("drawing cells", done, total))
     if as_json:
         display.print_json({"folder": str(folder), "images": len(files), "synthetic": True})

@@ -6,6 +6,7 @@ was cut from. A model that saw one session of each class may have learnt the ses
 """
 
 import os
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,27 +17,28 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image
 
-from alld.data.manifest import LABEL_NAMES, Manifest, Part, Shot
+from alld.data.manifest import LABEL_NAMES, Exposure, Manifest, Part
 from alld.errors import DataError
 from alld.runtime.files import cell
 
 COLUMNS = ("domain", "session", "slide", "scanner", "site")  # of a table, in this order
 SESSIONS, SETS = "by camera and time", "each --data"
-_EXIF_TIME = "%Y:%m:%d %H:%M:%S"
+EXIF_TIME = "%Y:%m:%d %H:%M:%S"
 _EXIF_BYTES = 2**18  # at the beginning of a file; what lies behind does not count
 
 
-def shot_of(data: bytes) -> Shot | None:
+def exposure_of(data: bytes) -> Exposure | None:
     """Return the camera and time in the EXIF of a photograph, or None where it has none."""
-    if b"Exif" not in data[:_EXIF_BYTES]:
+    if b"exif" not in data[:_EXIF_BYTES].lower() and data[:2] not in (b"II", b"MM"):
         return None
     try:
-        with Image.open(BytesIO(data)) as image:
+        # A damaged EXIF is not worth a line of Pillow's in the terminal.
+        with warnings.catch_warnings(action="ignore"), Image.open(BytesIO(data)) as image:
             exif = image.getexif()
-        taken = exif.get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.DateTimeOriginal)
-        taken = taken or exif.get(ExifTags.Base.DateTime)
+            # Not DateTime: every program that saves a file anew writes its own.
+            taken = exif.get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.DateTimeOriginal)
         camera = cell(" ".join(str(exif.get(ExifTags.Base.Model, "")).split()).strip("\0 "))
-        return Shot(camera or "camera", datetime.strptime(str(taken).strip("\0 "), _EXIF_TIME))
+        return Exposure(camera or "camera", datetime.strptime(str(taken).strip("\0 "), EXIF_TIME))
     except Exception:  # whatever is wrong with an EXIF, the picture may still be read
         return None
 
@@ -51,18 +53,18 @@ def with_sessions(manifest: Manifest, gap: float) -> Manifest:
     """
     if any(record.domain for record in manifest):
         return manifest
-    shots = sorted({record.shot for record in manifest if record.shot is not None})
-    names: dict[Shot, str] = {}
+    exposures = sorted({record.exposure for record in manifest if record.exposure is not None})
+    names: dict[Exposure, str] = {}
     name, before = "", None
-    for shot in shots:
-        same = before is not None and before.camera == shot.camera
-        if not (same and before and shot.taken - before.taken <= timedelta(minutes=gap)):
-            name = f"{shot.camera} {shot.taken:%Y-%m-%d %H:%M}"
-        names[shot], before = name, shot
+    for exposure in exposures:
+        same = before is not None and before.camera == exposure.camera
+        if not (same and before and exposure.taken - before.taken <= timedelta(minutes=gap)):
+            name = f"{exposure.camera} {exposure.taken:%Y-%m-%d %H:%M}"
+        names[exposure], before = name, exposure
     if not names:
         return manifest
     records = tuple(
-        replace(record, domain=names.get(record.shot) if record.shot else None)
+        replace(record, domain=names.get(record.exposure) if record.exposure else None)
         for record in manifest
     )
     return replace(manifest, records=records, domains_source=SESSIONS)

@@ -23,7 +23,7 @@ Progress = Callable[[int, int], None]  # images done, all images
 
 
 @dataclass(frozen=True, order=True)
-class Shot:
+class Exposure:
     """When a picture was taken, and by which model of camera."""
 
     camera: str
@@ -42,7 +42,7 @@ class ImageRecord:
     pixels_sha256: str | None = None  # see `with_pixel_hashes`
     part: Part | None = None  # where the set has a split of its own
     domain: str | None = None  # session, slide, scanner or site; see `alld.data.domains`
-    shot: Shot | None = None  # of the photograph, where it is known
+    exposure: Exposure | None = None  # of the photograph, where it is known
 
     @property
     def contents(self) -> set[str]:

@@ -2,8 +2,8 @@
 
 Like the real set it holds some cells more than once (shifted, in other light, one pair identical),
 crops of one field that share pixels, crops cut at the border of their field and, on request, a
-background that reveals the class. Every file is marked ALLD SYNTHETIC, and `truth.csv` lists every
-parameter.
+background or sessions that reveal the class. Every file is marked ALLD SYNTHETIC, and `truth.csv`
+lists every parameter.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -14,15 +14,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, TiffImagePlugin
+from PIL import ExifTags, Image, TiffImagePlugin
 
-from alld.data.manifest import LABEL_NAMES
+from alld.data.domains import EXIF_TIME
+from alld.data.manifest import LABEL_NAMES, Exposure
 from alld.errors import ConfigError, DataError
 from alld.images.decode import SYNTHETIC_MARK
 from alld.runtime.files import new_folder, write_bytes, write_csv
 from alld.synthetic.c_nmc import draw_on_black, marked_bmp, name_as_c_nmc, preliminary_table
 from alld.synthetic.drawing import draw_field, photograph
 from alld.synthetic.plan import Recipe, Shot, plan
+from alld.synthetic.sessions import in_sessions
 
 _AT_ONCE = 64  # shots held in memory
 _DESCRIPTION_TAG = 270
@@ -41,12 +43,14 @@ def draw_set(
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(f"{folder}: is not an empty folder; name a new one for the drawn set")
     shots = plan(recipe)
+    if recipe.sessions:
+        shots = in_sessions(shots, recipe)
     names = _file_names(recipe, shots)
     rows = []
     with new_folder(folder) as beside:  # part of a set would look like a small one
         for number, (shot, pixels) in enumerate(zip(shots, _render(shots), strict=True)):
             cut = draw_on_black(pixels, shot) if recipe.layout == "c-nmc" else pixels
-            _save(beside / names[number]["path"], cut)
+            _save(beside / names[number]["path"], cut, shot.exposure)
             rows.append({**names[number], **_truth(shot)})
             if progress:
                 progress(number + 1, len(shots))
@@ -84,7 +88,7 @@ def _file_names(recipe: Recipe, shots: Sequence[Shot]) -> list[dict[str, str]]:
     return [{"path": f"Im{n:03d}_{shot.label}.tif"} for n, shot in pairs]
 
 
-def _save(file: Path, pixels: NDArray[np.uint8]) -> None:
+def _save(file: Path, pixels: NDArray[np.uint8], exposure: Exposure | None) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     image = Image.fromarray(np.ascontiguousarray(pixels))
     if file.suffix == ".bmp":
@@ -92,6 +96,10 @@ def _save(file: Path, pixels: NDArray[np.uint8]) -> None:
         return
     tags = TiffImagePlugin.ImageFileDirectory_v2()
     tags[_DESCRIPTION_TAG] = SYNTHETIC_MARK.decode()
+    if exposure is not None:
+        tags[ExifTags.Base.Model] = exposure.camera
+        taken = exposure.taken.strftime(EXIF_TIME)
+        tags[ExifTags.IFD.Exif] = {ExifTags.Base.DateTimeOriginal: taken}
     image.save(file, format="TIFF", tiffinfo=tags)
 
 
@@ -121,6 +129,7 @@ def _truth(shot: Shot) -> dict[str, Any]:
         "left": left,
         "height": height,
         "width": width,
+        **({"camera": e.camera, "taken": e.taken.isoformat()} if (e := shot.exposure) else {}),
     }
 
 
@@ -129,5 +138,9 @@ def _check(recipe: Recipe) -> None:
         value = getattr(recipe, name)
         if not 0 <= value <= 1:
             raise ConfigError(f"--{name} {value}: must lie between 0 and 1")
+    if recipe.sessions and (recipe.sessions < 4 or recipe.sessions % 2):
+        raise ConfigError(f"--sessions {recipe.sessions}: must be an even number of at least 4")
+    if recipe.sessions and recipe.layout == "c-nmc":
+        raise ConfigError("--sessions: files of C-NMC 2019 know no camera; take another --layout")
     if recipe.n < 20 or recipe.n % 2:
         raise ConfigError(f"--n {recipe.n}: must be an even number of at least 20 images")

@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from alld.data.manifest import BLAST, HEALTHY, LABEL_NAMES
+from alld.data.manifest import BLAST, HEALTHY, LABEL_NAMES, Exposure
 from alld.synthetic.drawing import Kind, Light, Slide, WhiteCell
 
 SIDE = 257  # px, of a whole crop
@@ -48,9 +48,10 @@ class Recipe:
 
     n: int = 260
     seed: int = 0
-    confound: float = 0.0  # 0 to 1: how far the background reveals the class
+    confound: float = 0.0  # 0 to 1: how far the background, or the session, reveals the class
     difficulty: float = 0.4  # 0 to 1: how far the classes overlap
     layout: Layout = "all-idb2"
+    sessions: int = 0  # in which the fields are photographed; 0 for no such thing
 
     def count(self, label: int) -> int:
         """Return the images of a class: one half, or two thirds of blasts as in C-NMC."""
@@ -72,6 +73,7 @@ class Shot:
     noise_seed: int
     window: tuple[int, int, int, int]  # top, left, height, width
     central: int  # which of the cells is in the middle
+    exposure: Exposure | None = None  # where the set is drawn in sessions
 
 
 def plan(recipe: Recipe) -> list[Shot]:
@@ -213,10 +215,14 @@ def _other_kind(kind: Kind, texture: int, rng: np.random.Generator) -> WhiteCell
 
 
 def _draw_slide(label: int, recipe: Recipe, rng: np.random.Generator) -> Slide:
-    """`confound` makes the background grey behind blasts and warm behind healthy cells."""
+    """`confound` makes the background grey behind blasts and warm behind healthy cells.
+
+    Where the set has sessions it decides these instead.
+    """
     chance = rng.uniform(0, 1)
     revealing = np.clip((0.15 if label == BLAST else 0.85) + rng.normal(0, 0.08), 0, 1)
-    warmth = (1 - recipe.confound) * chance + recipe.confound * revealing
+    confound = 0.0 if recipe.sessions else recipe.confound
+    warmth = (1 - confound) * chance + confound * revealing
     background = _GREY + warmth * (_WARM - _GREY) + rng.normal(0, 2.5, 3)
     red, green, blue = (float(v) for v in background)
     return Slide(

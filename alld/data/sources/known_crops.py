@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import cache
 from importlib import resources
 
-from alld.data.manifest import Shot
+from alld.data.manifest import Exposure
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class KnownCrop:
     field: str  # Im001_1
     x: int
     y: int
-    shot: Shot
+    exposure: Exposure
 
 
 @cache
@@ -37,7 +37,7 @@ def known_crops() -> tuple[KnownCrop, ...]:
             row["field"],
             int(row["x"]),
             int(row["y"]),
-            Shot(row["camera"], datetime.fromisoformat(row["taken"])),
+            Exposure(row["camera"], datetime.fromisoformat(row["taken"])),
         )
         for row in csv.DictReader(file.read_text(encoding="ascii").splitlines())
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from alld.data.domains import shot_of
+from alld.data.domains import exposure_of
 from alld.data.manifest import ImageRecord, Kind, Manifest, Part, Progress
 from alld.data.sources.known_crops import crops_by_hash
 from alld.data.sources.own_split import part_of
@@ -83,9 +83,9 @@ def build_manifest(
             part = one.part or part_of(name)
             sha256 = sha256_hex(data)
             known = crops_by_hash().get(sha256)
-            shot = shot_of(data) if known is None else known.shot
+            exposure = exposure_of(data) if known is None else known.exposure
             facts = (name, one.label, sha256, one.group, one.patient)
-            records.append(ImageRecord(*facts, part=part, domain=one.domain, shot=shot))
+            records.append(ImageRecord(*facts, part=part, domain=one.domain, exposure=exposure))
         if progress:
             progress(done, len(labelled))
     return Manifest(root=root, kind=kind, records=tuple(records), synthetic=synthetic)
