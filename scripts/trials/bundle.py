@@ -46,7 +46,8 @@ def _fault_of_lie(name: str, intact: Path, copy: Path) -> str:
     damage, word = LIES[name]
     damage(copy)
     answer = alld("predict", "--model", copy, "x.png")
-    lines = answer.err.decode().splitlines()
+    said = answer.err.decode().splitlines()
+    lines = [line for line in said if not line.startswith("loading ")]
     if (answer.status, len(lines), answer.out) != (2, 1, b""):
         return f"status {answer.status}, {len(lines)} lines: {lines[-1:]}"
     if (copy.parent / "canary").exists():
