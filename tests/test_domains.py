@@ -16,7 +16,8 @@ from PIL import ExifTags, Image
 from alld.auditing.background import domain_features, predictive_power
 from alld.config.files import load_config
 from alld.config.schema import SplitConfig
-from alld.data.domains import domain_table, exposure_of, pairings, with_sessions
+from alld.data.directions import pairings
+from alld.data.domains import domain_table, exposure_of, with_sessions
 from alld.data.manifest import Exposure, ImageRecord, Manifest
 from alld.data.sources.find import load_manifest
 from alld.data.sources.known_crops import known_crops
@@ -25,6 +26,7 @@ from alld.errors import ConfigError, DataError
 from alld.evaluation.crossval.train import crossval
 from alld.images.decode import decode
 from alld.report.sentences import caveats
+from alld.runs.machine import differences
 from alld.synthetic.dataset import draw_set
 from alld.synthetic.plan import Recipe, plan
 from alld.synthetic.sessions import in_sessions
@@ -123,7 +125,7 @@ def test_domains_with_both_classes_are_left_out_one_by_one() -> None:
     """A domain of one class only trains."""
     rows = [(name, label) for name in "abc" for label in (0, 1)] * 3 + [("d", 1)]
     [directions] = pairings(manifest_of(rows))
-    assert [direction.name for direction in directions] == ["a", "b", "c"]
+    assert directions == [("a",), ("b",), ("c",)]
 
 
 @pytest.mark.parametrize(
@@ -247,7 +249,9 @@ def test_a_confounded_set_is_called_so_wherever_its_numbers_are(run_folder: Path
     assert table is not None
     told = caveats(with_data(facts, domains=table.as_dict()))
     assert any("no evidence that the disease was learnt" in said for said in told)
-    told = caveats(with_data(facts, domains=table.as_dict(), split="session"))
+    other = {"split": "session", "tested_domains": ["C2500L 2004-04-21 16:19"]}
+    told = caveats(with_data(facts, domains=table.as_dict(), **other))
+    assert any("trained the model (C2500L 2004-04-21 16:19). Each" in said for said in told)
     assert not any("no evidence" in said for said in told)
     assert any("7 sessions (by camera and time) holds one class" in said for said in told)
 
@@ -300,3 +304,26 @@ def test_an_image_of_two_sets_is_refused(drawn_set: Path) -> None:
     config = load_config(options={"data.root": drawn_set, "data.more": [drawn_set]})
     with pytest.raises(DataError, match="is listed more than once"):
         load_manifest(config.data)
+
+
+def test_patients_of_two_sets_are_two(drawn_set: Path, tmp_path: Path) -> None:
+    """Each laboratory has a patient 1; they would be one group, and on one side of every split."""
+    images = iter(sorted(drawn_set.glob("*.tif")))
+    for lab in ("lab1", "lab2"):
+        for kind in ("blast", "healthy"):
+            (home := tmp_path / lab / kind / "patient 1").mkdir(parents=True)
+            shutil.copy(next(images), home / "cell.tif")
+    config = load_config(options={"data.root": tmp_path / "lab1", "data.more": [tmp_path / "lab2"]})
+    manifest = load_manifest(config.data)
+    assert set(manifest.patients) == {"lab1: patient 1", "lab2: patient 1"}
+    assert all(manifest.file(number).is_file() for number in range(len(manifest)))
+
+
+def test_a_run_goes_on_that_began_before_there_were_sessions() -> None:
+    """Its checkpoint lacks the settings; whatever they decide is in the split and its hash."""
+    now = load_config().model_dump(mode="json")
+    then = {
+        **now,
+        "data": {k: v for k, v in now["data"].items() if k not in ("more", "session_gap")},
+    }
+    assert differences({"config": then}, {"config": now}) == []

@@ -24,7 +24,8 @@ def audit(
     data: Annotated[
         list[Path] | None,
         typer.Argument(
-            help="Folder or CSV table of labelled images (default: data); several are domains."
+            help="Folder or CSV table of labelled images (default: data); each of several "
+            "is a domain."
         ),
     ] = None,
     out: Annotated[

@@ -101,7 +101,9 @@ _MORE = "Settings"
 # Each option by its name.
 SETTINGS = {
     "arch": Setting("model.arch", "Network; `alld models` lists them"),
-    "data": Setting("data.root", "Folder or CSV table of labelled images; several are domains"),
+    "data": Setting(
+        "data.root", "Folder or CSV table of labelled images; repeatable, each is a domain"
+    ),
     "split": Setting("split.kind", "How images are divided into training, validation and test"),
     "seed": Setting("seed", "Seed of the split and of the training"),
     "device": Setting("runtime.device", "auto, cpu, cuda, cuda:N or mps"),

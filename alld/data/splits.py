@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from alld.config.schema import SplitConfig, SplitKind
 from alld.data.dealing import Units, connected, deal, units_per_class
-from alld.data.domains import session_parts
+from alld.data.directions import session_parts
 from alld.data.manifest import BLAST, HEALTHY, LABEL_NAMES, Manifest, Part
 from alld.errors import DataError
 

@@ -63,7 +63,7 @@ def pixels_hash(pixels: RGB) -> str:
 
 def open_image(data: bytes, kind: str) -> ImageFile.ImageFile:
     """Read the header with Pillow's plugin for `kind`; the pixels are not decoded yet."""
-    with _without_warnings():
+    with without_warnings():
         return _OPENERS[kind](BytesIO(data))
 
 
@@ -75,7 +75,7 @@ def read_orientation(image: ImageFile.ImageFile) -> int | None:
     """
     for key in ("xmp", "XML:com.adobe.xmp"):  # no viewer turns a picture by its XMP; Pillow does
         image.info.pop(key, None)
-    with _without_warnings():
+    with without_warnings():
         try:
             if "exif" in image.info:
                 Image.Exif().load(image.info["exif"])  # raises, where getexif may hide a failure
@@ -124,7 +124,7 @@ def _bands(image: Image.Image, mode: str) -> Iterator[tuple[slice, NDArray[np.ui
 
 
 @contextmanager
-def _without_warnings() -> Iterator[None]:
+def without_warnings() -> Iterator[None]:
     with _WARNINGS_LOCK, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

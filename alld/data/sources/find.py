@@ -1,11 +1,12 @@
 """Find a labelled set on disk: ALL-IDB2, C-NMC 2019, a folder for each class, or a CSV table."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from alld.config.schema import DataConfig
-from alld.data.domains import joined, with_sessions
+from alld.data.domains import SETS, with_sessions
 from alld.data.manifest import (
     BLAST,
     HEALTHY,
@@ -111,7 +112,7 @@ def _read(
         places = [root, *(place.expanduser() for place in data.more)]
         alone = [data.model_copy(update={"root": place, "more": []}) for place in places]
         sets = [_read(one, progress, problems, inherited=inherited) for one in alone]
-        return joined(places, sets)
+        return _joined(places, sets)
     if not root.is_dir():
         return with_sessions(read_table(root, names, progress, problems), data.session_gap)
     listing = list_images(root)
@@ -124,6 +125,42 @@ def _read(
     if listing.warning is None:
         return manifest
     return replace(manifest, warnings=(*manifest.warnings, f"{root}: {listing.warning}"))
+
+
+def _joined(places: Sequence[Path], manifests: Sequence[Manifest]) -> Manifest:
+    """Return several sets as one, in which each is a domain, whatever domains it had itself.
+
+    A patient or a group of one set is not that of another, whatever it is called.
+    """
+    roots = [manifest.root.resolve() for manifest in manifests]
+    home = Path(os.path.commonpath(roots))
+    names = _short_names(places)
+    records = [
+        replace(
+            record,
+            path=(root.relative_to(home) / record.path).as_posix(),
+            group=record.group and f"{name}: {record.group}",
+            patient=record.patient and f"{name}: {record.patient}",
+            domain=name,
+        )
+        for name, root, manifest in zip(names, roots, manifests, strict=True)
+        for record in manifest
+    ]
+    return Manifest(
+        root=home,
+        kind="several sets",
+        records=tuple(sorted(records, key=lambda record: record.path)),
+        synthetic=any(manifest.synthetic for manifest in manifests),
+        warnings=tuple(w for manifest in manifests for w in manifest.warnings),
+        domains_source=SETS,
+    )
+
+
+def _short_names(places: Sequence[Path]) -> list[str]:
+    """The last parts of paths, as many as tell them apart."""
+    parts = [place.resolve().with_suffix("").parts for place in places]
+    names = [["/".join(own[-size:]) for own in parts] for size in range(1, max(map(len, parts)))]
+    return next((some for some in names if len(set(some)) == len(some)), names[-1])
 
 
 def _read_images(

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from alld.config.schema import Config
-from alld.data.domains import direction_of, pairings
+from alld.data.directions import pairings, tested_domains
 from alld.data.groups.load import load_groups
 from alld.data.manifest import Manifest, class_counts
 from alld.data.sources.find import load_manifest
@@ -169,7 +169,7 @@ def _session_lines(plan: Plan, manifest: Manifest) -> list[str]:
     found, lines = pairings(manifest), []
     for fold in plan.all_folds():
         seed = plan.config_of(fold.repeat, fold.fold).split_seed
-        tested = direction_of(found, seed, fold.fold).tested
+        tested = tested_domains(found, seed, fold.fold)
         counts = class_counts([n for n, d in zip(labels, domains, strict=True) if d in tested])
         names = ", ".join(tested)
         lines.append(f"repeat {fold.repeat}, fold {fold.fold} tests {counts} of {names}")
