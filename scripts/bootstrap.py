@@ -6,7 +6,8 @@
     python3 scripts/bootstrap.py fix
 
 It uses the active virtual environment, or makes .venv beside the README. It installs only when
-pyproject.toml or constraints.txt changed since it last did. Standard library only.
+pyproject.toml or constraints.txt changed since it last did, and for a demo not what only the checks
+need. `--cpu` takes the builds of PyTorch without CUDA. Standard library only.
 """
 
 import argparse
@@ -26,6 +27,8 @@ FIX = (("ruff", "check", "--fix", "."), ("ruff", "format", "."))
 # A worker for each core; four are as many as small machines have memory for.
 TESTS = (("pytest", "-q", "-m", "not slow and not gpu", "--durations=10", *WORKERS),)
 CHECKS = {"test": LINT + TESTS, "lint": LINT, "fix": FIX}
+# PyTorch's own index of builds without CUDA; torch and torchvision have to be of one build.
+CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 
 
 def main() -> int:
@@ -37,10 +40,16 @@ def main() -> int:
         help="demo: draw images, train, evaluate, predict; test: lint, types and tests, as in CI; "
         "lint: ruff and mypy; fix: correct and format the code with ruff",
     )
-    task = parser.parse_args().task
+    parser.add_argument(
+        "--cpu",
+        action="store_true",
+        help="on Linux, install PyTorch without CUDA: less than 1 GB to download, not 3 GB",
+    )
+    asked = parser.parse_args()
+    task = asked.task
     check_python()
     python = environment()
-    install(python)
+    install(python, extra="" if task == "demo" else "dev", cpu=asked.cpu)
     status = run_demo(python) if task == "demo" else run_checks(python, CHECKS[task])
     print(f"\nTo use this environment: {activation(python)}")
     return status
@@ -71,18 +80,29 @@ def environment() -> Path:
     return python
 
 
-def install(python: Path) -> None:
-    """Install ALLD with the versions of constraints.txt, unless just these are already there."""
+def install(python: Path, *, extra: str, cpu: bool = False) -> None:
+    """Install ALLD with the versions of constraints.txt, unless just these are already there.
+
+    Args:
+        extra: what is installed beside it, "dev" or nothing; "dev" holds all that a demo needs.
+        cpu: PyTorch without CUDA. Where PyTorch is already installed it stays as it is.
+    """
     stamp = python.parents[1] / "alld-bootstrap.txt"
     wanted = fingerprint()
-    if stamp.is_file() and stamp.read_text() == wanted:
+    installed, _, what = stamp.read_text().partition(" ") if stamp.is_file() else ("", "", "")
+    if installed == wanted and what in ("dev", extra):
         return
-    size = "about 3 GB, most of it torch with CUDA" if sys.platform == "linux" else "about 1 GB"
+    linux = sys.platform == "linux"
+    size = "about 3 GB, most of it PyTorch with CUDA" if linux and not cpu else "less than 1 GB"
     print(f"installing into {python.parents[1]} (a first time downloads {size})", flush=True)
     run(python, "-m", "pip", "--version", quiet=True, failed="this environment has no pip")
-    options = ("--quiet", "--disable-pip-version-check", "--constraint", ROOT / "constraints.txt")
-    run(python, "-m", "pip", "install", *options, "--editable", f"{ROOT}[dev]")
-    stamp.write_text(wanted)
+    pip = (python, "-m", "pip", "install", "--disable-pip-version-check")
+    pinned = ("--constraint", ROOT / "constraints.txt")
+    if cpu and linux:  # elsewhere the registry's own builds have no CUDA
+        # Only these two: that index holds other versions of what they depend on.
+        run(*pip, *pinned, "--no-deps", "--index-url", CPU_INDEX, "torch", "torchvision")
+    run(*pip, *pinned, "--editable", f"{ROOT}[{extra}]" if extra else ROOT)
+    stamp.write_text(f"{wanted} {extra}")
 
 
 def fingerprint() -> str:

@@ -86,7 +86,7 @@ def test_every_command_of_the_readme_runs(
     """Word for word; only trainings are made small, and a finished run is not resumed again."""
     # Not imported: whether a token is wanted is settled by the environment of Ray's import.
     if "--engine" in words and find_spec("ray") is None:
-        pytest.skip("needs ray: pip install 'alld[ray]'")
+        pytest.skip("needs ray: pip install ray")
     monkeypatch.chdir(reader)
     if words[:2] == ["train", "--resume"]:
         assert run_command(words) == 2  # finished: test_training resumes the unfinished

@@ -76,7 +76,7 @@ def pyarrow() -> Any:
     try:
         import pyarrow
     except ImportError as error:
-        raise ConfigError("Parquet needs pyarrow: pip install 'alld[parquet]'") from error
+        raise ConfigError("Parquet needs pyarrow: pip install pyarrow") from error
     return pyarrow
 
 

@@ -145,5 +145,5 @@ def _ray(*, token: bool) -> Any:
     try:
         import ray
     except ImportError as error:
-        raise ConfigError("--engine ray needs Ray: pip install 'alld[ray]'") from error
+        raise ConfigError("--engine ray needs Ray: pip install ray") from error
     return ray

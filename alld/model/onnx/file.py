@@ -43,6 +43,7 @@ FACTS, NOTICE, SEAL = "export.json", "notice", "alld_sha256"
 SCHEMA_VERSION = 1
 MOST_BYTES = 2**31 - 1  # that protobuf can hold
 LARGEST_DIFFERENCE = 1e-4  # of P(blast), between an exported model and its original
+_INSTALL = "pip install onnx onnxscript onnxruntime"  # the extra `onnx`
 _DOMAINS = {"", "ai.onnx"}  # two names of the standard operators
 
 
@@ -167,7 +168,7 @@ def check_installed(purpose: str, *libraries: str) -> None:
         for library in libraries:
             import_module(library)
     except ImportError as error:
-        raise ConfigError(f"{purpose} needs {error.name}: pip install 'alld[onnx]'") from error
+        raise ConfigError(f"{purpose} needs {error.name}: {_INSTALL}") from error
 
 
 def messages(message: "Message") -> Iterator["Message"]:
