@@ -284,6 +284,11 @@ def images(count: int) -> str:
     return f"{count} {'image' if count == 1 else 'images'}"
 
 
+def fields(count: int) -> str:
+    """Return `1 field` or `2 fields`."""
+    return f"{count} {'field' if count == 1 else 'fields'}"
+
+
 def model_line(predictor: "Predictor") -> str:
     """Return `model: runs/first/model.alld (resnet50, 0123456789ab)`."""
     drawn = " SYNTHETIC" if predictor.info.data.synthetic else ""

@@ -5,7 +5,8 @@ import pytest
 
 from alld.cells.detect import Detection, detect_cells
 from alld.images.rgb import RGB
-from alld.synthetic.drawing import Light, Slide, WhiteCell, draw_field, photograph
+from alld.synthetic.drawing import Light, Slide, draw_field, photograph
+from alld.synthetic.white_cells import WhiteCell
 
 _PLACES = ((150, 160), (420, 200), (300, 520), (120, 600), (480, 470))  # y, x of apart cells
 

@@ -9,11 +9,22 @@ import typer
 from alld import display
 from alld.commands.evaluate import print_result
 from alld.commands.options import JsonOption, VerboseOption
+from alld.errors import ConfigError
 
 
 def synth(
     folder: Annotated[Path, typer.Argument(help="New folder for the images and truth.csv.")],
-    n: Annotated[int, typer.Option("--n", help="Number of images; half of them are blasts.")] = 260,
+    n: Annotated[
+        int | None,
+        typer.Option("--n", help="Number of images; half of them are blasts (default: 260)."),
+    ] = None,
+    fields: Annotated[
+        int | None,
+        typer.Option(
+            help="Draw so many whole fields in place of cell images, four for each sample, with "
+            "the place and the class of every white cell."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed; the same seed draws the same files.")] = 0,
     confound: Annotated[
         float,
@@ -29,24 +40,33 @@ def synth(
     ] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Draw a SYNTHETIC data set like ALL-IDB2, with known truth.
+    """Draw a SYNTHETIC data set like ALL-IDB2, or fields like those of ALL-IDB1, with known truth.
 
     Example: alld synth drawn/ --seed 1 --confound 0.5
 
     Example: alld synth drawn/ --sessions 4 --confound 1
+
+    Example: alld synth fields/ --fields 8
     """
     from alld.synthetic.dataset import draw_set
+    from alld.synthetic.fields import draw_fields
     from alld.synthetic.plan import Recipe
 
+    if fields is not None and (n is not None or layout != "all-idb2"):
+        raise ConfigError("--fields draws whole fields; give it without --n and --layout")
+    draw, number = (draw_set, 260 if n is None else n) if fields is None else (draw_fields, fields)
+    what = "drawing cells" if fields is None else "drawing fields"
     with display.Steps() as steps:
-        recipe = Recipe(n, seed, confound, difficulty, layout, sessions)
-        files = draw_set(folder, recipe, lambda done, total: steps("drawing cells", done, total))
+        recipe = Recipe(number, seed, confound, difficulty, layout, sessions)
+        files = draw(folder, recipe, lambda done, total: steps(what, done, total))
     if as_json:
         display.print_json({"folder": str(folder), "images": len(files), "synthetic": True})
         return
-    display.write(f"SYNTHETIC: {len(files)} images in {folder}")
+    drawn = display.images(len(files)) if fields is None else display.fields(len(files))
+    display.write(f"SYNTHETIC: {drawn} in {folder}")
     display.say(f"truth: {folder / 'truth.csv'}")
-    display.say(f"next: alld train --data {folder} --config quick")
+    if fields is None:
+        display.say(f"next: alld train --data {folder} --config quick")
 
 
 def demo(

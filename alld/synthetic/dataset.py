@@ -26,7 +26,6 @@ from alld.synthetic.drawing import draw_field, photograph
 from alld.synthetic.plan import Recipe, Shot, plan
 from alld.synthetic.sessions import in_sessions
 
-_AT_ONCE = 64  # shots held in memory
 _DESCRIPTION_TAG = 270
 
 
@@ -40,15 +39,14 @@ def draw_set(
         DataError: the folder is not empty.
     """
     _check(recipe)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise DataError(f"{folder}: is not an empty folder; name a new one for the drawn set")
+    check_empty(folder)
     shots = plan(recipe)
     if recipe.sessions:
         shots = in_sessions(shots, recipe)
     names = _file_names(recipe, shots)
     rows = []
     with new_folder(folder) as beside:  # part of a set would look like a small one
-        for number, (shot, pixels) in enumerate(zip(shots, _render(shots), strict=True)):
+        for number, (shot, pixels) in enumerate(zip(shots, render(shots), strict=True)):
             cut = draw_on_black(pixels, shot) if recipe.layout == "c-nmc" else pixels
             _save(beside / names[number]["path"], cut, shot.exposure)
             rows.append({**names[number], **_truth(shot)})
@@ -60,11 +58,15 @@ def draw_set(
     return [folder / row["path"] for row in rows]
 
 
-def _render(shots: Sequence[Shot]) -> Iterator[NDArray[np.uint8]]:
-    """The pixels of each shot; shots of one photograph are cut from the same pixels."""
+def render(shots: Sequence[Shot], at_once: int = 64) -> Iterator[NDArray[np.uint8]]:
+    """Yield the pixels of each shot; shots of one photograph are cut from the same pixels.
+
+    Args:
+        at_once: shots held in memory.
+    """
     with ThreadPoolExecutor() as pool:  # numpy and scipy release the interpreter's lock
-        for start in range(0, len(shots), _AT_ONCE):
-            some = shots[start : start + _AT_ONCE]
+        for start in range(0, len(shots), at_once):
+            some = shots[start : start + at_once]
             distinct = {(shot.group, shot.noise_seed): shot for shot in some}
             drawn = dict(zip(distinct, pool.map(_photograph, distinct.values()), strict=True))
             for shot in some:
@@ -133,13 +135,24 @@ def _truth(shot: Shot) -> dict[str, Any]:
     }
 
 
-def _check(recipe: Recipe) -> None:
+def check_empty(folder: Path) -> None:
+    """Raise DataError for a file, or a folder that holds anything."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise DataError(f"{folder}: is not an empty folder; name a new one for the drawn set")
+
+
+def check_ranges(recipe: Recipe) -> None:
+    """Raise ConfigError for an option out of range, whatever is to be drawn."""
     for name in ("confound", "difficulty"):
         value = getattr(recipe, name)
         if not 0 <= value <= 1:
             raise ConfigError(f"--{name} {value}: must lie between 0 and 1")
     if recipe.sessions and (recipe.sessions < 4 or recipe.sessions % 2):
         raise ConfigError(f"--sessions {recipe.sessions}: must be an even number of at least 4")
+
+
+def _check(recipe: Recipe) -> None:
+    check_ranges(recipe)
     if recipe.sessions and recipe.layout == "c-nmc":
         raise ConfigError("--sessions: files of C-NMC 2019 know no camera; take another --layout")
     if recipe.n < 20 or recipe.n % 2:

@@ -6,7 +6,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from alld.data.manifest import BLAST, HEALTHY, LABEL_NAMES, Exposure
-from alld.synthetic.drawing import Kind, Light, Slide, WhiteCell
+from alld.synthetic.drawing import Light, Slide
+from alld.synthetic.white_cells import Kind, WhiteCell
 
 SIDE = 257  # px, of a whole crop
 Layout = Literal["all-idb2", "folders", "c-nmc"]
@@ -121,8 +122,8 @@ def _plan_field(
     margin = SIDE // 2 + 16  # room for a window that is shifted
     spread = np.rint(spread - spread.min(axis=0) + margin)
     height, width = (int(v) for v in spread.max(axis=0) + margin + 1)
-    cells = tuple((_draw_cell(label, recipe, rng), float(y), float(x)) for y, x in spread.tolist())
-    slide, light = _draw_slide(label, recipe, rng), _draw_light(rng)
+    cells = tuple((draw_cell(label, recipe, rng), float(y), float(x)) for y, x in spread.tolist())
+    slide, light = draw_slide(label, recipe, rng), draw_light(rng)
     noise_seed = int(rng.integers(2**31))
     return [
         Shot(
@@ -147,7 +148,7 @@ def _photographed_again(shot: Shot, rng: np.random.Generator) -> Shot:
     down, right = (int(v) for v in rng.integers(-9, 10, 2))
     return replace(
         shot,
-        light=_draw_light(rng),
+        light=draw_light(rng),
         noise_seed=int(rng.integers(2**31)),
         window=(top + down, left + right, height, width),
     )
@@ -166,8 +167,8 @@ def _cut(shot: Shot, rng: np.random.Generator) -> Shot:
     return replace(shot, window=windows[rng.integers(4)])
 
 
-def _draw_cell(label: int, recipe: Recipe, rng: np.random.Generator) -> WhiteCell:
-    """A blast, or one of the healthy kinds; `difficulty` makes blasts and lymphocytes alike."""
+def draw_cell(label: int, recipe: Recipe, rng: np.random.Generator) -> WhiteCell:
+    """Draw a blast or a healthy kind; `difficulty` makes blasts and lymphocytes alike."""
     texture = int(rng.integers(2**31))
     kinds = list(_HEALTHY_KINDS)
     kind = kinds[int(rng.choice(len(kinds), p=list(_HEALTHY_KINDS.values())))]
@@ -214,8 +215,8 @@ def _other_kind(kind: Kind, texture: int, rng: np.random.Generator) -> WhiteCell
     )
 
 
-def _draw_slide(label: int, recipe: Recipe, rng: np.random.Generator) -> Slide:
-    """`confound` makes the background grey behind blasts and warm behind healthy cells.
+def draw_slide(label: int, recipe: Recipe, rng: np.random.Generator) -> Slide:
+    """Draw a slide: `confound` makes it grey behind blasts and warm behind healthy cells.
 
     Where the set has sessions it decides these instead.
     """
@@ -233,7 +234,8 @@ def _draw_slide(label: int, recipe: Recipe, rng: np.random.Generator) -> Slide:
     )
 
 
-def _draw_light(rng: np.random.Generator) -> Light:
+def draw_light(rng: np.random.Generator) -> Light:
+    """Draw the conditions of a photograph."""
     dark = rng.random() < 0.06  # a few of the real photographs are much darker
     return Light(
         gain=rng.uniform(0.6, 0.75) if dark else rng.uniform(0.84, 1.0),
