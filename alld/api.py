@@ -18,6 +18,8 @@ from alld.evaluation.compare.result import RunComparison
 from alld.evaluation.crossval import train as validating
 from alld.evaluation.result import Result
 from alld.inference.predictor import Predictor
+from alld.model.hub.address import is_address
+from alld.model.hub.cache import fetch
 from alld.runs.folder import Run
 from alld.training import train as training
 
@@ -107,11 +109,15 @@ def audit(data: Place, *, progress: bool | None = None) -> Audit:
 def load(model: Run | Place, device: str = "auto", *, tta: bool | None = None) -> Predictor:
     """Load the model of a run, a run's folder, a `model.alld` or an exported `.onnx`.
 
-    Of a cross-validation's folder it is the mean of its models.
+    Of a cross-validation's folder it is the mean of its models. `hf://owner/name` and
+    `https://host/folder` are fetched into the user's cache; `@sha256:` and an identity pin them.
 
     Raises:
         BundleError: no finished model there, or one that fails its hashes.
     """
+    if isinstance(model, str) and is_address(model):
+        fetched = fetch(model)
+        return Predictor.load(fetched.path, device, tta=tta, required=fetched.identity)
     return Predictor.load(_folder(model), device, tta=tta)
 
 

@@ -6,6 +6,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,14 @@ from typing import Any
 import pytest
 from conftest import REPOSITORY, SMALL
 from drawn import draw_c_nmc, draw_preliminary
+from hub import Hub, point_to, serving
 from serving import client_of, served
 from untrained import write_untrained
 
 from alld import commands
 from alld.cli import run_command
 from alld.config.files import load_config
+from alld.evaluation.export import export_hub
 
 PAGES = (REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md")))
 README = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
@@ -65,6 +68,14 @@ def reader(
     return folder
 
 
+@pytest.fixture(scope="module")
+def hub(reader: Path) -> Iterator[Hub]:
+    """A server that has the reader's run as lab/cells."""
+    folder, _, _ = export_hub(reader / "runs" / "RUN", reader / "published")
+    with serving(Hub(folder)) as site:
+        yield site
+
+
 def alld_commands() -> list[list[str]]:
     return [shlex.split(line)[1:] for line in COMMANDS if line.startswith("alld ")]
 
@@ -81,7 +92,10 @@ def slow_where_spread(words: list[str]) -> Any:
 
 @pytest.mark.parametrize("words", [*map(slow_where_spread, finite_commands())], ids=" ".join)
 def test_every_command_of_the_readme_runs(
-    words: list[str], reader: Path, monkeypatch: pytest.MonkeyPatch
+    words: list[str],
+    reader: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> None:
     """Word for word; only trainings are made small, and a finished run is not resumed again."""
     # Not imported: whether a token is wanted is settled by the environment of Ray's import.
@@ -94,6 +108,9 @@ def test_every_command_of_the_readme_runs(
     if "session" in words:
         assert run_command(words) == 2  # drawn images know no camera: test_domains has such a set
         return
+    if any(word.startswith("hf://") for word in words):
+        hub = request.getfixturevalue("hub")  # a server of this machine
+        point_to(hub, monkeypatch)
     # The runs are of 32 px, which leaves one place: too few for a map.
     mapped = ["--model", str(reader / "mapped")] if "--explain" in words else []
     fewer = {"--folds": "2", "--repeats": "1", "--fields": "1"}

@@ -1,5 +1,6 @@
-"""`alld models` and `alld export`: networks to train, and trained models for other programs."""
+"""`alld models` and `alld export`: networks to train, and trained models, here and for others."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,11 +12,20 @@ from alld.errors import ConfigError
 from alld.runtime.files import well_formed
 
 
-def models(as_json: JsonOption = False) -> None:
+def models(
+    trained: Annotated[
+        bool,
+        typer.Option("--trained", help="List the trained models that were fetched, in the cache."),
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
     """List the networks and whether their pretrained weights are on this machine.
 
     Example: alld models
     """
+    if trained:
+        _list_cached(as_json=as_json)
+        return
     from alld.model.architectures import list_architectures
 
     infos = list_architectures()
@@ -33,6 +43,66 @@ def models(as_json: JsonOption = False) -> None:
         for info in infos
     ]
     display.write_list(("arch", "weights", "from", "parameters", "here"), rows)
+
+
+def _list_cached(*, as_json: bool) -> None:
+    """List the trained models in the cache."""
+    from alld.model.hub.cache import cached_models
+
+    found = cached_models()
+    if as_json:
+        display.print_json(
+            [
+                {
+                    "identity": model.identity,
+                    "arch": model.info.arch,
+                    "trained_on": model.info.data.name,
+                    "synthetic": model.info.data.synthetic,
+                    "models": model.bundles,
+                    "bytes": model.bytes,
+                    "path": well_formed(str(model.path)),
+                    "sources": [dict(source) for source in model.sources],
+                }
+                for model in found
+            ]
+        )
+        return
+    rows = [
+        (
+            model.sources[-1]["address"],
+            model.identity[:12],
+            model.info.arch if model.bundles == 1 else f"{model.bundles} x {model.info.arch}",
+            f"{'SYNTHETIC ' if model.info.data.synthetic else ''}{model.info.data.name}",
+            f"{model.bytes / 1e6:.1f} MB",
+            model.sources[-1]["fetched"],
+        )
+        for model in found
+    ]
+    display.write_list(("model", "identity", "arch", "trained on", "size", "fetched"), rows)
+
+
+def place_of(model: str | None, usage: str, required: str | None = None) -> tuple[Path, str | None]:
+    """Return the folder or file that `--model` names, and the identity that it must have.
+
+    A model at an address is fetched into the cache; without a name it is the newest run.
+
+    Args:
+        usage: what to type instead, where there is no run.
+        required: the identity that `--require-sha256` demands.
+    """
+    from alld.model.hub.address import is_address
+
+    if model is None:
+        return newest_run(usage), required
+    if not is_address(model):
+        return Path(os.path.expanduser(model)), required
+    from alld.model.hub.cache import fetch
+
+    with display.Steps() as steps:
+        fetched = fetch(model, required, steps)
+    if fetched.note:
+        display.warn(fetched.note)
+    return fetched.path, fetched.identity
 
 
 def export(

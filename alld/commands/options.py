@@ -26,11 +26,12 @@ VerboseOption = Annotated[
     bool, typer.Option("--verbose", "-v", help="Print more details.", callback=display.set_verbose)
 ]
 ModelOption = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--model",
-        help="Run, bundle, .onnx, or a cross-validation, whose models are averaged (default: the "
-        "newest run on real data in ./runs).",
+        help="Run, bundle, .onnx, cross-validation, whose models are averaged, or an address: "
+        "hf://owner/name[@revision] or https://host/folder, with @sha256:HEX pinned to an identity "
+        "(default: the newest run on real data in ./runs).",
     ),
 ]
 DeviceOption = Annotated[

@@ -10,6 +10,7 @@ import typer
 
 from alld import NOTICE, display
 from alld.commands.archive import Workforce, job_of
+from alld.commands.models import place_of
 from alld.commands.options import (
     AddressOption,
     DeviceOption,
@@ -20,7 +21,6 @@ from alld.commands.options import (
     ModelOption,
     TtaOption,
     VerboseOption,
-    newest_run,
 )
 from alld.errors import ConfigError
 from alld.runtime.files import check_writable, one_line, well_formed
@@ -105,14 +105,14 @@ def predict(
     if inputs.left_out:
         display.warn(inputs.left_out)
     if explain is not None:
-        if model is not None and is_exported(model):
+        if model is not None and is_exported(Path(model)):
             raise no_heat_map(model)
         from alld.inference import heat_pictures
 
         heat_pictures.check_place(explain, arguments, inputs)
     long = inputs.images > SHARD or engine is Engine.ray
     sharded = out if long and explain is None else None
-    chosen = model or newest_run("alld predict --model RUN ...")
+    chosen, required = place_of(model, "alld predict --model RUN ...", required)
     threads = workforce.threads_each if sharded else threads
     # This machine need not have the devices of a cluster.
     place = "cpu" if engine is Engine.ray else device

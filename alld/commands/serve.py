@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from alld import NOTICE, display
-from alld.commands.options import DeviceOption, ModelOption, TtaOption, VerboseOption, newest_run
+from alld.commands.models import place_of
+from alld.commands.options import DeviceOption, ModelOption, TtaOption, VerboseOption
 
 if TYPE_CHECKING:
     from alld.inference.predictor import Predictor
@@ -50,7 +51,7 @@ def serve(
     from alld.serve.model_thread import ModelThread
 
     began = time.monotonic()
-    place = model or newest_run("alld serve --model RUN")
+    place, required = place_of(model, "alld serve --model RUN")
     if not is_exported(place):
         find_bundles(place)  # raises before the page is there
     address = server.listen(host, port, token, public_names=public_name or (), root_path=root_path)
@@ -67,7 +68,9 @@ def serve(
     if open_page:
         webbrowser.open(address.url)
     try:
-        server.serve(ModelThread(place, device, tta), address, say_ready, display.report_bug)
+        server.serve(
+            ModelThread(place, device, tta, required), address, say_ready, display.report_bug
+        )
     except KeyboardInterrupt:
         display.say("stopped by Ctrl-C")
         # Python's own shutdown takes seconds after torch, and waits for an import under way.

@@ -10,10 +10,15 @@ from alld.runtime.files import write_json
 from alld.runtime.reading import read_json
 
 
+def cache_folder() -> Path:
+    """Return ALLD's folder in the user's cache, or the one that `ALLD_CACHE` names."""
+    own = os.environ.get("ALLD_CACHE") or platformdirs.user_cache_dir("alld", appauthor=False)
+    return Path(own)
+
+
 def cache_file(kind: str, fingerprint: str, version: int) -> Path:
-    """Return the file of one result; `ALLD_CACHE` names another folder than the user's own."""
-    root = os.environ.get("ALLD_CACHE") or platformdirs.user_cache_dir("alld", appauthor=False)
-    return Path(root) / kind / f"{fingerprint}-v{version}.json"
+    """Return the file of one result."""
+    return cache_folder() / kind / f"{fingerprint}-v{version}.json"
 
 
 def read_cached(file: Path) -> Any:

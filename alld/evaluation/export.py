@@ -43,9 +43,13 @@ CARD, CONFIG = "README.md", "config.json"
 _KINDS = {"sensitivity": "recall"}  # as the Hub calls it
 _USE = """
 ## How to use it
-With ALLD installed, and this folder saved as `{name}`:
+With ALLD installed, and this folder published as OWNER/NAME on the Hugging Face Hub:
 
-    alld predict --model {name} --require-sha256 {identity} cell.tif
+    alld predict cell.tif --model hf://OWNER/NAME@sha256:{identity}
+
+or, where there is no network, saved as `{name}`:
+
+    alld predict cell.tif --model {name} --require-sha256 {identity}
 
 The model is {models}: safetensors, JSON, and hashes that are checked before anything is
 read. There is no code in it. `config.json` repeats its facts for other programs.
@@ -155,7 +159,7 @@ def export_hub(source: Path, out: Path | None = None) -> tuple[Path, str, Bundle
     use = _USE.format(name=out.name, identity=identity, models=models)
     with new_folder(out) as folder:
         write_text(folder / CARD, f"---\n{metadata}---\n{card}{use}\n**{NOTICE}**\n")
-        write_json(folder / CONFIG, _config(info, identity))
+        write_json(folder / CONFIG, _config(info, identity, [copy.as_posix() for copy in copies]))
         for place, copy, bundle in zip(places, copies, bundles, strict=True):
             shutil.copytree(place, folder / copy)
             if bundle_identity(folder / copy) != bundle.identity:
@@ -233,13 +237,14 @@ def _named(name: str, metric: Metric) -> str:
     return f"{TITLES[name]} ({count}, {ends}, {metric.method})"
 
 
-def _config(info: BundleInfo, identity: str) -> dict[str, Any]:
-    """The classes and the input, for programs that do not read the bundle."""
+def _config(info: BundleInfo, identity: str, bundles: Sequence[str]) -> dict[str, Any]:
+    """The classes and the input, for programs that do not read the bundle, and where it is."""
     return {
         "model_type": "alld",
         "architectures": [info.arch],
         "id2label": {str(number): name for number, name in enumerate(info.classes)},
         "label2id": {name: number for number, name in enumerate(info.classes)},
         "identity": identity,
+        "bundles": list(bundles),
         **info.model_dump(mode="json"),
     }

@@ -19,8 +19,14 @@ Task = tuple[asyncio.Future[Any], Callable[["Predictor"], Any]]
 class ModelThread:
     """A model that loads while the page is already served. All methods belong to one event loop."""
 
-    def __init__(self, model: Path, device: str = "auto", tta: bool | None = None) -> None:
-        self._model, self._device, self._tta = model, device, tta
+    def __init__(
+        self,
+        model: Path,
+        device: str = "auto",
+        tta: bool | None = None,
+        required: str | None = None,
+    ) -> None:
+        self._model, self._device, self._tta, self._required = model, device, tta, required
         self._tasks: SimpleQueue[Task | None] = SimpleQueue()
         self._loaded: asyncio.Future[Predictor] | None = None
 
@@ -67,7 +73,7 @@ class ModelThread:
     def _load(self) -> "Predictor":
         from alld.inference.predictor import Predictor
 
-        return Predictor.load(self._model, self._device, tta=self._tta)
+        return Predictor.load(self._model, self._device, tta=self._tta, required=self._required)
 
 
 def _settle(
