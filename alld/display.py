@@ -224,6 +224,7 @@ class TrainingDisplay:
 @contextmanager
 def training_progress() -> Iterator["Listener"]:
     """Show a training in the terminal: its data, its split, its folder and a line per epoch."""
+    from alld.data.directions import describe_direction
     from alld.data.manifest import class_counts
     from alld.training.train import Listener
 
@@ -234,6 +235,9 @@ def training_progress() -> Iterator["Listener"]:
         parts = ("train", "valid", "test")
         sizes = ", ".join(f"{len(split.indices(part))} {part}" for part in parts)
         say(f"{split.kind} split: {sizes}; groups: {split.groups_source}")
+        if split.kind == "session":
+            tested = {manifest.records[index].domain for index in split.indices("test")}
+            say(describe_direction(manifest, tuple(tested)))
         if split.leaking_groups:
             few = ", ".join(split.leaking[:3])
             warn(f"{split.leaking_groups} groups lie on both sides of this split, such as {few}")

@@ -41,6 +41,7 @@ def reproduce(options: argparse.Namespace) -> int:
     # Only now, when signals are watched for; see `alld.runtime.process`.
     from alld.baselines.bench import Bench
     from alld.baselines.systems import BACKGROUND, BASELINES, PROBE
+    from alld.data.directions import count_directions
     from alld.data.groups.load import load_groups
     from alld.data.sources.find import load_manifest
     from alld.paper.grid import check_experiments, compute, plan_experiments, unlike
@@ -55,8 +56,9 @@ def reproduce(options: argparse.Namespace) -> int:
     bench = Bench(manifest, load_groups(manifest, config.split.groups), config)
     chosen = [BASELINES[key] for key in options.baseline if key in FITTED]
     inexact = options.allow_inexact
+    directions, _ = count_directions(manifest)
     recipes = [
-        (plan_experiments(folder, [arch], options.trained_seeds), settings)
+        (plan_experiments(folder, [arch], options.trained_seeds, directions), settings)
         for folder, arch, settings in trainings(options, config)
     ]
     with live(options.out):
@@ -108,7 +110,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--arch", action="append", default=[],
                         help="train ALLD's recipe with this network; repeatable")  # fmt: skip
     parser.add_argument("--crossval", action="append", default=[], type=Path, metavar="FOLDER",
-                        help="a finished grouped 5-fold cross-validation; repeatable")  # fmt: skip
+                        help="a finished cross-validation, grouped 5-fold or of other sessions; "
+                        "repeatable")  # fmt: skip
     parser.add_argument("--backbone", default="efficientnet_lite0",
                         help="network that [3] and the probe read features of, and that unsharp "
                         "and pretrained train (default: efficientnet_lite0)")  # fmt: skip

@@ -38,6 +38,8 @@ def main() -> int:
 def reproduce(options: argparse.Namespace) -> int:
     # Only now, when signals are watched for: see `alld.runtime.process`.
     from alld.commands.options import Engine, cluster_for
+    from alld.data.directions import count_directions
+    from alld.data.sources.find import load_manifest
     from alld.paper.grid import check_experiments, plan_experiments
     from alld.paper.table import markdown, write_table
     from alld.paper.table2 import collect
@@ -47,7 +49,8 @@ def reproduce(options: argparse.Namespace) -> int:
         check_arch(arch)
     # The paper's test is 52 of 260 images.
     config = settings_of(options, {}, drawn_images=260)
-    experiments = plan_experiments(options.out, archs, options.seeds)
+    directions, _ = count_directions(load_manifest(config.data))
+    experiments = plan_experiments(options.out, archs, options.seeds, directions)
     if options.dry_run:
         check_experiments(experiments, config, here=False)
         show_plan(experiments, config)

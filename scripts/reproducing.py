@@ -73,7 +73,7 @@ def settings_of(
             from alld.synthetic.dataset import draw_set
             from alld.synthetic.plan import Recipe
 
-            draw_set(drawn, Recipe(n=drawn_images))
+            draw_set(drawn, Recipe(n=drawn_images, sessions=4))
         named["data.root"] = drawn
     if options.no_pretrained:
         named["model.pretrained"] = False

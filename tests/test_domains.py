@@ -24,7 +24,9 @@ from alld.data.sources.known_crops import known_crops
 from alld.data.splits import make_split
 from alld.errors import ConfigError, DataError
 from alld.evaluation.crossval.train import crossval
+from alld.evaluation.result import read_result
 from alld.images.decode import decode
+from alld.model.bundle import read_info
 from alld.report.sentences import caveats
 from alld.runs.machine import differences
 from alld.synthetic.dataset import draw_set
@@ -175,11 +177,16 @@ def test_a_cross_validation_leaves_out_one_scanner_after_the_other(
         "--out", tmp_path / "cv", *words,
     )  # fmt: skip
     assert status == 0, err
-    assert "repeat 1, fold 2 tests 10 blast, 10 healthy of B" in err
-    assert err.index("fold 2 tests") < err.index("run 1 of 2")
-    assert "by fold" in out
+    assert "tests 10 blast, 10 healthy of B; trains on 10 blast, 10 healthy" in err
+    assert err.index("healthy of B") < err.index("run 1 of 2")
+    assert "outside and inside, by direction" in out
     facts = json.loads((tmp_path / "cv" / "evaluation" / "metrics.json").read_text())
     assert [fold["tested"] for fold in facts["folds"]] == ["A", "B"]
+    outside, fold = facts["outside"]["directions"][1], facts["folds"][1]
+    assert outside["metrics"]["roc_auc"]["value"] == fold["roc_auc"]["value"]
+    assert read_result(tmp_path / "cv" / "evaluation").as_dict()["outside"] == facts["outside"]
+    validation = read_info(tmp_path / "cv" / "repeat-1" / "fold-2" / "model.alld").validation
+    assert outside["inside"]["roc_auc"]["value"] == validation["roc_auc"]["value"]
     assert "| 1 | 2 |" in (tmp_path / "cv" / "evaluation" / "table.md").read_text()
     assert any("scanners of which no image trained" in said for said in caveats(facts))
 

@@ -252,8 +252,11 @@ def test_the_script_of_table_1_goes_the_whole_way(script: Script, tmp_path: Path
     with open(out / "table" / "table1.csv", newline="") as file:
         rows = {row["system"]: row for row in csv.DictReader(file)}
     assert [name.split()[0] for name in rows] == ["background", "[5]", "[3]", "linear", "ALLD,"]
+    for row in rows.values():
+        assert (row["outside_directions"], row["outside_trainings"]) == ("4", "4")
+        assert 0 <= float(row["outside_roc_auc_lowest"]) <= float(row["outside_roc_auc"]) <= 1
     before = {path: path.stat().st_mtime_ns for path in (out / "fitted").rglob("*.json")}
-    assert len(before) == 4 * 5
+    assert len(before) == 4 * (5 + 4)
     assert script("reproduce_table1", *words)[0] == 0
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
@@ -264,6 +267,14 @@ def test_the_script_of_table_1_goes_the_whole_way(script: Script, tmp_path: Path
     own = Bench(manifest, load_groups(manifest), config)
     (found,) = network_systems([], [crossval], own, "cpu")
     assert found.metrics["accuracy"].value == pytest.approx(float(rows[found.name]["grouped"]))
+    assert found.outside is None
+    (outside,) = out.glob("*/session")
+    (found,) = network_systems([], [crossval, outside], own, "cpu")
+    assert found.outside is not None
+    area = found.outside.mean["roc_auc"].value
+    assert area == pytest.approx(float(rows[found.name]["outside_roc_auc"]))
+    with pytest.raises(RunError, match="give a grouped cross-validation"):
+        network_systems([], [outside], own, "cpu")
     moved = replace(own, config=config.model_copy(update={"seed": 1}))
     with pytest.raises(RunError, match="other folds"):
         network_systems([], [crossval], moved, "cpu")
@@ -277,16 +288,16 @@ def test_the_script_of_table_2_goes_the_whole_way(script: Script, tmp_path: Path
     status, shown, errors = script("reproduce_table2", *words)
     assert status == 0, errors
     assert shown.startswith("# SYNTHETIC: Table 2")
-    assert f"experiment 1 of 2: {ARCH}, paper-shaped, seed 0" in errors
+    assert f"experiment 1 of 3: {ARCH}, paper-shaped, seed 0" in errors
     with open(tmp_path / "t" / "table" / "table2.csv", newline="") as file:
-        rows = [(row["model"], row["grouped_n"]) for row in csv.DictReader(file)]
-    assert rows == [
-        (ARCH, "260"), (f"linear probe, {ARCH}", "260"),
+        rows = list(csv.DictReader(file))
+    assert [(row["model"], row["grouped_n"], row["outside_directions"]) for row in rows] == [
+        (ARCH, "260", "4"), (f"linear probe, {ARCH}", "260", "4"),
     ]  # fmt: skip
     status, again, errors = script("reproduce_table2", *words)
     assert (status, again) == (0, shown)
     assert "experiment 1 of" not in errors
-    assert script("reproduce_table2", *words, "--dry-run")[1].count("done") == 2
+    assert script("reproduce_table2", *words, "--dry-run")[1].count("done") == 3
     # Settings of one's own override --quick, and never make half of a table.
     status, _, errors = script("reproduce_table2", *words, "--set", "train.epochs=3", "--dry-run")
     assert status == 2

@@ -17,6 +17,7 @@ from alld.baselines.learning import Features
 from alld.baselines.systems import Baseline
 from alld.config.schema import Config, parse_config
 from alld.data.cache import cache_file, read_cached, write_cached
+from alld.data.directions import pairings, tested_domains
 from alld.data.groups.load import Groups
 from alld.data.manifest import Manifest, Pictures
 from alld.data.splits import Split, make_split, split_text
@@ -53,6 +54,22 @@ class Bench:
             splits.append(self._split(parse_config(settings, "settings")))
         return splits
 
+    def directions(self, repeat: int) -> list[tuple[str, Split]]:
+        """Draw the tests of other sessions of a repeat, counted from 1: what each tests, its split.
+
+        Where a repeat tests one of several pairings, `repeat` runs through them in turn.
+        """
+        found = pairings(self.manifest)
+        settings = session_config(self.config).model_dump(mode="json")
+        settings["split"]["seed"] = seed = self.config.seed + repeat - 1
+        settings["split"]["folds"] = len(found[0])
+        tests = []
+        for fold in range(1, len(found[0]) + 1):
+            settings["split"]["fold"] = fold
+            split = self._split(parse_config(settings, "settings"))
+            tests.append((", ".join(sorted(tested_domains(found, seed, fold))), split))
+        return tests
+
     def held_out(
         self, split: Split, probabilities: Iterable[float], repeat: int = 1, fold: int = 1
     ) -> list[HeldOut]:
@@ -85,11 +102,16 @@ class Bench:
         return np.array(self.manifest.labels)
 
 
-def grouped_config(config: Config) -> Config:
-    """Return the settings of grouped cross-validation."""
+def grouped_config(config: Config, kind: str = "grouped") -> Config:
+    """Return the settings of grouped cross-validation, or of another kind."""
     settings = config.model_dump(mode="json")
-    settings["split"] |= {"kind": "grouped", "seed": None, "folds": None, "fold": None}
+    settings["split"] |= {"kind": kind, "seed": None, "folds": None, "fold": None}
     return parse_config(settings, "settings")
+
+
+def session_config(config: Config) -> Config:
+    """Return the settings of a cross-validation that tests other sessions."""
+    return grouped_config(config, "session")
 
 
 def paper_config(config: Config, seed: int) -> Config:

@@ -141,9 +141,10 @@ def print_result(result: "Result", *, as_json: bool) -> None:
         display.write_table("against the run's own test, by the same model", headings, rows)
     for prediction, label in result.errors():
         display.detail(f"wrong: {display.prediction_line(prediction)} is {label}")
-    headings, rows = results.fold_table(result)
-    if "Tested" in headings:  # each direction is a test of its own
-        display.write_table("by fold", headings, rows)
+    headings, rows = results.outside_table(result)
+    if rows:
+        display.write_table("outside and inside, by direction", headings, rows)
+    _, rows = results.fold_table(result)
     for repeat, fold, right, blasts, healthy, *_ in rows:
         display.detail(
             f"repeat {repeat}, fold {fold}: {right} right, blasts {blasts}, healthy {healthy}"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from alld.data.manifest import LABEL_NAMES, Manifest, Part
+from alld.data.manifest import LABEL_NAMES, Manifest, Part, class_counts
 from alld.errors import DataError
 
 Tested = tuple[str, ...]  # names of domains
@@ -50,6 +50,14 @@ def pairings(manifest: Manifest) -> list[list[Tested]]:
     ]
 
 
+def count_directions(manifest: Manifest) -> tuple[int, str]:
+    """Return in how many directions a set can be tested, 0 for none, and why there is none."""
+    try:
+        return sum(map(len, pairings(manifest))), ""
+    except DataError as error:
+        return 0, error.message
+
+
 def _no_test(manifest: Manifest, reason: str) -> DataError:
     return DataError(f"--split session: {manifest.root}: {reason}")
 
@@ -77,3 +85,12 @@ def session_parts(manifest: Manifest, seed: int, fold: int | None) -> list[Part]
     """Return test for the images of one direction and train for all others; see `pairings`."""
     tested = tested_domains(pairings(manifest), seed, fold)
     return ["test" if record.domain in tested else "train" for record in manifest]
+
+
+def describe_direction(manifest: Manifest, tested: Tested) -> str:
+    """Return what a direction tests and what trains for it, to be read before a training."""
+    parts: list[list[int]] = [[], []]  # labels of the tested images, and of the others
+    for record in manifest:
+        parts[record.domain not in tested].append(record.label)
+    names = ", ".join(sorted(tested))
+    return f"tests {class_counts(parts[0])} of {names}; trains on {class_counts(parts[1])}"

@@ -11,6 +11,7 @@ from alld import NOTICE
 from alld.data.manifest import LABEL_NAMES
 from alld.errors import RunError
 from alld.evaluation.out_of_fold import HeldOut, Missed, Spread, wrong_rows
+from alld.evaluation.outside import MEASURES, Outside
 from alld.evaluation.robustness import Changed
 from alld.inference.prediction import Prediction
 from alld.report import sentences
@@ -26,7 +27,7 @@ Kind = Literal["holdout", "external", "crossval"]
 METRICS = "metrics.json"
 # Keys of metrics.json that one kind of result has and the other has not.
 OF_RUN = ("grouped_metrics", "robustness", "external")
-OF_CROSSVAL = ("plan", "per_repeat", "training_spread", "folds", "missed")
+OF_CROSSVAL = ("plan", "per_repeat", "training_spread", "folds", "outside", "missed")
 _NOT_STORED = ("folder", "rows", "histories", "root", "predictions")
 
 
@@ -75,6 +76,7 @@ class Result:
     per_repeat: tuple[dict[str, Metric], ...] = ()
     training_spread: dict[str, Spread] = field(default_factory=dict)
     folds: tuple[FoldMetrics, ...] = ()
+    outside: Outside | None = None  # direction by direction, where folds are domains
     missed: tuple[Missed, ...] = ()
 
     # In the other files of the folder.
@@ -240,6 +242,32 @@ def _difference(metric: Metric, *, counted: bool) -> str:
     if metric.ci_low is None or metric.ci_high is None:
         return f"{value} ({metric.reason})"
     return f"{value} ({metric.ci_low * scale:+.{digits}f} to {metric.ci_high * scale:+.{digits}f})"
+
+
+def outside_table(result: Result) -> Table:
+    """Return a row for each direction and their mean: outside, and inside on validation images."""
+    headings = ("Tested", "Blast, healthy", *map(title_of, MEASURES), "ROC AUC inside")
+    if result.outside is None:
+        return headings, []
+    rows = [
+        (one.tested, counts, *_outside_cells(one.metrics, one.inside))
+        for one in result.outside.directions
+        for counts in (f"{one.classes['blast']}, {one.classes['healthy']}",)
+    ]
+    mean, over = result.outside.mean, result.outside.over_domains
+    rows.append(("mean, over images", "", *_outside_cells(mean, result.outside.inside)))
+    rows.append(("mean, over directions", "", *_outside_cells(over, {})))
+    return headings, rows
+
+
+def _outside_cells(metrics: dict[str, Metric], inside: dict[str, Metric]) -> list[str]:
+    cells = [_short(metrics[name], percent=name != "roc_auc") for name in MEASURES]
+    return [*cells, _short(inside["roc_auc"], percent=False) if inside else ""]
+
+
+def _short(metric: Metric, *, percent: bool) -> str:
+    value, _, ends = format_metric(metric, percent=percent)
+    return value if metric.ci_low is None else f"{value} ({ends})"
 
 
 def fold_table(result: Result) -> Table:

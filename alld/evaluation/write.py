@@ -17,6 +17,7 @@ from alld.evaluation.result import (
     comparison_table,
     fold_table,
     metric_table,
+    outside_table,
     patient_line,
 )
 from alld.inference.heat_map import Heat
@@ -98,7 +99,7 @@ def _markdown(result: Result) -> str:
     """Return `table.md`: the numbers with their counts and intervals, and the caveats."""
     tables: list[Table] = [metric_table(result)]
     if result.kind == "crossval":
-        tables.append(fold_table(result))
+        tables += [outside_table(result), fold_table(result)]
     else:
         tables += [_confusion_table(result), comparison_table(result)]
     lines = [f"# {result.marked_title}", ""]

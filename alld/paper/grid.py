@@ -1,5 +1,8 @@
 """Plan, check and compute the experiments of a table: runs and cross-validations on disk.
 
+A network has paper-shaped runs, a grouped cross-validation, and where the domains of the set allow
+it one that tests other sessions than those that train.
+
 A finished experiment is never computed twice. A table whose experiments had other settings, images
 or versions than asked for now is refused: it would mix what cannot be compared.
 """
@@ -12,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from alld.baselines.bench import FOLDS, grouped_config, paper_config
+from alld.baselines.bench import FOLDS, grouped_config, paper_config, session_config
 from alld.config.schema import Config, parse_config
 from alld.data.manifest import Manifest
 from alld.data.sources.find import load_manifest
@@ -35,15 +38,16 @@ from alld.training.train import Listener
 
 @dataclass(frozen=True)
 class Experiment:
-    """A paper-shaped run with a seed, or a grouped cross-validation."""
+    """A paper-shaped run with a seed, a grouped cross-validation, or one of other sessions."""
 
     arch: str
-    seed: int | None  # None: the cross-validation
+    seed: int | None  # None: a cross-validation
     folder: Path
+    directions: int = 0  # that a cross-validation of other sessions tests; 0: it is grouped
 
     def __str__(self) -> str:
         what = "grouped 5-fold" if self.seed is None else f"paper-shaped, seed {self.seed}"
-        return f"{self.arch}, {what}"
+        return f"{self.arch}, {'other sessions' if self.directions else what}"
 
     @property
     def done(self) -> bool:
@@ -58,18 +62,26 @@ class Experiment:
     @property
     def runs(self) -> int:
         """The number of trainings in it."""
-        return FOLDS if self.seed is None else 1
+        return self.directions or (FOLDS if self.seed is None else 1)
 
 
-def plan_experiments(out: Path, archs: Sequence[str], seeds: int) -> list[Experiment]:
-    """Return every experiment in the order of computing: seed by seed, then the folds."""
+def plan_experiments(
+    out: Path, archs: Sequence[str], seeds: int, directions: int = 0
+) -> list[Experiment]:
+    """Return every experiment in the order of computing: seed by seed, then the folds.
+
+    Args:
+        directions: that the set allows, as `alld.data.directions` counts them; 0 for none.
+    """
     folders = {arch: out / path_name(arch) for arch in archs}
     runs = [
         Experiment(arch, seed, folders[arch] / f"paper-seed-{seed}")
         for seed in range(seeds)
         for arch in archs
     ]
-    return runs + [Experiment(arch, None, folders[arch] / "grouped") for arch in archs]
+    grouped = [Experiment(arch, None, folders[arch] / "grouped") for arch in archs]
+    outside = [Experiment(arch, None, folders[arch] / "session", directions) for arch in archs]
+    return runs + grouped + (outside if directions else [])
 
 
 def config_of(experiment: Experiment, config: Config) -> Config:
@@ -77,6 +89,8 @@ def config_of(experiment: Experiment, config: Config) -> Config:
     settings = config.model_dump(mode="json")
     settings["model"]["arch"] = experiment.arch
     own = parse_config(settings, str(experiment.folder))
+    if experiment.directions:
+        return session_config(own)
     if experiment.seed is None:
         return grouped_config(own)
     return paper_config(own, experiment.seed)
@@ -188,7 +202,8 @@ def compute(
         resume_crossval(folder, of_folds, allow_inexact=allow_inexact, cluster=cluster)
     else:
         shutil.rmtree(folder, ignore_errors=True)  # killed before it began
-        crossval(own, FOLDS, 1, folder, CrossvalListener(training=listener), cluster)
+        folds, repeats = (None, None) if experiment.directions else (FOLDS, 1)
+        crossval(own, folds, repeats, folder, CrossvalListener(training=listener), cluster)
 
 
 def compute_on_cluster(

@@ -10,10 +10,11 @@ from statistics import fmean
 from alld.baselines.bench import FOLDS, Bench, SplitPredictions, describe_set, predict_split
 from alld.baselines.systems import Baseline, Quote, name_of_network
 from alld.config.schema import Config
+from alld.data.directions import count_directions, pairings
 from alld.data.manifest import Pictures
 from alld.errors import RunError
 from alld.evaluation.compare.predictions import EvaluatedRun, by_content
-from alld.evaluation.crossval.folds import Plan, read_plan, read_rows
+from alld.evaluation.crossval.folds import Plan, outside_test, read_plan, read_rows
 from alld.evaluation.out_of_fold import (
     HeldOut,
     Spread,
@@ -23,6 +24,7 @@ from alld.evaluation.out_of_fold import (
     read_fold,
     training_spread,
 )
+from alld.evaluation.outside import Outside, OutsideTest, measure_outside
 from alld.inference.predictor import Predictor
 from alld.paper.grid import Experiment, trainings_of
 from alld.runs.folder import Run
@@ -36,7 +38,8 @@ Note = Callable[[str], None]
 class System:
     """The results of one system: `repeats` are those of the grouped folds, by number from 1.
 
-    Seconds are means over the folds: of a training, and of one image without its decoding.
+    `outside` is None where no other session was tested. Seconds are means over the grouped folds:
+    of a training, and of one image without its decoding.
     """
 
     name: str
@@ -47,6 +50,7 @@ class System:
     image_seconds: float | None = None
     draws: int = 2000
     initial_weights: str = "ImageNet"
+    outside: Outside | None = field(default=None, repr=False)
 
     @cached_property
     def metrics(self) -> dict[str, Metric]:
@@ -89,6 +93,14 @@ def baseline_system(
             found.append(predict_split(baseline, described, bench, split, file))
             of_repeat += bench.held_out(split, found[-1].probabilities, repeat, fold)
         rows[repeat] = tuple(of_repeat)
+    tests = []
+    for repeat in outside_repeats(bench, repeats):
+        note(f"{name}: other sessions, repeat {repeat}")
+        for fold, (tested, split) in enumerate(bench.directions(repeat), start=1):
+            file = own / f"session-{repeat}-fold-{fold}.json"
+            one = predict_split(baseline, described, bench, split, file)
+            held_out = bench.held_out(split, one.probabilities, repeat, fold)
+            tests.append(OutsideTest(tested, held_out))
     return System(
         name=name,
         quote=baseline.quote,
@@ -97,7 +109,15 @@ def baseline_system(
         training_seconds=fmean(one.training_seconds for one in found),
         image_seconds=fmean(one.image_seconds for one in found),
         draws=bench.config.evaluate.bootstrap_draws,
+        outside=measure_outside(tests, bench.config.evaluate.bootstrap_draws) if tests else None,
     )
+
+
+def outside_repeats(bench: Bench, seeds: int) -> range:
+    """Return the numbers of the repeats that test every direction with so many seeds."""
+    directions, _ = count_directions(bench.manifest)
+    pairs = len(pairings(bench.manifest)) if directions else 0
+    return range(1, pairs * seeds + 1)
 
 
 def network_systems(
@@ -105,7 +125,8 @@ def network_systems(
 ) -> list[System]:
     """Return a system for each recipe among finished experiments and cross-validations.
 
-    Cross-validations of one recipe that began with other seeds are its further repeats.
+    Cross-validations of one recipe that began with other seeds are its further repeats; those
+    that test other sessions are its `outside`.
 
     Raises:
         RunError: one of them is missing, of other images, or has other folds than this bench.
@@ -145,9 +166,13 @@ def _network(
 ) -> System:
     name, quote = name_of_network(plans[0].config)
     repeats: dict[int, tuple[HeldOut, ...]] = {}
-    for plan in plans:
+    grouped = [plan for plan in plans if plan.config.split.kind != "session"]
+    if not grouped:
+        raise RunError(f"{plans[0].folder}: give a grouped cross-validation of this recipe too")
+    for plan in grouped:
         repeats |= _repeats(plan, bench)
-    runs = [Run(fold.folder) for plan in plans for fold in plan.all_folds()]
+    draws = bench.config.evaluate.bootstrap_draws
+    runs = [Run(fold.folder) for plan in grouped for fold in plan.all_folds()]
     return System(
         name=name,
         quote=quote,
@@ -155,8 +180,21 @@ def _network(
         repeats=dict(sorted(repeats.items())),
         training_seconds=fmean(run.info["seconds"] for run in runs),
         image_seconds=_image_seconds(runs[0], bench, device),
-        draws=bench.config.evaluate.bootstrap_draws,
+        draws=draws,
+        outside=outside_of([plan for plan in plans if plan not in grouped], bench, draws),
     )
+
+
+def outside_of(plans: Sequence[Plan], bench: Bench, draws: int) -> Outside | None:
+    """Measure cross-validations that test other sessions; None where there are none.
+
+    Raises:
+        RunError: one is of other images, or of a version that recorded less.
+    """
+    for plan in plans:
+        _check_images(plan.folder, plan.fingerprint, bench)
+    tests = [outside_test(fold, plan.fingerprint) for plan in plans for fold in plan.all_folds()]
+    return measure_outside(tests, draws) if tests else None
 
 
 def _repeats(plan: Plan, bench: Bench) -> dict[int, tuple[HeldOut, ...]]:

@@ -10,11 +10,21 @@ from alld.baselines.systems import BACKGROUND
 from alld.data.manifest import Manifest
 from alld.evaluation.compare.compare import compare_pairs
 from alld.paper.systems import System
-from alld.paper.table import Table, closing_notes, facts_of, interval, quoted
+from alld.paper.table import (
+    Table,
+    closing_notes,
+    facts_of,
+    interval,
+    outside_cell,
+    outside_facts,
+    outside_notes,
+    outside_row,
+    quoted,
+)
 from alld.report.text import percent
 
 HEADINGS = ("System", "Quoted", "Paper-shaped: mean (sd)", "Grouped 5-fold (95 % interval)",
-            "ROC AUC", "Brier", "Training", "An image")  # fmt: skip
+            "ROC AUC", "Brier", "Another session: ROC AUC", "Training", "An image")  # fmt: skip
 
 
 def make_table1(
@@ -46,9 +56,13 @@ def make_table1(
         cells=tuple(map(_cells, systems)),
         rows=tuple(map(_row, systems)),
         pairs=compare_pairs(planned, draws=systems[0].draws),
-        notes=(*_notes(systems), *closing_notes(manifest, unlike)),
+        notes=(
+            *_notes(systems),
+            *outside_notes(systems, manifest),
+            *closing_notes(manifest, unlike),
+        ),
         legend="quoted, under its own protocol",
-        facts=facts_of(manifest, unlike),
+        facts=facts_of(manifest, unlike) | outside_facts(systems),
     )
 
 
@@ -63,6 +77,7 @@ def _cells(system: System) -> tuple[str, ...]:
         f"{percent(accuracy.value or 0)}{interval(accuracy)}",
         "undefined" if auc.value is None else f"{auc.value:.3f}",
         "undefined" if brier.value is None else f"{brier.value:.3f}",
+        outside_cell(system),
         "" if training is None else f"{training:.3g} s",
         "" if image is None else f"{image * 1000:.3g} ms",
     )
@@ -89,6 +104,7 @@ def _row(system: System) -> dict[str, object]:
         "roc_auc_low": auc.ci_low,
         "roc_auc_high": auc.ci_high,
         "brier": metrics["brier"].value,
+        **outside_row(system),
         "training_seconds": system.training_seconds,
         "image_seconds": system.image_seconds,
     }

@@ -23,16 +23,26 @@ from alld.data.splits import Split
 from alld.evaluation.compare.compare import compare_pairs
 from alld.evaluation.crossval.folds import read_plan, read_rows
 from alld.evaluation.out_of_fold import accuracy_of, read_fold
+from alld.evaluation.outside import OutsideTest, measure_outside
 from alld.paper.grid import Experiment, check_experiments, config_of, trainings_of, unlike
-from alld.paper.systems import System
-from alld.paper.table import Table, closing_notes, facts_of, quoted
+from alld.paper.systems import System, outside_of, outside_repeats
+from alld.paper.table import (
+    Table,
+    closing_notes,
+    facts_of,
+    outside_cell,
+    outside_facts,
+    outside_notes,
+    outside_row,
+    quoted,
+)
 from alld.report.text import percent
 from alld.runtime.reading import read_json
 
 # Accuracy of the paper's Table 2, of 52 test images.
 PAPER = {"vgg16": 49 / 52, "vgg19": 51 / 52, "resnet34": 51 / 52, "resnet50": 51 / 52}
 HEADINGS = ("Model", "Paper", "Paper-shaped: mean", "sd", "min to max", "at or above the paper",
-            "first", "Grouped 5-fold", "95 % interval")  # fmt: skip
+            "first", "Grouped 5-fold", "95 % interval", "Another session: ROC AUC")  # fmt: skip
 
 
 def collect(
@@ -51,7 +61,7 @@ def collect(
     systems = []
     for arch in dict.fromkeys(experiment.arch for experiment in experiments):
         own = [experiment for experiment in experiments if experiment.arch == arch]
-        systems.append(_network(own, config))
+        systems.append(_network(own, bench))
         note(f"features of {arch} for the linear probe")
         systems.append(_probe(own, bench, systems[-1].initial_weights))
     return make_table2(systems, manifest, unlike(trainings_of(experiments)))
@@ -79,15 +89,21 @@ def make_table2(
         cells=tuple(map(_cells, systems, first)),
         rows=tuple(map(_row, systems, first)),
         pairs=compare_pairs(list(pairs), draws=draws),
-        notes=(*_notes(systems), *closing_notes(manifest, unlike)),
+        notes=(
+            *_notes(systems),
+            *outside_notes(systems, manifest),
+            *closing_notes(manifest, unlike),
+        ),
         legend="the paper's one test",
-        facts=facts_of(manifest, unlike),
+        facts=facts_of(manifest, unlike) | outside_facts(systems),
     )
 
 
-def _network(experiments: Sequence[Experiment], config: Config) -> System:
+def _network(experiments: Sequence[Experiment], bench: Bench) -> System:
     arch = experiments[0].arch
-    grouped = next(one for one in experiments if one.seed is None)
+    grouped = next(one for one in experiments if one.seed is None and not one.directions)
+    plans = [read_plan(one.folder) for one in experiments if one.directions]
+    draws = bench.config.evaluate.bootstrap_draws
     facts = read_json(grouped.folder / "evaluation" / "metrics.json")
     return System(
         name=arch,
@@ -96,8 +112,9 @@ def _network(experiments: Sequence[Experiment], config: Config) -> System:
             accuracy_of(read_fold(one.folder, 1, 1)) for one in experiments if one.seed is not None
         ),
         repeats={1: tuple(read_rows(read_plan(grouped.folder)))},
-        draws=config.evaluate.bootstrap_draws,
+        draws=draws,
         initial_weights=str(facts["plan"]["initial_weights"]),
+        outside=outside_of(plans, bench, draws),
     )
 
 
@@ -114,13 +131,20 @@ def _probe(experiments: Sequence[Experiment], bench: Bench, initial_weights: str
     splits = [bench.paper_shaped(one.seed) for one in experiments if one.seed is not None]
     folds = enumerate(bench.folds(repeat=1), start=1)
     rows = [row for fold, s in folds for row in bench.held_out(s, predict(s), 1, fold)]
+    draws = bench.config.evaluate.bootstrap_draws
+    tests = [
+        OutsideTest(tested, bench.held_out(split, predict(split)))
+        for repeat in outside_repeats(bench, 1)
+        for tested, split in bench.directions(repeat)
+    ]
     return System(
         name=f"{PROBE.title}, {experiments[0].arch}",
         quote=None,
         paper_shaped=tuple(accuracy_of(bench.held_out(s, predict(s))) for s in splits),
         repeats={1: tuple(rows)},
-        draws=bench.config.evaluate.bootstrap_draws,
+        draws=draws,
         initial_weights=initial_weights,
+        outside=measure_outside(tests, draws) if tests else None,
     )
 
 
@@ -172,6 +196,7 @@ def _cells(system: System, first: float) -> tuple[str, ...]:
         f"{first:.1f}",
         f"{percent(accuracy.value or 0)} ({accuracy.k}/{accuracy.n})",
         "undefined" if low is None or high is None else f"{percent(low)} to {percent(high)}",
+        outside_cell(system),
     )
 
 
@@ -195,6 +220,7 @@ def _row(system: System, first: float) -> dict[str, object]:
         "grouped_high": accuracy.ci_high,
         "grouped_roc_auc": system.metrics["roc_auc"].value,
         "grouped_brier": system.metrics["brier"].value,
+        **outside_row(system),
     }
 
 

@@ -28,6 +28,7 @@ def conditions(facts: Facts) -> dict[str, Any]:
         "named_all_idb2": facts["data"]["name"] == "ALL-IDB2",
         "grouped": not crossval and facts["data"]["test_groups"] < metrics["accuracy"]["n"],
         "by_session": (facts["plan"] if crossval else facts["data"]).get("split") == "session",
+        "by_direction": crossval and facts.get("outside") is not None,
         "confounded": bool((facts["data"].get("domains") or {}).get("confounded")),
         "own_split": facts["data"].get("split") == "given",
         "patients_have_one_class": bool(

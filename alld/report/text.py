@@ -19,10 +19,11 @@ TITLES = {
     "ece": "Calibration error (ECE)",
     "ppv": "PPV",
     "npv": "NPV",
+    "matched_sensitivity": "Sensitivity at matched specificity",
     "out_of_domain": "Refused as out of domain",  # in comparisons
 }
 PROPORTIONS = ("accuracy", "sensitivity", "specificity")  # the headline of a report
-IN_PERCENT = (*PROPORTIONS, "precision")
+IN_PERCENT = (*PROPORTIONS, "precision", "matched_sensitivity")
 _AT = "_at_"
 
 

@@ -1,13 +1,14 @@
 """Confidence intervals: of proportions, and of any metric by resampling whole groups."""
 
 import math
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from statistics import fmean, stdev
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import betaincinv, ndtri
+from scipy.special import betaincinv, ndtri, stdtrit
 
 from alld.stats.inputs import as_outcomes
 
@@ -149,6 +150,26 @@ def grouped_mean(
     members = group_rows(groups, values=numbers)
     means = resample(lambda rows: float(numbers[rows].mean()), members, draws=draws)
     return percentile_interval(means, level, draws)
+
+
+def student(values: Sequence[float], level: float = 0.95) -> Interval:
+    """Return Student's interval of the mean of independent values of a rate, cut to 0..1.
+
+    mean ± t·s/√n, with the standard deviation s of the n values and the quantile t of n - 1
+    degrees of freedom. With few values it is wide, as it should be.
+
+    Raises:
+        UndefinedMetric: fewer than two values.
+
+    Source: Student, Biometrika 6 (1908) 1-25.
+    """
+    check_level(level)
+    if len(values) < 2:
+        raise UndefinedMetric("no interval: one value")
+    half = float(stdtrit(len(values) - 1, (1 + level) / 2)) * stdev(values) / math.sqrt(len(values))
+    centre = fmean(values)
+    method = f"Student's t over {len(values)} values, {100 * level:g} %"
+    return Interval(max(centre - half, 0.0), min(centre + half, 1.0), method)
 
 
 def group_rows(groups: Iterable[Hashable], **columns: NDArray[Any]) -> list[Rows]:

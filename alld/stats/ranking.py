@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from alld.stats.inputs import Labels, as_pair
 from alld.stats.intervals import UndefinedMetric
 
+_ROUNDING = 1e-9
 Curve = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
 
 
@@ -63,6 +64,16 @@ def pr_curve(y_true: ArrayLike, y_prob: ArrayLike) -> Curve:
     """
     thresholds, found, false_alarms = _cumulative_counts(y_true, y_prob)
     return found / found[-1], found / (found + false_alarms), thresholds
+
+
+def sensitivity_at(y_true: ArrayLike, y_prob: ArrayLike, specificity: float) -> float:
+    """Return the highest sensitivity, 0..1, of any threshold with at least this specificity.
+
+    It takes both from the same images, so it says what a threshold chosen on them would give.
+    """
+    fpr, tpr, _ = roc_curve(y_true, y_prob)
+    # A share of healthy cells differs from the wanted one by rounding, or by one cell.
+    return float(tpr[1 - fpr >= specificity - _ROUNDING].max())
 
 
 def class_counts(truth: Labels) -> tuple[int, int]:

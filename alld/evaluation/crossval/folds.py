@@ -8,7 +8,9 @@ from alld.config.schema import Config, parse_config
 from alld.errors import RunError
 from alld.evaluation.explanation import Checked, read_checked
 from alld.evaluation.out_of_fold import HeldOut, read_fold
-from alld.evaluation.result import Result, read_result
+from alld.evaluation.outside import INSIDE, OutsideTest
+from alld.evaluation.result import Result, as_metric, read_result
+from alld.model.bundle import read_info
 from alld.model.place import PLAN
 from alld.report.material import History
 from alld.runs.folder import Run
@@ -132,6 +134,22 @@ def read_fold_result(fold: Fold, fingerprint: str) -> TestedFold:
         raise RunError(f"{error.message}; {_again(fold)}") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"{folder}: cannot be pooled ({error!r}); {_again(fold)}") from error
+
+
+def outside_test(fold: Fold, fingerprint: str) -> OutsideTest:
+    """Return what the fold of a cross-validation of other sessions tested.
+
+    Raises:
+        RunError: as `read_fold_result`.
+    """
+    try:
+        facts = read_result(fold.folder / "evaluation").data
+        stored = read_info(Run(fold.folder).bundle).validation
+        inside = {name: as_metric(stored[name]) for name in INSIDE}
+        tested = ", ".join(facts["tested_domains"])
+        return OutsideTest(tested, rows_of(fold, fingerprint), inside)
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{fold.folder}: cannot be read ({error!r}); {_again(fold)}") from error
 
 
 def _again(fold: Fold) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from alld.data.manifest import LABEL_NAMES, class_counts
-from alld.evaluation.crossval.folds import Plan, TestedFold, read_fold_result
+from alld.evaluation.crossval.folds import Plan, TestedFold, outside_test, read_fold_result
 from alld.evaluation.explanation import summarise
 from alld.evaluation.measure import NAMED, abstention, finished_now, shared_numbers
 from alld.evaluation.out_of_fold import (
@@ -18,6 +18,7 @@ from alld.evaluation.out_of_fold import (
     pooled_metrics,
     training_spread,
 )
+from alld.evaluation.outside import Outside, measure_outside
 from alld.evaluation.result import FoldMetrics, Result
 from alld.inference.prediction import OUT_OF_DOMAIN, UNCERTAIN, called
 from alld.model.joint import joint_identity
@@ -47,6 +48,7 @@ def pool(plan: Plan) -> Result:
         per_repeat=per_repeat,
         training_spread=training_spread(per_repeat),
         folds=tuple(map(_fold_metrics, folds)),
+        outside=_outside(plan, draws) if config.split.kind == "session" else None,
         reliability=reliability_curve(
             [row.label for row in rows],
             [row.probability for row in rows],
@@ -183,6 +185,11 @@ def _fold_metrics(tested: TestedFold) -> FoldMetrics:
         tested=", ".join(tested.result.data.get("tested_domains", ())),
         **{name: metrics[name] for name in ("accuracy", "sensitivity", "specificity", "roc_auc")},
     )
+
+
+def _outside(plan: Plan, draws: int) -> Outside:
+    tests = [outside_test(fold, plan.fingerprint) for fold in plan.all_folds()]
+    return measure_outside(tests, draws)
 
 
 def pooled_provenance(

@@ -7,6 +7,7 @@ resumed and evaluated like any other. What is finished is never done again.
 import os
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -15,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from alld.config.schema import Config
-from alld.data.directions import pairings, tested_domains
+from alld.data.directions import Tested, describe_direction, pairings, tested_domains
 from alld.data.groups.load import load_groups
-from alld.data.manifest import Manifest, class_counts
+from alld.data.manifest import Manifest
 from alld.data.sources.find import load_manifest
 from alld.data.splits import make_split, unused_split
 from alld.errors import ConfigError, Interrupted, RunError
@@ -164,16 +165,15 @@ def _check_splits(plan: Plan, manifest: Manifest) -> None:
 
 
 def _session_lines(plan: Plan, manifest: Manifest) -> list[str]:
-    """What every fold tests, a line each."""
-    domains, labels = [record.domain for record in manifest], manifest.labels
-    found, lines = pairings(manifest), []
+    """What is tested, a line for each direction."""
+    found, times = pairings(manifest), Counter[Tested]()
     for fold in plan.all_folds():
         seed = plan.config_of(fold.repeat, fold.fold).split_seed
-        tested = tested_domains(found, seed, fold.fold)
-        counts = class_counts([n for n, d in zip(labels, domains, strict=True) if d in tested])
-        names = ", ".join(tested)
-        lines.append(f"repeat {fold.repeat}, fold {fold.fold} tests {counts} of {names}")
-    return lines
+        times[tested_domains(found, seed, fold.fold)] += 1
+    return [
+        f"{describe_direction(manifest, tested)}{f', {n} times' if n > 1 else ''}"
+        for tested, n in times.items()
+    ]
 
 
 def _complete(
