@@ -50,7 +50,8 @@ def crossval(
     """Train and test one model per fold, and return the pooled result.
 
     Args:
-        folds, repeats: by default 5 and 1; with `split.kind` session as the set allows.
+        folds: by default 5; with `split.kind` session as the set allows.
+        repeats: of all folds, with other seeds; by default 1.
         out: the folder of the cross-validation; by default a new one in `runs/`.
 
     Raises:

@@ -4,6 +4,7 @@
     python3 scripts/bootstrap.py test
     python3 scripts/bootstrap.py lint
     python3 scripts/bootstrap.py fix
+    python3 scripts/bootstrap.py docs
 
 It uses the active virtual environment, or makes .venv beside the README. It installs only when
 pyproject.toml or constraints.txt changed since it last did, and for a demo not what only the checks
@@ -26,7 +27,10 @@ LINT = (("ruff", "check", "."), ("ruff", "format", "--check", "."), ("mypy",))
 FIX = (("ruff", "check", "--fix", "."), ("ruff", "format", "."))
 # A worker for each core; four are as many as small machines have memory for.
 TESTS = (("pytest", "-q", "-m", "not slow and not gpu", "--durations=10", *WORKERS),)
-CHECKS = {"test": LINT + TESTS, "lint": LINT, "fix": FIX}
+DOCS = (("mkdocs", "build", "--strict", "--quiet"),)
+CHECKS = {"test": LINT + TESTS, "lint": LINT, "fix": FIX, "docs": DOCS}
+# What is installed beside ALLD; "dev", for all other tasks, holds these too.
+EXTRAS = {"demo": "", "docs": "docs"}
 # PyTorch's own index of builds without CUDA; torch and torchvision have to be of one build.
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 
@@ -38,7 +42,8 @@ def main() -> int:
         "task",
         choices=["demo", *CHECKS],
         help="demo: draw images, train, evaluate, predict; test: lint, types and tests, as in CI; "
-        "lint: ruff and mypy; fix: correct and format the code with ruff",
+        "lint: ruff and mypy; fix: correct and format the code with ruff; "
+        "docs: the documentation as pages for a browser, in site/",
     )
     parser.add_argument(
         "--cpu",
@@ -49,8 +54,10 @@ def main() -> int:
     task = asked.task
     check_python()
     python = environment()
-    install(python, extra="" if task == "demo" else "dev", cpu=asked.cpu)
+    install(python, extra=EXTRAS.get(task, "dev"), cpu=asked.cpu)
     status = run_demo(python) if task == "demo" else run_checks(python, CHECKS[task])
+    if task == "docs" and not status:
+        print(f"\nthe documentation: {ROOT / 'site' / 'index.html'}")
     print(f"\nTo use this environment: {activation(python)}")
     return status
 
@@ -84,7 +91,7 @@ def install(python: Path, *, extra: str, cpu: bool = False) -> None:
     """Install ALLD with the versions of constraints.txt, unless just these are already there.
 
     Args:
-        extra: what is installed beside it, "dev" or nothing; "dev" holds all that a demo needs.
+        extra: what is installed beside it; "dev" holds all of the others.
         cpu: PyTorch without CUDA. Where PyTorch is already installed it stays as it is.
     """
     stamp = python.parents[1] / "alld-bootstrap.txt"
