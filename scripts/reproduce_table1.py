@@ -4,6 +4,7 @@
     python scripts/reproduce_table1.py --data ALL-IDB2 --arch efficientnet_lite0  # ALLD's, trained
     python scripts/reproduce_table1.py --data ALL-IDB2 --crossval runs/FOLDER    # or finished
     python scripts/reproduce_table1.py --data ALL-IDB2 --baseline unsharp         # hours
+    python scripts/reproduce_table1.py --data ALL-IDB2 --set split.kind=blocks    # other folds
     python scripts/reproduce_table1.py --quick             # drawn images, shows that it runs
 
 Stop it whenever you like: the same command goes on, and nothing finished is computed twice.
@@ -39,7 +40,7 @@ def reproduce(options: argparse.Namespace) -> int:
     own = {"model.arch": options.backbone, "seed": options.seed}
     config = settings_of(options, own, drawn_images=40)
     # Only now, when signals are watched for; see `alld.runtime.process`.
-    from alld.baselines.bench import Bench
+    from alld.baselines.bench import Bench, folds_config
     from alld.baselines.systems import BACKGROUND, BASELINES, PROBE
     from alld.data.directions import count_directions
     from alld.data.groups.load import load_groups
@@ -79,7 +80,8 @@ def reproduce(options: argparse.Namespace) -> int:
     measured = [system.name for system in trained if system.quote is None]
     reference = measured[0] if measured else PROBE.name(config)
     conditions = unlike(runs_behind(made, options.crossval))
-    table = make_table1([*fitted, *trained], manifest, reference, conditions)
+    folds = folds_config(config).split.kind
+    table = make_table1([*fitted, *trained], manifest, reference, conditions, folds)
     write_table(options.out / "table", table)
     print(markdown(table))
     display.say(f"written: {options.out / 'table'}")

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from conftest import ARCH, REPOSITORY, SMALL, Answer
 
-from alld.baselines.bench import Bench, grouped_config, paper_config
+from alld.baselines.bench import Bench, folds_config, paper_config
 from alld.baselines.systems import BACKGROUND, PROBE, SWARM, Quote, name_of_network
 from alld.config.files import load_config
+from alld.config.schema import Config, parse_config
 from alld.data.groups.load import load_groups
 from alld.data.manifest import Manifest
 from alld.data.sources.find import load_manifest
@@ -202,6 +203,23 @@ def test_features_of_random_weights_never_look_like_imagenets() -> None:
     assert SWARM.identity(config) != SWARM.identity(load_config())
 
 
+def test_folds_of_other_kinds_are_drawn_and_named(bench: Bench) -> None:
+    """As split.kind says; the table is headed by them."""
+    random = replace(bench, config=with_kind(bench.config, "random"))
+    first = [split.kind for split in (bench.folds(1)[0], random.folds(1)[0])]
+    assert first == ["grouped", "random"]
+    table = make_table1([system(BACKGROUND.title, (4,)), system("ALLD", (20,))], bench.manifest,
+                        "ALLD", folds="random")  # fmt: skip
+    assert "Random 5-fold (95 % interval)" in markdown(table)
+    assert "same cells in training and test" in markdown(table)
+
+
+def with_kind(config: Config, kind: str) -> Config:
+    settings = config.model_dump(mode="json")
+    settings["split"]["kind"] = kind
+    return parse_config(settings, "settings")
+
+
 def test_the_bench_draws_the_splits_of_runs(bench: Bench) -> None:
     """Repeat 2 has the folds of a cross-validation with the next seed; groups stay whole."""
     later = Bench(bench.manifest, bench.groups, bench.config.model_copy(update={"seed": 1}))
@@ -213,7 +231,7 @@ def test_the_bench_draws_the_splits_of_runs(bench: Bench) -> None:
 def test_a_paper_shaped_config_moves_both_seeds() -> None:
     """Split and training of test s are drawn by the config's seed plus s, whatever else it says."""
     config = load_config(options={"seed": 3, "split.seed": 9, "split.folds": 5, "split.fold": 1})
-    paper, grouped = paper_config(config, 4), grouped_config(config)
+    paper, grouped = paper_config(config, 4), folds_config(config)
     assert (paper.split_seed, paper.split.kind) == (7, "paper")
     assert (grouped.split_seed, grouped.split.fold) == (3, None)
 

@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from alld.baselines.learning import Features
 from alld.baselines.systems import Baseline
-from alld.config.schema import Config, parse_config
+from alld.config.schema import Config, SplitKind, parse_config
 from alld.data.cache import cache_file, read_cached, write_cached
 from alld.data.directions import pairings, tested_domains
 from alld.data.groups.load import Groups
@@ -45,8 +45,8 @@ class Bench:
         return self._split(paper_config(self.config, seed))
 
     def folds(self, repeat: int) -> list[Split]:
-        """Draw the five grouped folds of a repeat, counted from 1."""
-        settings = grouped_config(self.config).model_dump(mode="json")
+        """Draw the five folds of a repeat, counted from 1: grouped, or as `split.kind` says."""
+        settings = folds_config(self.config).model_dump(mode="json")
         settings["split"] |= {"seed": self.config.seed + repeat - 1, "folds": FOLDS}
         splits = []
         for fold in range(1, FOLDS + 1):
@@ -102,21 +102,26 @@ class Bench:
         return np.array(self.manifest.labels)
 
 
-def grouped_config(config: Config, kind: str = "grouped") -> Config:
-    """Return the settings of grouped cross-validation, or of another kind."""
-    settings = config.model_dump(mode="json")
+def folds_config(config: Config, kind: SplitKind | None = None) -> Config:
+    """Return the settings of cross-validation.
+
+    Args:
+        kind: of the folds; None for those of `config` where it says random or blocks, else grouped.
+    """
+    settings, own = config.model_dump(mode="json"), config.split.kind
+    kind = kind or (own if own in ("random", "blocks") else "grouped")
     settings["split"] |= {"kind": kind, "seed": None, "folds": None, "fold": None}
     return parse_config(settings, "settings")
 
 
 def session_config(config: Config) -> Config:
     """Return the settings of a cross-validation that tests other sessions."""
-    return grouped_config(config, "session")
+    return folds_config(config, "session")
 
 
 def paper_config(config: Config, seed: int) -> Config:
     """Return the settings of one paper-shaped test; split and training get the same seed."""
-    settings = grouped_config(config).model_dump(mode="json")
+    settings = folds_config(config).model_dump(mode="json")
     settings["split"]["kind"] = "paper"
     settings["seed"] = config.seed + seed
     return parse_config(settings, "settings")

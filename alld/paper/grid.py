@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from alld.baselines.bench import FOLDS, grouped_config, paper_config, session_config
+from alld.baselines.bench import FOLDS, folds_config, paper_config, session_config
 from alld.config.schema import Config, parse_config
 from alld.data.manifest import Manifest
 from alld.data.sources.find import load_manifest
@@ -92,7 +92,7 @@ def config_of(experiment: Experiment, config: Config) -> Config:
     if experiment.directions:
         return session_config(own)
     if experiment.seed is None:
-        return grouped_config(own)
+        return folds_config(own)
     return paper_config(own, experiment.seed)
 
 

@@ -7,7 +7,14 @@ from functools import cached_property
 from pathlib import Path
 from statistics import fmean
 
-from alld.baselines.bench import FOLDS, Bench, SplitPredictions, describe_set, predict_split
+from alld.baselines.bench import (
+    FOLDS,
+    Bench,
+    SplitPredictions,
+    describe_set,
+    folds_config,
+    predict_split,
+)
 from alld.baselines.systems import Baseline, Quote, name_of_network
 from alld.config.schema import Config
 from alld.data.directions import count_directions, pairings
@@ -86,7 +93,7 @@ def baseline_system(
         predictions = predict_split(baseline, described, bench, split, file)
         paper_shaped.append(accuracy_of(bench.held_out(split, predictions.probabilities)))
     for repeat in range(1, repeats + 1):
-        note(f"{name}: grouped folds, repeat {repeat} of {repeats}")
+        note(f"{name}: folds, repeat {repeat} of {repeats}")
         of_repeat: list[HeldOut] = []
         for fold, split in enumerate(bench.folds(repeat), start=1):
             file = own / f"repeat-{repeat}-fold-{fold}.json"
@@ -200,7 +207,7 @@ def outside_of(plans: Sequence[Plan], bench: Bench, draws: int) -> Outside | Non
 def _repeats(plan: Plan, bench: Bench) -> dict[int, tuple[HeldOut, ...]]:
     """The rows of a cross-validation by the bench's numbers of its repeats."""
     _check_images(plan.folder, plan.fingerprint, bench)
-    later = plan.config.split_seed - bench.config.seed
+    later, kind = plan.config.split_seed - bench.config.seed, folds_config(bench.config).split.kind
     found: dict[int, list[HeldOut]] = {}
     for row in read_rows(plan):
         moved = replace(row, repeat=row.repeat + later)
@@ -208,7 +215,7 @@ def _repeats(plan: Plan, bench: Bench) -> dict[int, tuple[HeldOut, ...]]:
     for repeat, rows in found.items():
         if repeat < 1 or {row.path: row.fold for row in rows} != _expected_folds(bench, repeat):
             raise RunError(
-                f"{plan.folder}: other folds than grouped {FOLDS}-fold from seed "
+                f"{plan.folder}: other folds than {kind} {FOLDS}-fold from seed "
                 f"{bench.config.seed} on gives here; repeat it with alld crossval, or give the "
                 "script its --seed"
             )

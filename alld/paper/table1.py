@@ -23,12 +23,24 @@ from alld.paper.table import (
 )
 from alld.report.text import percent
 
-HEADINGS = ("System", "Quoted", "Paper-shaped: mean (sd)", "Grouped 5-fold (95 % interval)",
+HEADINGS = ("System", "Quoted", "Paper-shaped: mean (sd)", "{} 5-fold (95 % interval)",
             "ROC AUC", "Brier", "Another session: ROC AUC", "Training", "An image")  # fmt: skip
+_FOLDS = {
+    "grouped": "Grouped: each of all images tested once in each repeat, same cells and overlapping "
+    "crops in one fold",
+    "random": "Random: each of all images tested once in each repeat, same cells in training and "
+    "test",
+    "blocks": "Blocks: each of all images tested once in each repeat, neighbouring numbers of "
+    "files in one fold",
+}
 
 
 def make_table1(
-    systems: Sequence[System], manifest: Manifest, reference: str, unlike: tuple[str, ...] = ()
+    systems: Sequence[System],
+    manifest: Manifest,
+    reference: str,
+    unlike: tuple[str, ...] = (),
+    folds: str = "grouped",
 ) -> Table:
     """Compare every system with the reference, and with the background alone.
 
@@ -38,6 +50,7 @@ def make_table1(
         systems: in the table's order, the background among them.
         reference: name of one of them.
         unlike: conditions in which the trainings of its networks differed.
+        folds: their kind, a key of `_FOLDS`.
     """
     tested = {system.name: system.tested() for system in systems}
     planned = [
@@ -50,19 +63,19 @@ def make_table1(
     return Table(
         name="table1",
         title=f"{mark}Table 1 repeated on {manifest.kind}: every system on the same splits",
-        headings=HEADINGS,
+        headings=tuple(heading.format(folds.capitalize()) for heading in HEADINGS),
         systems=tuple(systems),
         labels=tuple(tested),
         cells=tuple(map(_cells, systems)),
         rows=tuple(map(_row, systems)),
         pairs=compare_pairs(planned, draws=systems[0].draws),
         notes=(
-            *_notes(systems),
+            *_notes(systems, folds),
             *outside_notes(systems, manifest),
             *closing_notes(manifest, unlike),
         ),
         legend="quoted, under its own protocol",
-        facts=facts_of(manifest, unlike) | outside_facts(systems),
+        facts={**facts_of(manifest, unlike), "folds": folds} | outside_facts(systems),
     )
 
 
@@ -110,15 +123,14 @@ def _row(system: System) -> dict[str, object]:
     }
 
 
-def _notes(systems: Sequence[System]) -> list[str]:
+def _notes(systems: Sequence[System], folds: str) -> list[str]:
     repeats = sorted({len(system.repeats) for system in systems})
     protocols = [
         f"{system.name.split()[0]} {system.quote.protocol}" for system in systems if system.quote
     ]
     return [
         "Accuracy in percent of cell images, never of patients. Paper-shaped: 52 test images, 23 "
-        "blasts and 29 healthy cells, drawn at random, same cells on both sides. Grouped: each of "
-        "all images tested once in each repeat, same cells and overlapping crops in one fold, "
+        f"blasts and 29 healthy cells, drawn at random, same cells on both sides. {_FOLDS[folds]}, "
         f"{' or '.join(map(str, repeats))} repeats; interval by a bootstrap over groups.",
         "Quoted: what the ALLD paper prints, each under a protocol of its own: "
         + "; ".join(protocols)
