@@ -285,12 +285,12 @@ def duration(seconds: float) -> str:
 
 def images(count: int) -> str:
     """Return `1 image` or `2 images`."""
-    return f"{count} {'image' if count == 1 else 'images'}"
+    return number_of(count, "image")
 
 
-def fields(count: int) -> str:
+def number_of(count: int, noun: str) -> str:
     """Return `1 field` or `2 fields`."""
-    return f"{count} {'field' if count == 1 else 'fields'}"
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def model_line(predictor: "Predictor") -> str:

@@ -30,6 +30,7 @@ ORDER = [
     "evaluation",
     "baselines",
     "paper",
+    "screen",
     "serve",
     "demo",
     "display",

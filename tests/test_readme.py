@@ -22,6 +22,8 @@ from alld import commands
 from alld.cli import run_command
 from alld.config.files import load_config
 from alld.evaluation.export import export_hub
+from alld.synthetic.fields import draw_fields
+from alld.synthetic.plan import Recipe
 
 PAGES = (REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md")))
 README = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
@@ -65,6 +67,7 @@ def reader(
     (run / "run.json").write_text(facts.replace('"synthetic": true', '"synthetic": false'))
     (folder / "archive.csv").write_text("path\ncell.tif\ncells/one.tif\ncell.tif\n")
     write_untrained(folder / "mapped", 96)
+    draw_fields(folder / "patients", Recipe(n=2), shape=(400, 600))
     return folder
 
 
@@ -192,7 +195,6 @@ def test_the_demo_goes_the_whole_way(
 ) -> None:
     """`alld demo` draws, trains, evaluates and predicts three; a second one replaces the first."""
     import alld.demo
-    from alld.synthetic.plan import Recipe
 
     monkeypatch.chdir(tmp_path)
     small = {"data.image_size": 32, "train.epochs": 1}

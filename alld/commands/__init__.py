@@ -20,6 +20,7 @@ COMMANDS = {
     "evaluate": ("evaluate", "Test a run on held-out or external images."),
     "crossval": ("crossval", "Cross-validate: train and test one model per fold."),
     "predict": ("predict", "Classify cell images as blast or healthy."),
+    "screen": ("screen", "Count the blasts in whole fields, sample by sample."),
     "serve": ("serve", "Serve predictions as a web page and over HTTP."),
     "export": ("models", "Write a trained model for other programs."),
     "compare": ("evaluate", "Compare runs on the images that all of them tested."),

@@ -2,10 +2,11 @@
 
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bars
@@ -17,10 +18,14 @@ from alld.runtime.signals import Stopping
 from alld.runtime.threads import usable_cores
 
 if TYPE_CHECKING:
+    from alld.inference.archives.archive import Engine as Doing
+    from alld.inference.archives.archive import Progress
     from alld.inference.archives.engines import Job
     from alld.inference.inputs import Inputs
     from alld.inference.prediction import Tally
     from alld.inference.predictor import Predictor
+
+T = TypeVar("T")
 
 LINE_SECONDS = 30.0  # between two lines of a log
 
@@ -62,14 +67,31 @@ class Workforce:
         return self.threads or max(1, cores)
 
     def predict(self, inputs: "Inputs", out: Path, job: "Job") -> "Tally":
-        """Predict a long list into `out`; after Ctrl-C or SIGTERM the same command resumes.
+        """Predict a long list into `out`; see `run`."""
+        from alld.inference.archives.archive import predict_archive
+
+        def work(job: "Job", engine: "Doing", progress: "Progress") -> "Tally":
+            return predict_archive(inputs, out, job, engine, progress)
+
+        return self.run(job, work)
+
+    def run(
+        self,
+        job: "Job",
+        work: Callable[["Job", "Doing", "Progress"], T],
+        noun: str = "image",
+    ) -> T:
+        """Do work in shards and show its progress; after Ctrl-C or SIGTERM it can be resumed.
+
+        Args:
+            work: called with the job, the engine that does its shards, and the progress to call.
+            noun: what is counted.
 
         Raises:
             Interrupted: a signal came.
             ConfigError: no such cluster, or it has too little.
         """
         from alld.inference.archives import engines
-        from alld.inference.archives.archive import predict_archive
 
         engine = (
             partial(engines.predict_in_processes, self.workers)
@@ -79,7 +101,7 @@ class Workforce:
         with (
             cluster_for(self.engine, self.address, self.gpus, self.threads_each) as cluster,
             Stopping() as stop,
-            Pace() as pace,
+            Pace(noun) as pace,
         ):
             if cluster is not None:
                 engine = partial(engines.predict_on_ray, cluster)
@@ -88,13 +110,13 @@ class Workforce:
             def progress(now: int, before: int, total: int) -> None:
                 pace(now, before, total)
                 if stop.signal_number is not None:
-                    done = f"{now + before} of {display.images(total)}"
+                    done = f"{now + before} of {display.number_of(total, noun)}"
                     raise Interrupted(
                         f"stopped by {stop.name_of_signal} after {done}; the same command goes on",
                         stop.exit_status,
                     )
 
-            return predict_archive(inputs, out, job, engine, progress)
+            return work(job, engine, progress)
 
 
 def job_of(predictor: "Predictor", model: Path, table: str) -> "Job":
@@ -119,7 +141,8 @@ class Pace:
     A context manager; on a terminal it draws a bar, elsewhere it writes a line every half minute.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, noun: str = "image") -> None:
+        self._noun = noun
         self._bars: Bars | None = None
         self._first: tuple[float, int] | None = None  # when, and how many were done
         self._line: float | None = None  # when the last one was written
@@ -137,18 +160,18 @@ class Pace:
         if self._line is None:
             self._line = moment
             if before:
-                display.say(f"{before} of {display.images(total)} are done already")
+                display.say(f"{before} of {display.number_of(total, self._noun)} are done already")
         if not now:
             return
         self._first = self._first or (moment, now)  # the start of processes does not count
         rate = (now - self._first[1]) / max(moment - self._first[0], 1e-9)
         left = f", {display.duration((total - before - now) / rate)} left" if rate else ""
-        pace = f"{rate:.1f} images/s{left}"
+        pace = f"{rate:.1f} {self._noun}s/s{left}"
         if display.errors.is_terminal:
             self._draw(now + before, total, pace)
         elif moment - self._line > LINE_SECONDS:
             self._line = moment
-            display.say(f"{now + before} of {display.images(total)}, {pace}")
+            display.say(f"{now + before} of {display.number_of(total, self._noun)}, {pace}")
 
     def _draw(self, done: int, total: int, pace: str) -> None:
         if self._bars is None:

@@ -62,7 +62,7 @@ def synth(
     if as_json:
         display.print_json({"folder": str(folder), "images": len(files), "synthetic": True})
         return
-    drawn = display.images(len(files)) if fields is None else display.fields(len(files))
+    drawn = display.number_of(len(files), "image" if fields is None else "field")
     display.write(f"SYNTHETIC: {drawn} in {folder}")
     display.say(f"truth: {folder / 'truth.csv'}")
     if fields is None:

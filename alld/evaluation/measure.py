@@ -10,7 +10,7 @@ import numpy as np
 
 from alld.auditing.background import background_auc
 from alld.data.domains import domain_table
-from alld.data.manifest import BLAST, LABEL_NAMES, Manifest, Pictures, class_counts
+from alld.data.manifest import BLAST, HEALTHY, LABEL_NAMES, Manifest, Pictures, class_counts
 from alld.data.splits import Split
 from alld.errors import DataError
 from alld.evaluation.explanation import Explanation, explain_test
@@ -174,12 +174,23 @@ def abstention(rows: Sequence[HeldOut], draws: int) -> dict[str, Any]:
     labels = np.array([row.label == BLAST for row in rows], dtype=int)
     curve = risk_coverage(labels, [r.probability for r in rows], [r.threshold for r in rows])
     reason = "there is no image"
+    none = "no image of this class has a verdict"
+    right = {
+        label: [
+            ok
+            for ok, given, row in zip(correct, kept, rows, strict=True)
+            if given and row.label == label
+        ]
+        for label in (BLAST, HEALTHY)
+    }
     return {
         "verdicts": counts,
         "out_of_domain": proportion(counts[OUT_OF_DOMAIN], len(rows), reason).as_dict(),
         "uncertain": proportion(counts[UNCERTAIN], len(rows), reason).as_dict(),
         "kept": proportion(sum(kept), len(rows), reason).as_dict(),
         "kept_accuracy": proportion(kept_correct, sum(kept), "no image has a verdict").as_dict(),
+        "kept_sensitivity": proportion(sum(right[BLAST]), len(right[BLAST]), none).as_dict(),
+        "kept_specificity": proportion(sum(right[HEALTHY]), len(right[HEALTHY]), none).as_dict(),
         "gain": gain_in_accuracy(correct, kept, [row.group for row in rows], draws=draws).as_dict(),
         "curve": [asdict(point) for point in curve],
     }

@@ -12,6 +12,7 @@ from alld.images.formats import IMAGE_SUFFIXES
 _DOCUMENTS = {
     *(".csv", ".tsv", ".json", ".jsonl", ".parquet", ".xls", ".xlsx", ".xml", ".yaml", ".yml"),
     *(".docx", ".htm", ".html", ".md", ".pdf", ".txt"),
+    *(".xyc", ".geojson"),  # where the cells of a field are
     *(".db", ".ini", ".log", ".py", ".sha256"),
 }
 _LINK = "linked folder"

@@ -6,8 +6,8 @@ any number of interruptions.
 """
 
 import platform
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,24 @@ def predict_archive(
     """
     if out.is_dir():
         raise ConfigError(f"--out {out}: is a folder; name a file")
+    with finished_parts(inputs, out, job, engine, progress, size) as parts:
+        tally = Tally.empty()
+        with replacing(out) as beside, opened(beside, job.table, COLUMNS) as add:
+            for body, found in parts():
+                add(body)
+                tally.add(found)
+        return tally
+
+
+@contextmanager
+def finished_parts(
+    inputs: Inputs, out: Path, job: Job, engine: Engine, progress: Progress, size: int
+) -> Iterator[Callable[[], Iterator[tuple[bytes, Tally]]]]:
+    """Do all shards that are not done yet, and yield a function that reads their parts in order.
+
+    The parts are removed when the block ends well. Arguments and errors are those of
+    `predict_archive`; beside `out` lies the folder of parts.
+    """
     cut = Cut.of(inputs, size)
     shards = range(len(cut.digests))
     with parts_of(out, plan_of(cut, job)) as parts:
@@ -54,14 +72,8 @@ def predict_archive(
         before = cut.images - sum(map(cut.rows, missing))
         progress(0, before, cut.images)
         engine(job, parts, cut.shards(missing), lambda done: progress(done, before, cut.images))
-        tally = Tally.empty()
-        with replacing(out) as beside, opened(beside, job.table, COLUMNS) as add:
-            for number in shards:
-                body, found = parts.read(number)
-                add(body)
-                tally.add(found)
+        yield lambda: map(parts.read, shards)
         parts.remove(len(shards))
-        return tally
 
 
 def plan_of(cut: Cut, job: Job) -> dict[str, Any]:
@@ -84,6 +96,7 @@ def plan_of(cut: Cut, job: Job) -> dict[str, Any]:
         "device": job.device.partition(":")[0],
         "processor": _processor() if on_cpu else None,
         "versions": {name: metadata.version(name) for name in versions},
+        **job.settings(),
     }
 
 

@@ -41,13 +41,30 @@ class Job:
     table: str  # csv, jsonl or parquet
     folder: str  # that relative names begin in
 
+    def part(
+        self, predictor: Predictor, files: Iterable[Path], counted: Callable[[], None]
+    ) -> tuple[bytes, Tally]:
+        """Return the rows of some files, and their tally; `counted` is called after each file."""
+        tally = Tally.empty()
+
+        def predictions() -> Iterator[Prediction]:
+            for prediction in tally.counting(predictor.iterate(files)):
+                yield prediction
+                counted()
+
+        return body(predictions(), self.table, COLUMNS), tally
+
+    def settings(self) -> dict[str, Any]:
+        """Return what else can change the bytes of a part."""
+        return {}
+
 
 def predict_shard(
     job: Job, parts: Parts, shard: Shard, counted: Callable[[], None] = lambda: None
 ) -> None:
-    """Predict the images of one shard and write its part; an unreadable file becomes a row.
+    """Predict the files of one shard and write its part; an unreadable file becomes a row.
 
-    `counted` is called after each image.
+    `counted` is called after each file.
 
     Raises:
         BundleError, RunError: there is no such model, or another one by now.
@@ -59,14 +76,7 @@ def predict_shard(
         predictor = _loaded(job.model, job.device, job.tta, job.abstain, threads)
         if predictor.identity != job.identity:
             raise RunError(f"{job.model}: is another model by now; give the command again")
-        tally = Tally.empty()
-
-        def predictions() -> Iterator[Prediction]:
-            for prediction in tally.counting(predictor.iterate(map(Path, shard.paths))):
-                yield prediction
-                counted()
-
-        parts.write(shard.number, body(predictions(), job.table, COLUMNS), tally)
+        parts.write(shard.number, *job.part(predictor, map(Path, shard.paths), counted))
 
 
 @lru_cache(maxsize=1)
