@@ -304,6 +304,28 @@ def test_caveats_and_names(run: Runs) -> None:
     assert "different splits" not in alike
 
 
+def test_a_test_of_other_sessions_stands_beside_one_inside(
+    run: Runs, alld: Callable[..., Any]
+) -> None:
+    """With the mean ROC AUC of its directions and that of its own validation images."""
+    runs = [run("inside"), run("outside", NAMES[:8])]
+    area = {"value": 0.344, "k": None, "n": 20, "ci_low": 0.294, "ci_high": 0.395, "method": "b"}
+    inside = {**area, "value": 0.994}
+    for folder, split in zip(runs, ("grouped", "session"), strict=True):
+        file = folder / "evaluation" / "metrics.json"
+        facts = json.loads(file.read_text()) | {"plan": {"split": split}}
+        if split == "session":
+            facts["outside"] = {"mean": {"roc_auc": area}, "inside": {"roc_auc": inside}}
+        write_json(file, facts)
+    status, out, err = alld("compare", *runs)
+    assert status == 0, err
+    assert all(number in out for number in ("0.344", "0.294 to 0.395", "0.994"))
+    assert "outside was tested on sessions that trained no part of it, inside was not" in out
+    found = compare(runs, draws=DRAWS).as_dict()
+    assert [one.get("outside", {}).get("value") for one in found["runs"]] == [None, 0.344]
+    assert not any("sessions that trained" in said for said in compare([runs[0], run("c")]).caveats)
+
+
 def test_the_command_prints_a_verdict_and_the_images(run: Runs, alld: Callable[..., Any]) -> None:
     """Few images on which two runs differ are listed with both probabilities, ten with -v."""
     status, shown, _ = alld("compare", run("a"), run("b", NAMES[:2], synthetic=True))

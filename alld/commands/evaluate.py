@@ -158,7 +158,8 @@ def print_result(result: "Result", *, as_json: bool) -> None:
 def _print_comparison(comparison: "RunComparison") -> None:
     from alld.evaluation.compare import result
 
-    display.write_table(result.title(comparison), result.RUN_COLUMNS, result.run_rows(comparison))
+    columns = result.run_columns(comparison)
+    display.write_table(result.title(comparison), columns, result.run_rows(comparison))
     title = "differences, the first run minus the second"
     display.write_table(title, result.PAIR_COLUMNS, result.pair_rows(comparison))
     for pair in comparison.pairs:

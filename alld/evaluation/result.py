@@ -246,17 +246,19 @@ def _difference(metric: Metric, *, counted: bool) -> str:
 
 def outside_table(result: Result) -> Table:
     """Return a row for each direction and their mean: outside, and inside on validation images."""
-    headings = ("Tested", "Blast, healthy", *map(title_of, MEASURES), "ROC AUC inside")
+    headings = ("Tested", "Blast, healthy", *map(title_of, MEASURES), "ROC AUC inside",
+                "Refused")  # fmt: skip
     if result.outside is None:
         return headings, []
     rows = [
-        (one.tested, counts, *_outside_cells(one.metrics, one.inside))
+        (one.tested, counts, *_outside_cells(one.metrics, one.inside), refused)
         for one in result.outside.directions
         for counts in (f"{one.classes['blast']}, {one.classes['healthy']}",)
+        for refused in ("" if one.out_of_domain is None else f"{one.out_of_domain:.0%}",)
     ]
     mean, over = result.outside.mean, result.outside.over_domains
-    rows.append(("mean, over images", "", *_outside_cells(mean, result.outside.inside)))
-    rows.append(("mean, over directions", "", *_outside_cells(over, {})))
+    rows.append(("mean, over images", "", *_outside_cells(mean, result.outside.inside), ""))
+    rows.append(("mean, over directions", "", *_outside_cells(over, {}), ""))
     return headings, rows
 
 

@@ -19,6 +19,7 @@ from alld.evaluation.compare.result import (
     PairedTest,
     RunComparison,
 )
+from alld.evaluation.result import as_metric
 from alld.stats.confusion import confusion
 from alld.stats.metrics import Metric, bootstrapped, grouped_proportions, proportions
 from alld.stats.ranking import roc_auc
@@ -62,7 +63,13 @@ def compare(folders: Sequence[Path], *, draws: int = 2000) -> RunComparison:
         repeats=aligned.repeats,
         synthetic=any(run.synthetic for run in runs),
         runs=tuple(
-            ComparedRun(name, run.folder, len(run.images), _metrics(aligned, number, draws))
+            ComparedRun(
+                name,
+                run.folder,
+                len(run.images),
+                _metrics(aligned, number, draws),
+                *_sides(run),
+            )
             for number, (name, run) in enumerate(zip(aligned.names, runs, strict=True))
         ),
         pairs=pairs,
@@ -90,6 +97,14 @@ def _metrics(aligned: AlignedRuns, run: int, draws: int) -> dict[str, Metric]:
     else:
         shares = proportions(confusion(truth, verdicts))
     return {**shares, "roc_auc": bootstrapped(roc_auc, truth, aligned.prob[run], groups, draws)}
+
+
+def _sides(run: EvaluatedRun) -> tuple[Metric | None, Metric | None]:
+    """The mean ROC AUC of a run's directions in other sessions, and that of its validation."""
+    if run.outside is None:
+        return None, None
+    inside = run.outside["inside"].get("roc_auc")
+    return as_metric(run.outside["mean"]["roc_auc"]), inside and as_metric(inside)
 
 
 def _test_pairs(
@@ -224,6 +239,13 @@ def _caveats(
         )
     if len({facts.get("split_sha256") for facts in data}) > 1:
         sentences.append("The runs have different splits, so they differ in training images too.")
+    by_session = [run.split == "session" for run in runs]
+    if any(by_session) and not all(by_session):
+        inside, other = (aligned.names[by_session.index(kind)] for kind in (False, True))
+        sentences.append(
+            f"{other} was tested on sessions that trained no part of it, {inside} was not: their "
+            "difference shows how much of a result belongs to the sessions."
+        )
     if any(run.copies for run in runs):
         sentences.append("Files of equal content are one image and count once.")
     if any(run.synthetic for run in runs):

@@ -3,7 +3,7 @@
 A cross-validation tests an image once in each repeat; a single run is repeat 0.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ class EvaluatedRun:
     data: dict[str, Any]  # of metrics.json
     images: dict[Key, HeldOut]
     copies: int
+    outside: Mapping[str, Any] | None = None  # of a cross-validation of other sessions
+    split: str = ""  # its kind
 
     @property
     def synthetic(self) -> bool:
@@ -105,7 +107,10 @@ def read_tested(folder: Path) -> EvaluatedRun:
             raise RunError(
                 f"{table}, line {line}: the same picture as {first.path} under the other label"
             )
-    return EvaluatedRun(folder, _facts(folder), images, len(rows) - len(images))
+    facts = _facts(folder)
+    data, outside = facts["data"], facts.get("outside")
+    split = str((facts.get("plan") or data).get("split"))
+    return EvaluatedRun(folder, data, images, len(rows) - len(images), outside, split)
 
 
 def by_content(rows: Iterable[HeldOut], *, pixels: bool = True) -> dict[Key, HeldOut]:
@@ -221,11 +226,11 @@ def path_below(root: Path, path: str) -> str | None:
 def _facts(folder: Path) -> dict[str, Any]:
     path = folder / "evaluation" / "metrics.json"
     try:
-        data: dict[str, Any] = read_json(path)["data"]
-        _ = data["synthetic"], data["name"]
+        facts: dict[str, Any] = read_json(path)
+        _ = facts["data"]["synthetic"], facts["data"]["name"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"{path}: not what an evaluation writes; {_again(folder)}") from error
-    return data
+    return facts
 
 
 def _again(folder: Path) -> str:

@@ -16,12 +16,18 @@ ALPHA = 0.05
 
 @dataclass(frozen=True)
 class ComparedRun:
-    """One run: how many images it tested, and its metrics on those that all runs tested."""
+    """One run: how many images it tested, and its metrics on those that all runs tested.
+
+    `outside` is the mean ROC AUC of its directions where it tests other sessions, `inside` that of
+    the validation images of the same trainings.
+    """
 
     name: str
     folder: Path
     tested: int
     metrics: dict[str, Metric]
+    outside: Metric | None = None
+    inside: Metric | None = None
 
 
 @dataclass(frozen=True)
@@ -81,6 +87,8 @@ class RunComparison:
                     "folder": str(run.folder),
                     "tested": run.tested,
                     "metrics": _as_dicts(run.metrics),
+                    **({"outside": run.outside.as_dict()} if run.outside else {}),
+                    **({"inside": run.inside.as_dict()} if run.inside else {}),
                 }
                 for run in self.runs
             ],
@@ -101,7 +109,8 @@ class RunComparison:
         }
 
 
-RUN_COLUMNS = ("run", "accuracy", "sensitivity", "specificity", "ROC AUC")
+_RUN_COLUMNS = ("run", "accuracy", "sensitivity", "specificity", "ROC AUC")
+_SIDES = ("ROC AUC outside, mean of directions", "ROC AUC inside, on validation images")
 PAIR_COLUMNS = (
     "runs",
     "only the first correct",
@@ -120,11 +129,21 @@ def title(comparison: RunComparison) -> str:
     return f"{mark}{comparison.images} images tested by all runs: {comparison.classes}{repeats}"
 
 
+def run_columns(comparison: RunComparison) -> tuple[str, ...]:
+    """Return the headings of `run_rows`."""
+    sides = _SIDES if any(run.outside for run in comparison.runs) else ()
+    return _RUN_COLUMNS + sides
+
+
 def run_rows(comparison: RunComparison) -> Iterator[list[str]]:
-    """Yield the cells of `RUN_COLUMNS`, a number and below it its interval in each."""
+    """Yield the cells of `run_columns`, a number and below it its interval in each."""
+    sides = len(run_columns(comparison)) - len(_RUN_COLUMNS)
     for run in comparison.runs:
         cells = []
-        for metric in run.metrics.values():
+        for metric in [*run.metrics.values(), *(run.outside, run.inside)[:sides]]:
+            if metric is None:
+                cells.append("")
+                continue
             value, counts, interval = format_metric(metric)
             shown = f"{value} ({counts})" if metric.k is not None else value
             cells.append(f"{shown}\n{interval}")
