@@ -54,7 +54,9 @@ def reproduce(options: argparse.Namespace) -> int:
     manifest = load_manifest(config.data)
     for warning in manifest.warnings:
         display.warn(warning)
-    bench = Bench(manifest, load_groups(manifest, config.split.groups), config)
+    split = config.split
+    groups = load_groups(manifest, split.groups, fields=split.fields)
+    bench = Bench(manifest, groups, config)
     chosen = [BASELINES[key] for key in options.baseline if key in FITTED]
     inexact = options.allow_inexact
     directions, _ = count_directions(manifest)

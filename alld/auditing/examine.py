@@ -24,7 +24,7 @@ from alld.auditing.background import (
 )
 from alld.config.schema import DataConfig
 from alld.data.domains import DomainTable, domain_table
-from alld.data.groups.load import Groups, load_groups, with_patients
+from alld.data.groups.load import Groups, load_groups, with_owners
 from alld.data.groups.places import TURNS, Relation
 from alld.data.groups.recapture import TILE, is_small
 from alld.data.groups.relations import Description, Search, describe, group_indices, search
@@ -141,7 +141,7 @@ def examine(
     step("measuring backgrounds", 0, 1)
     background = [one.background for one in seen]
     keep_features(manifest, background)
-    independent = with_patients(manifest, known).of_image
+    independent = with_owners(manifest, known).of_image
     audit = Audit(
         manifest=manifest,
         problems=tuple(problems),
@@ -240,10 +240,12 @@ def _equal(names: Iterable[str]) -> list[Relation]:
 def _group(manifest: Manifest, file: Path | None, relations: Sequence[Relation]) -> Groups:
     """The groups of a file; else those found, joined with those that the set itself names.
 
-    Patients are left out: they would put every image into a group, and hide what was found.
+    Patients and fields are left out: they would put every image into a group, and hide what was
+    found.
     """
     if file is not None:
-        return replace(load_groups(manifest, file), relations=tuple(relations))
+        given = load_groups(manifest, file, fields=False)
+        return replace(given, relations=tuple(relations))
     own = [record.group or f"image {index}" for index, record in enumerate(manifest)]
     named = _equal(own)
     numbers = group_indices(len(manifest), [*relations, *named])

@@ -55,6 +55,7 @@ class SplitConfig(_Section):
     valid_fraction: float = Field(0.16, gt=0, lt=1)  # of all images: a fifth of the rest
     block: int = Field(10, ge=1)  # neighbouring images kept together by `blocks`
     groups: Path | None = None  # CSV table path,group that overrules ALLD's
+    fields: bool = True  # crops of one field form one group, where it is known
     folds: int | None = Field(None, ge=2)
     fold: int | None = Field(None, ge=1)
 

@@ -43,6 +43,7 @@ class ImageRecord:
     part: Part | None = None  # where the set has a split of its own
     domain: str | None = None  # session, slide, scanner or site; see `alld.data.domains`
     exposure: Exposure | None = None  # of the photograph, where it is known
+    field: str | None = None  # the photograph that a crop was cut from, where it is known
 
     @property
     def contents(self) -> set[str]:

@@ -142,7 +142,10 @@ def _check_recipe(experiment: Experiment, wanted: Config, manifest: Manifest) ->
         raise RunError(f"{folder}: made from other images than {manifest.root}; use another --out")
     wanted = resolve_config(wanted, manifest)
     then, now = ({"config": one.model_dump(mode="json")} for one in (config, wanted))
-    if changed := differences(then, now):
+    changed = differences(then, now)
+    if experiment.seed is None and config.split.fields != wanted.split.fields:
+        changed.append(f"split.fields: {config.split.fields} then, {wanted.split.fields} now")
+    if changed:
         raise RunError(
             f"{folder}: made with other settings ({'; '.join(changed)}); "
             "give those of then, or use another --out"

@@ -57,7 +57,9 @@ def collect(
     """
     check_experiments(experiments, config)
     manifest = load_manifest(config.data)
-    bench = Bench(manifest, load_groups(manifest, config.split.groups), config)
+    split = config.split
+    groups = load_groups(manifest, split.groups, fields=split.fields)
+    bench = Bench(manifest, groups, config)
     systems = []
     for arch in dict.fromkeys(experiment.arch for experiment in experiments):
         own = [experiment for experiment in experiments if experiment.arch == arch]

@@ -16,10 +16,10 @@ from alld.runtime.threads import usable_cores
 
 # Settings that change no weight: where things lie, what is done afterwards, how memory is used.
 # The fingerprint of the images holds their labels, whatever names gave them, and the hash of the
-# split what the sessions decided.
+# split what sessions and fields decided.
 _WITHOUT_EFFECT = (
-    "data.root", "data.more", "data.positive", "data.healthy", "data.session_gap", "evaluate.",
-    "runtime.",
+    "data.root", "data.more", "data.positive", "data.healthy", "data.session_gap", "split.fields",
+    "evaluate.", "runtime.",
 )  # fmt: skip
 _CONDITIONS = ("device", "precision", "threads", "workers", "world_size", "versions")
 

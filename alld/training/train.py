@@ -160,7 +160,8 @@ def _load_data(config: Config, listener: Listener) -> tuple[Manifest, Groups]:
         listener.note(unused)
     manifest = with_pixel_hashes(manifest, partial(listener.step, "hashing pixels"))
     comparing = partial(listener.step, "comparing images for shared cells")
-    groups = load_groups(manifest, config.split.groups, comparing)
+    split = config.split
+    groups = load_groups(manifest, split.groups, comparing, fields=split.fields)
     if groups.warning:
         listener.note(groups.warning)
     return manifest, groups

@@ -1,6 +1,7 @@
 """Load the group of every image of a set: from a file, from the set itself, or from the pixels.
 
-In any case all cells of one patient belong to one group.
+In any case all cells of one patient belong to one group, and where they are known the crops of one
+field, unless the settings say otherwise.
 """
 
 from collections.abc import Sequence
@@ -45,29 +46,40 @@ class Groups:
 
 
 def load_groups(
-    manifest: Manifest, file: Path | None = None, progress: Progress | None = None
+    manifest: Manifest,
+    file: Path | None = None,
+    progress: Progress | None = None,
+    *,
+    fields: bool = True,
 ) -> Groups:
     """Return the groups of `file` if given, else those of the set, else those found in the pixels.
 
     The pixels are searched only where some image has neither patient nor group. What is found is
     kept in the user's cache folder under the fingerprint of the set.
 
+    Args:
+        fields: keep crops of one field together, where the set says from which each was cut.
+
     Raises:
         DataError: a groups file that does not fit the set.
         ImageError: an image that cannot be read.
     """
     if file is not None:
-        return with_patients(manifest, _from_file(manifest, file))
+        return with_owners(manifest, _from_file(manifest, file), fields=fields)
     if all(record.patient or record.group for record in manifest):
         groups = Groups(tuple(f"image {record.path}" for record in manifest), "")
     else:
         groups = _found(manifest, progress)
     own = [record.group or "" for record in manifest]
-    return with_patients(manifest, _joined(groups, own, "groups as the set names them"))
+    groups = _joined(groups, own, "groups as the set names them")
+    return with_owners(manifest, groups, fields=fields)
 
 
-def with_patients(manifest: Manifest, groups: Groups) -> Groups:
-    """Return the groups, joined where they share a patient."""
+def with_owners(manifest: Manifest, groups: Groups, *, fields: bool = True) -> Groups:
+    """Return the groups, joined where they share a patient or, with `fields`, a field."""
+    if fields:
+        owners = [f"field {record.field}" if record.field else "" for record in manifest]
+        groups = _joined(groups, owners, "crops of one field")
     patients = [patient and f"patient {patient}" for patient in manifest.patients]
     return _joined(groups, patients, "patients as the set names them")
 

@@ -41,8 +41,8 @@ def load_manifest(
     """Read the set that `data.root` names and hash every image of it.
 
     A folder holds ALL-IDB2, C-NMC 2019, or one folder for each class, which has precedence. A
-    `.csv` file is a table with the columns `path,label` and optionally `patient`, `group`, `split`
-    or a domain, or that of C-NMC's preliminary test.
+    `.csv` file is a table with the columns `path,label` and optionally `patient`, `group`,
+    `field`, `split` or a domain, or that of C-NMC's preliminary test.
 
     Args:
         both_classes: refuse a set of one class, on which no classifier can be trained.
@@ -130,7 +130,7 @@ def _read(
 def _joined(places: Sequence[Path], manifests: Sequence[Manifest]) -> Manifest:
     """Return several sets as one, in which each is a domain, whatever domains it had itself.
 
-    A patient or a group of one set is not that of another, whatever it is called.
+    A patient, group or field of one set is not that of another, whatever it is called.
     """
     roots = [manifest.root.resolve() for manifest in manifests]
     home = Path(os.path.commonpath(roots))
@@ -141,6 +141,7 @@ def _joined(places: Sequence[Path], manifests: Sequence[Manifest]) -> Manifest:
             path=(root.relative_to(home) / record.path).as_posix(),
             group=record.group and f"{name}: {record.group}",
             patient=record.patient and f"{name}: {record.patient}",
+            field=record.field and f"{name}: {record.field}",
             domain=name,
         )
         for name, root, manifest in zip(names, roots, manifests, strict=True)

@@ -36,6 +36,7 @@ class Labelled(NamedTuple):
     patient: str | None = None
     part: Part | None = None
     domain: str | None = None
+    field: str | None = None
 
 
 @contextmanager
@@ -84,8 +85,19 @@ def build_manifest(
             sha256 = sha256_hex(data)
             known = crops_by_hash().get(sha256)
             exposure = exposure_of(data) if known is None else known.exposure
-            facts = (name, one.label, sha256, one.group, one.patient)
-            records.append(ImageRecord(*facts, part=part, domain=one.domain, exposure=exposure))
+            records.append(
+                ImageRecord(
+                    name,
+                    one.label,
+                    sha256,
+                    group=one.group,
+                    patient=one.patient,
+                    part=part,
+                    domain=one.domain,
+                    exposure=exposure,
+                    field=one.field or (known.field if known else None),
+                )
+            )
         if progress:
             progress(done, len(labelled))
     return Manifest(root=root, kind=kind, records=tuple(records), synthetic=synthetic)

@@ -1,4 +1,4 @@
-"""Read a CSV table of images: `path,label`, and `patient`, `group`, `split` or a domain."""
+"""Read a CSV table of images: `path,label`; `patient`, `group`, `field`, `split` or a domain."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from alld.runtime.files import cell
 from alld.runtime.reading import csv_columns, read_rows
 
 _NUMBERS = {"1": BLAST, "0": HEALTHY}
-_KNOWN = {"path", "label", "patient", "group", "split"}
+_KNOWN = {"path", "label", "patient", "group", "field", "split"}
 
 
 def read_table(
@@ -46,12 +46,13 @@ def read_table(
             if not path:
                 raise DataError(f"{place}: no path; name an image file")
             label = _label(row["label"], names, place)
-            group, patient = (
-                cell(row.get(name, "").strip() or None) for name in ("group", "patient")
+            group, patient, field = (
+                cell(row.get(name, "").strip() or None) for name in ("group", "patient", "field")
             )
             part = None if odd else part_named(row.get("split", ""))
             own = cell(" ".join(row.get(domain, "").split()) or None)
-            labelled.append(Labelled(table.parent / path, label, group, patient, part, own))
+            places = (group, patient, part, own, field)
+            labelled.append(Labelled(table.parent / path, label, *places))
     manifest = build_manifest(table.parent, "table", labelled, progress, problems)
     warnings = []
     unused = sorted(set(columns) - _KNOWN - {domain})

@@ -79,6 +79,7 @@ def read_plan(folder: Path) -> Plan:
     path = folder / PLAN
     try:
         facts = read_json(path)
+        facts["config"]["split"].setdefault("fields", False)  # begun by a version that ignored them
         return Plan(
             folder=folder,
             started=str(facts["started"]),

@@ -150,7 +150,8 @@ def _check_splits(plan: Plan, manifest: Manifest) -> None:
         DataError: too few groups of a class for so many folds.
         RunError: a fold was begun with another split, by a version that drew it otherwise.
     """
-    groups = load_groups(manifest, plan.config.split.groups)
+    shared = plan.config.split
+    groups = load_groups(manifest, shared.groups, fields=shared.fields)
     for fold in plan.all_folds():
         config, run = plan.config_of(fold.repeat, fold.fold), Run(fold.folder)
         split = make_split(
