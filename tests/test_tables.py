@@ -20,6 +20,7 @@ from alld.data.sources.find import load_manifest
 from alld.errors import RunError
 from alld.evaluation.crossval.folds import read_plan
 from alld.evaluation.out_of_fold import HeldOut
+from alld.evaluation.outside import OutsideTest, measure_outside
 from alld.paper.systems import System, network_systems
 from alld.paper.table import Table, latex, markdown, write_table
 from alld.paper.table1 import make_table1
@@ -91,6 +92,33 @@ def test_table1_pairs_every_system_with_the_reference_and_the_background(table1:
     assert baseline.p_value == pytest.approx(2 * 0.5**8)
     assert table1.pairs[0].p_holm == pytest.approx(2 * 2 * 0.5**8)
     assert table1.pairs[1].better == "[5] one_baseline"
+
+
+def test_other_sessions_are_a_column_and_a_table_of_directions(bench: Bench) -> None:
+    """A system that was not tested there has an empty cell; what each direction tests is told."""
+    labels, ranks = (1, 1, 0, 0), {"a": (0.9, 0.8, 0.2, 0.1), "b": (0.1, 0.9, 0.2, 0.3)}
+    tests = [
+        OutsideTest(tested, [
+            HeldOut(1, 1, f"{tested}{i}", f"{i}", f"{tested}{i}", label, probability, 0.5)
+            for i, (label, probability) in enumerate(zip(labels, own, strict=True))
+        ])
+        for tested, own in ranks.items()
+    ]  # fmt: skip
+    outside = replace(system("ALLD", (20,)), outside=measure_outside(tests, draws=200))
+    found = make_table1([system(BACKGROUND.title, (4,)), outside], bench.manifest, "ALLD")
+    column = found.headings.index("Another session: ROC AUC")
+    assert found.cells[0][column] == ""
+    assert found.rows[1]["outside_roc_auc"] == 0.75
+    assert found.rows[1]["outside_roc_auc_lowest"] == 0.5
+    text = markdown(found)
+    assert "- 2: 2 blasts and 2 healthy cells of b" in text
+    assert "| ALLD | 1 | 1.000" in text
+    assert "50.0, 100.0 |" in text
+    assert "No other session was tested" not in text
+    nothing = markdown(make_table1([system(BACKGROUND.title, (4,)), system("ALLD", (20,))],
+                                   bench.manifest, "ALLD"))  # fmt: skip
+    assert "No other session was tested: " in nothing
+    assert "of no known session" in nothing
 
 
 def test_table2_pairs_every_two_systems(real: Manifest) -> None:

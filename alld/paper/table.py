@@ -1,7 +1,7 @@
 """Write a table of systems as CSV, Markdown, LaTeX, JSON and a picture."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from textwrap import fill
 
@@ -9,10 +9,9 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from alld import NOTICE
-from alld.data.directions import count_directions
 from alld.data.manifest import Manifest
 from alld.evaluation.compare.result import PairedTest
-from alld.evaluation.outside import Outside
+from alld.paper.other_sessions import direction_lines
 from alld.paper.systems import System
 from alld.report.figures import BLUE, GREY, INK, ORANGE, open_figure, save_figure
 from alld.report.text import latex_table, markdown_table, percent
@@ -74,8 +73,9 @@ def write_table(folder: Path, table: Table) -> None:
 
 
 def markdown(table: Table) -> str:
-    """Return the table, the pairs and the notes."""
+    """Return the table, its directions in other sessions, the pairs and the notes."""
     lines = [f"# {table.title}", "", *markdown_table(table.headings, table.cells)]
+    lines += direction_lines(table.systems)
     lines += ["", *markdown_table(PAIR_HEADINGS, map(_pair_cells, table.pairs))]
     return "\n".join([*lines, "", *(f"- {note}" for note in table.notes)]) + "\n"
 
@@ -116,61 +116,6 @@ def interval(metric: Metric, sign: str = "") -> str:
 def quoted(system: System) -> str:
     """Return the quoted accuracy in percent, or nothing."""
     return "" if system.quote is None else percent(system.quote.accuracy)
-
-
-def outside_cell(system: System) -> str:
-    """Return the mean ROC AUC in other sessions with its interval, and the lowest direction."""
-    if system.outside is None:
-        return ""
-    area = system.outside.mean["roc_auc"]
-    if area.value is None or area.ci_low is None:
-        return f"undefined: {area.reason}"
-    ends = f"{area.ci_low:.3f} to {area.ci_high:.3f}"
-    return f"{area.value:.3f} ({ends}; lowest {_lowest(system.outside):.3f})"
-
-
-def outside_row(system: System) -> dict[str, object]:
-    """Return the numbers in other sessions for the CSV file; none where none was tested."""
-    found = system.outside
-    area, over = (found.mean["roc_auc"], found.over_domains["roc_auc"]) if found else (None, None)
-    return {
-        "outside_directions": found and len(found.directions),
-        "outside_trainings": found and sum(one.trainings for one in found.directions),
-        "outside_roc_auc": area and area.value,
-        "outside_roc_auc_low": area and area.ci_low,
-        "outside_roc_auc_high": area and area.ci_high,
-        "outside_roc_auc_low_over_directions": over and over.ci_low,
-        "outside_roc_auc_high_over_directions": over and over.ci_high,
-        "outside_roc_auc_lowest": found and _lowest(found),
-        "outside_sensitivity": found and found.mean["sensitivity"].value,
-        "outside_specificity": found and found.mean["specificity"].value,
-        "outside_matched_sensitivity": found and found.mean["matched_sensitivity"].value,
-    }
-
-
-def outside_facts(systems: Sequence[System]) -> dict[str, object]:
-    """Return every direction of every system for the JSON file."""
-    return {
-        "outside": {system.name: asdict(system.outside) for system in systems if system.outside}
-    }
-
-
-def outside_notes(systems: Sequence[System], manifest: Manifest) -> list[str]:
-    """Return what the column of other sessions means, or why it is empty."""
-    if not any(system.outside for system in systems):
-        _, reason = count_directions(manifest)
-        return [f"No other session was tested: {reason or 'no such results were given'}."]
-    return [
-        "Another session: images of sessions or other domains of which none trained the model, in "
-        "both classes; mean ROC AUC of all directions and seeds, interval by a bootstrap over "
-        "groups, and the lowest direction. Accuracy is not shown: a threshold that was learnt "
-        "inside is part of what fails outside. All directions are in the JSON file.",
-    ]
-
-
-def _lowest(outside: Outside) -> float:
-    areas = [direction.metrics["roc_auc"].value for direction in outside.directions]
-    return min((area for area in areas if area is not None), default=float("nan"))
 
 
 def _pair_cells(pair: PairedTest) -> tuple[str, ...]:

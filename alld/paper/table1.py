@@ -9,16 +9,18 @@ from statistics import fmean, stdev
 from alld.baselines.systems import BACKGROUND
 from alld.data.manifest import Manifest
 from alld.evaluation.compare.compare import compare_pairs
+from alld.paper.other_sessions import (
+    outside_cell,
+    outside_facts,
+    outside_notes,
+    outside_row,
+)
 from alld.paper.systems import System
 from alld.paper.table import (
     Table,
     closing_notes,
     facts_of,
     interval,
-    outside_cell,
-    outside_facts,
-    outside_notes,
-    outside_row,
     quoted,
 )
 from alld.report.text import percent

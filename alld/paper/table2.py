@@ -25,15 +25,17 @@ from alld.evaluation.crossval.folds import read_plan, read_rows
 from alld.evaluation.out_of_fold import accuracy_of, read_fold
 from alld.evaluation.outside import OutsideTest, measure_outside
 from alld.paper.grid import Experiment, check_experiments, config_of, trainings_of, unlike
+from alld.paper.other_sessions import (
+    outside_cell,
+    outside_facts,
+    outside_notes,
+    outside_row,
+)
 from alld.paper.systems import System, outside_of, outside_repeats
 from alld.paper.table import (
     Table,
     closing_notes,
     facts_of,
-    outside_cell,
-    outside_facts,
-    outside_notes,
-    outside_row,
     quoted,
 )
 from alld.report.text import percent
