@@ -175,6 +175,15 @@ def test_a_table_says_what_its_reader_must_know(table1: Table, table2: Table) ->
         assert "Not a medical device" in markdown(table)
 
 
+def test_tables_of_confounded_sets_say_so(table1: Table, bench: Bench) -> None:
+    """Where no session holds both classes; nothing is said of a set without sessions."""
+    records = tuple(replace(one, domain="AB"[one.label]) for one in bench.manifest.records)
+    confounded = replace(bench.manifest, records=records, domains_source="column scanner")
+    notes = make_table1(table1.systems, confounded, "ALLD").notes
+    assert any("Each of the 2 scanners (column scanner) of this set holds one" in n for n in notes)
+    assert not any("holds one class" in note for note in table1.notes)
+
+
 def test_tables_name_what_was_unlike(table1: Table, real: Manifest) -> None:
     """Conditions that differed between trainings stand in the notes of both."""
     found = ("threads: 1 and 2",)

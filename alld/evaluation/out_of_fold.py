@@ -210,10 +210,10 @@ def pooled_metrics(repeats: Sequence[Sequence[HeldOut]], draws: int) -> dict[str
     prob = np.stack([_column(rows, "probability") for rows in ordered], axis=1)  # (n, repeats)
     verdicts = np.stack([_column(rows, "verdict") for rows in ordered], axis=1)  # (n, repeats)
     scores: dict[str, tuple[Score, NDArray[np.float64]]] = {
-        "accuracy": (partial(rate_of, rate=accuracy), verdicts),
-        "sensitivity": (partial(rate_of, rate=sensitivity), verdicts),
-        "specificity": (partial(rate_of, rate=specificity), verdicts),
-        "precision": (partial(rate_of, rate=precision), verdicts),
+        "accuracy": (partial(_rate, rate=accuracy), verdicts),
+        "sensitivity": (partial(_rate, rate=sensitivity), verdicts),
+        "specificity": (partial(_rate, rate=specificity), verdicts),
+        "precision": (partial(_rate, rate=precision), verdicts),
         "balanced_accuracy": (balanced_accuracy, verdicts),
         "f1": (f1, verdicts),
         "mcc": (agreement, verdicts),
@@ -284,8 +284,7 @@ def _column(rows: Sequence[HeldOut], name: str) -> NDArray[np.float64]:
     return np.array([getattr(row, name) for row in rows], dtype=float)
 
 
-def rate_of(y_true: ArrayLike, verdicts: ArrayLike, rate: Callable[[Confusion], Metric]) -> float:
-    """Return a proportion of verdicts, (n,) 0 or 1, as a number; UndefinedMetric without one."""
+def _rate(y_true: ArrayLike, verdicts: ArrayLike, rate: Callable[[Confusion], Metric]) -> float:
     found = rate(confusion(y_true, verdicts))
     if found.value is None:
         raise UndefinedMetric(str(found.reason))

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from alld.data.manifest import LABEL_NAMES
-from alld.evaluation.out_of_fold import HeldOut, rate_of
+from alld.evaluation.out_of_fold import HeldOut
 from alld.inference.prediction import OUT_OF_DOMAIN
 from alld.stats.intervals import UndefinedMetric, group_bootstrap, student
-from alld.stats.metrics import Metric, measured, sensitivity, specificity
+from alld.stats.metrics import Metric, measured
 from alld.stats.ranking import roc_auc, sensitivity_at
 
 MEASURES = ("roc_auc", "sensitivity", "specificity", "matched_sensitivity")
@@ -133,10 +133,15 @@ def _scores(
     """The score of each test and the columns it is computed from, by metric."""
     return {
         "roc_auc": ([roc_auc] * len(tests), prob),
-        "sensitivity": ([partial(rate_of, rate=sensitivity)] * len(tests), verdicts),
-        "specificity": ([partial(rate_of, rate=specificity)] * len(tests), verdicts),
+        "sensitivity": ([_share_correct] * len(tests), verdicts),
+        "specificity": ([_share_correct] * len(tests), verdicts),
         "matched_sensitivity": ([_matched(test) for test in tests], prob),
     }
+
+
+def _share_correct(truth: ArrayLike, verdicts: ArrayLike) -> float:
+    """Of images of one class."""
+    return float(np.mean(np.equal(truth, verdicts)))
 
 
 def _matched(test: OutsideTest) -> Score:

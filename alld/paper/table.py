@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from alld import NOTICE
+from alld.data.domains import domain_table
 from alld.data.manifest import Manifest
 from alld.evaluation.compare.result import PairedTest
 from alld.paper.other_sessions import direction_lines
@@ -99,6 +100,12 @@ def closing_notes(manifest: Manifest, unlike: tuple[str, ...]) -> list[str]:
     found = []
     if unlike:
         found.append(f"Trained under unlike conditions: {'; '.join(unlike)}.")
+    domains = domain_table(manifest)
+    if domains and domains.confounded:
+        found.append(
+            f"Each of the {len(domains.counts)} {domains.noun}s ({domains.source}) of this set "
+            "holds one class alone: folds inside it are no evidence that the disease was learnt."
+        )
     if manifest.synthetic:
         found.append("SYNTHETIC: drawn images; these numbers say nothing about real cells.")
     elif manifest.kind == "ALL-IDB2":
