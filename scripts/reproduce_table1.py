@@ -55,7 +55,7 @@ def reproduce(options: argparse.Namespace) -> int:
     for warning in manifest.warnings:
         display.warn(warning)
     split = config.split
-    groups = load_groups(manifest, split.groups, fields=split.fields)
+    groups = load_groups(manifest, split.groups, fields=split.joins_fields)
     bench = Bench(manifest, groups, config)
     chosen = [BASELINES[key] for key in options.baseline if key in FITTED]
     inexact = options.allow_inexact

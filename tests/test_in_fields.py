@@ -9,7 +9,7 @@ import pytest
 from trainings import with_settings
 
 from alld.config.files import load_config
-from alld.config.schema import Config
+from alld.config.schema import Config, SplitConfig
 from alld.data.groups.load import load_groups
 from alld.data.manifest import ImageRecord, Manifest
 from alld.data.sources.find import load_manifest
@@ -51,6 +51,21 @@ def test_crops_of_one_field_are_on_one_side_of_a_split(drawn_set: Path, tmp_path
         sides = {(record.field, part) for record, part in zip(manifest, dealt.parts, strict=True)}
         assert (len(sides) == len({record.field for record in manifest})) is fields
         assert ("crops of one field" in groups.source) is fields
+
+
+def test_blocks_are_not_joined_by_fields() -> None:
+    """Fields lie in many blocks: all blocks of a class would be one group, and no fold possible."""
+    records = tuple(
+        ImageRecord(crop.name, int(crop.name[-5]), crop.sha256, group=crop.name, field=crop.field)
+        for crop in known_crops()
+    )
+    manifest = Manifest(Path("set"), "ALL-IDB2", records, synthetic=False)
+    split = SplitConfig(kind="blocks", folds=5, fold=1)
+    groups = load_groups(manifest, fields=split.joins_fields)
+    dealt = make_split(manifest, groups.of_image, groups.source, split, seed=0)
+    assert len(dealt.indices("test")) == 60  # six blocks of ten
+    assert SplitConfig().joins_fields
+    assert not SplitConfig(fields=False).joins_fields
 
 
 def test_the_fields_of_all_idb2_are_known() -> None:

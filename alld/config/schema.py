@@ -59,6 +59,11 @@ class SplitConfig(_Section):
     folds: int | None = Field(None, ge=2)
     fold: int | None = Field(None, ge=1)
 
+    @property
+    def joins_fields(self) -> bool:
+        """Whether crops of one field form one group: not beside blocks, which all would meet."""
+        return self.fields and self.kind != "blocks"
+
     @model_validator(mode="after")
     def _leaves_training_images(self) -> Self:
         if self.test_fraction + self.valid_fraction >= 1:

@@ -60,7 +60,7 @@ def collect(
     check_experiments(experiments, config)
     manifest = load_manifest(config.data)
     split = config.split
-    groups = load_groups(manifest, split.groups, fields=split.fields)
+    groups = load_groups(manifest, split.groups, fields=split.joins_fields)
     bench = Bench(manifest, groups, config)
     systems = []
     for arch in dict.fromkeys(experiment.arch for experiment in experiments):

@@ -161,7 +161,7 @@ def _load_data(config: Config, listener: Listener) -> tuple[Manifest, Groups]:
     manifest = with_pixel_hashes(manifest, partial(listener.step, "hashing pixels"))
     comparing = partial(listener.step, "comparing images for shared cells")
     split = config.split
-    groups = load_groups(manifest, split.groups, comparing, fields=split.fields)
+    groups = load_groups(manifest, split.groups, comparing, fields=split.joins_fields)
     if groups.warning:
         listener.note(groups.warning)
     return manifest, groups

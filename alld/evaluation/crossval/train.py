@@ -151,7 +151,7 @@ def _check_splits(plan: Plan, manifest: Manifest) -> None:
         RunError: a fold was begun with another split, by a version that drew it otherwise.
     """
     shared = plan.config.split
-    groups = load_groups(manifest, shared.groups, fields=shared.fields)
+    groups = load_groups(manifest, shared.groups, fields=shared.joins_fields)
     for fold in plan.all_folds():
         config, run = plan.config_of(fold.repeat, fold.fold), Run(fold.folder)
         split = make_split(
