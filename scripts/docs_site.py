@@ -4,6 +4,7 @@ Commands come from their own help, settings from their schema and the comments o
 configs/resnet50.yaml. The README and other pages of the repository's root are pages of the site.
 """
 
+import html
 import posixpath
 import re
 from collections.abc import Iterator, Mapping
@@ -85,7 +86,7 @@ def _command(name: str, command: Any) -> Iterator[str]:
             sections.setdefault(title, []).append(record)
     for title, records in sections.items():
         yield f"| {title} | |\n|---|---|"
-        yield from (f"| `{_cell(option)}` | {_cell(meaning)} |" for option, meaning in records)
+        yield from (f"| {_code(option)} | {_cell(meaning)} |" for option, meaning in records)
         yield ""
     if examples:
         yield "```sh\n" + "\n".join(examples) + "\n```"
@@ -128,7 +129,7 @@ def _values(field: Mapping[str, Any]) -> str:
         "minimum": "at least", "exclusiveMinimum": "above",
         "maximum": "at most", "exclusiveMaximum": "below",
     }  # fmt: skip
-    limits = [f"{word} {kind[key]:g}" for key, word in bounds.items() if key in kind]
+    limits = [f"{word} {kind[key]:.10g}" for key, word in bounds.items() if key in kind]
     names = {"array": "list", "boolean": "true, false", "string": "text"}
     return ", ".join([names.get(kind["type"], kind["type"]), *limits])
 
@@ -160,7 +161,13 @@ def _comments() -> tuple[dict[str, str], dict[str, str]]:
     return reasons, introductions
 
 
+def _code(text: str) -> str:
+    """Return an option with its values for a cell of a Markdown table, whose borders are |."""
+    text = re.sub(r" <list\[\w+\]>| range(?=>)", "", text)
+    return f"<code>{html.escape(text).replace('|', '&#124;')}</code>"
+
+
 def _cell(text: str) -> str:
     """Return text for a cell of a Markdown table."""
-    text = re.sub(r" <list\[\w+\]>| range(?=>)", "", " ".join(text.split()))
+    text = " ".join(text.split())
     return text.replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*")
