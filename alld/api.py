@@ -97,14 +97,17 @@ def compare(*runs: Run | Place) -> RunComparison:
     return comparing.compare([_folder(run) for run in runs])
 
 
-def audit(data: Place, *, progress: bool | None = None) -> Audit:
+def audit(data: Place, *, fields: Place | None = None, progress: bool | None = None) -> Audit:
     """Look for copies, wrong labels and confounding in a set of labelled images.
 
+    Args:
+        fields: a folder of whole fields, in which the images are sought.
+
     Raises:
-        AlldError: no set there.
+        AlldError: no set there, or no field.
     """
     with _steps(progress) as step:
-        return auditing.examine(DataConfig(root=Path(data)), step=step)
+        return auditing.examine(DataConfig(root=Path(data)), step=step, fields=_path(fields))
 
 
 def load(model: Run | Place, device: str = "auto", *, tta: bool | None = None) -> Predictor:

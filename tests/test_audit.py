@@ -19,7 +19,8 @@ from alld.auditing.background import (
     predictive_power,
 )
 from alld.auditing.examine import Audit, examine
-from alld.auditing.findings import Finding, findings
+from alld.auditing.finding import Finding
+from alld.auditing.findings import findings
 from alld.auditing.folder import check_place, groups_table, write_audit
 from alld.cli import run_command
 from alld.config.schema import DataConfig

@@ -22,6 +22,7 @@ from alld.auditing.background import (
     measure_background,
     predictive_power,
 )
+from alld.auditing.fields import InFields, place_in_fields
 from alld.config.schema import DataConfig
 from alld.data.domains import DomainTable, domain_table
 from alld.data.groups.load import Groups, load_groups, with_owners
@@ -71,6 +72,7 @@ class Audit:
     file_facts: Metric
     domains: DomainTable | None  # None where no domain is known
     domain_alone: Metric  # what the domain alone predicts
+    in_fields: InFields | None = None  # None where no fields were given
 
     @property
     def members(self) -> dict[str, list[int]]:
@@ -111,6 +113,8 @@ def examine(
     groups: Path | None = None,
     step: Step = lambda name, done, total: None,
     begin: Callable[[Manifest], None] = lambda manifest: None,
+    *,
+    fields: Path | None = None,
 ) -> Audit:
     """Examine a set; files that cannot be read are listed as problems.
 
@@ -119,9 +123,10 @@ def examine(
         groups: a table `path,group` that overrules the groups found.
         step: called with the name of a step, what is done and how much there is.
         begin: called with the set before its images are read; an exception ends the audit.
+        fields: a folder of whole fields, in which the images are sought.
 
     Raises:
-        DataError: there is no set, or the groups file does not fit it.
+        DataError: there is no set, no field, or the groups file does not fit the set.
     """
     surveyed, problems = survey_manifest(data, lambda *at: step("hashing images", *at))
     begin(surveyed)
@@ -137,6 +142,10 @@ def examine(
         step("reading images", number, len(surveyed))
     manifest = replace(surveyed, records=tuple(readable))
     found = _compare(manifest, seen, step)
+    in_fields = None
+    if fields is not None:
+        seeking = partial(step, "seeking crops in fields")
+        manifest, in_fields = place_in_fields(manifest, fields, data.session_gap, seeking)
     known = _group(manifest, groups, found.relations)
     step("measuring backgrounds", 0, 1)
     background = [one.background for one in seen]
@@ -156,6 +165,7 @@ def examine(
         ),
         domains=domain_table(manifest),
         domain_alone=predictive_power(manifest, independent, domain_features(manifest)),
+        in_fields=in_fields,
     )
     step("measuring backgrounds", 1, 1)
     return audit

@@ -1,42 +1,22 @@
 """Turn an audit into findings: a sentence with a number, and what to do about it."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import PurePosixPath
-from typing import Literal
 
 from alld.auditing.examine import Audit
+from alld.auditing.finding import SEVERITIES, Finding, Severity, some
+from alld.auditing.origins import background, domains, fields, file_facts
 from alld.data.groups.places import Relation
 from alld.data.groups.recapture import SMALL_SIDE
 from alld.data.manifest import BLAST, HEALTHY, LABEL_NAMES, class_counts
 from alld.data.sources.class_names import ClassNames
 from alld.data.sources.find import name_label
-from alld.stats.metrics import Metric
 from alld.stats.patients import patient_kinds
 
-Severity = Literal["error", "warning", "note"]
-SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
-CHANCE = 0.5
 RARE = 0.1  # share of a class below which accuracy says nothing
 WORTH_A_LOOK = 0.5  # similarity that different places rarely reach
 CLOSE = 0.1  # between the weakest accepted and the strongest rejected pair
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One finding about a set.
-
-    With an `error` a training would stop, or learn something wrong; with a `warning` its numbers
-    would mislead.
-    """
-
-    severity: Severity
-    code: str
-    count: int  # images it concerns
-    sentence: str
-    advice: str
-    paths: tuple[str, ...] = ()
 
 
 def findings(audit: Audit) -> list[Finding]:
@@ -46,9 +26,10 @@ def findings(audit: Audit) -> list[Finding]:
         _contradictions,
         _names,
         _classes,
-        _domains,
-        _background,
-        _file_facts,
+        fields,
+        domains,
+        background,
+        file_facts,
         _groups,
         _turned,
         _leaking,
@@ -62,17 +43,6 @@ def findings(audit: Audit) -> list[Finding]:
     )
     found = [finding for check in checks for finding in check(audit)]
     return sorted(found, key=lambda finding: SEVERITIES.index(finding.severity))
-
-
-def _some(
-    severity: Severity, code: str, paths: Sequence[str], said: str, advice: str
-) -> Iterator[Finding]:
-    """A finding about `paths`, if there are any; the sentence names their number and the first."""
-    if not paths:
-        return
-    number = f"{len(paths)} {'image' if len(paths) == 1 else 'images'}"
-    sentence = f"{number}: {said} (first: {paths[0]})"
-    yield Finding(severity, code, len(paths), sentence, advice, tuple(paths))
 
 
 def _paths(audit: Audit, relations: Iterable[Relation]) -> list[str]:
@@ -108,7 +78,7 @@ def _names(audit: Audit) -> Iterator[Finding]:
     manifest = audit.manifest
     by_name = [r.path for r in manifest if name_label(r.path) not in (None, r.label)]
     said = "named after ALL-IDB2, and the name says the other class than the label"
-    yield from _some("error", "name", by_name, said, "move them, or correct the label")
+    yield from some("error", "name", by_name, said, "move them, or correct the label")
     if manifest.kind == "folders":
         return  # the folder is the label
     by_folder = []
@@ -119,7 +89,7 @@ def _names(audit: Audit) -> Iterator[Finding]:
         if not own and ClassNames().label_of([home]) not in (None, record.label):
             by_folder.append(record.path)
     said = "in a folder named after the other class than the label"
-    yield from _some("error", "folder", by_folder, said, "move them, or correct the label")
+    yield from some("error", "folder", by_folder, said, "move them, or correct the label")
 
 
 def _classes(audit: Audit) -> Iterator[Finding]:
@@ -134,64 +104,6 @@ def _classes(audit: Audit) -> Iterator[Finding]:
         yield Finding("warning", "classes", n, said, advice)
     else:
         yield Finding("note", "classes", n, said, "nothing to do")
-
-
-def _domains(audit: Audit) -> Iterator[Finding]:
-    table, metric = audit.domains, audit.domain_alone
-    if table is None:
-        said = "no camera, time or column tells which images were taken in one session"
-        advice = "name the session, slide or scanner of each image in a column of a table"
-        yield Finding("note", "domains", 0, said, advice)
-        return
-    if not table.confounded:
-        said = f"the {table.noun} alone, of {len(table.counts)} ({table.source})"
-        advice = f"a model may learn the {table.noun}s: test it with --split session"
-        yield from _shortcut(metric, "domains", said, advice)
-        return
-    said = (
-        f"each of the {len(table.counts)} {table.noun}s ({table.source}) holds one class alone: "
-        f"the {table.noun} tells the class of every image"
-    )
-    advice = (
-        f"no split of this set can part the disease from the {table.noun}: test with --split "
-        f"session, and bring images of both classes from one {table.noun}"
-    )
-    yield Finding("error", "domains", len(audit.manifest), said, advice)
-
-
-def _background(audit: Audit) -> Iterator[Finding]:
-    metric, what = audit.background, "the background alone, without the cell"
-    if metric.value is None and 2 * metric.n < len(audit.manifest):  # more images do not help
-        said = f"{what}: {metric.reason}"
-        yield Finding("note", "background", metric.n, said, "nothing to do")
-        return
-    advice = (
-        "a model may learn slides, not cells: test it on cells of other slides and laboratories"
-    )
-    yield from _shortcut(metric, "background", what, advice)
-
-
-def _file_facts(audit: Audit) -> Iterator[Finding]:
-    yield from _shortcut(
-        audit.file_facts,
-        "file sizes",
-        "the file size and dimensions alone",
-        "bring all images to one size and format before training",
-    )
-
-
-def _shortcut(metric: Metric, code: str, what: str, advice: str) -> Iterator[Finding]:
-    if metric.value is None:
-        said = f"{what}: what it predicts is undefined: {metric.reason}"
-        yield Finding("note", code, metric.n, said, "bring more images")
-        return
-    interval = metric.reason or f"95 % {metric.ci_low:.3f} to {metric.ci_high:.3f}"
-    said = f"{what}: ROC AUC {metric.value:.3f} ({interval}; n = {metric.n})"
-    low = metric.value if metric.ci_low is None else metric.ci_low
-    if low > CHANCE:
-        yield Finding("warning", code, metric.n, said, advice)
-    else:
-        yield Finding("note", code, metric.n, said, "no more than chance: nothing to do")
 
 
 def _groups(audit: Audit) -> Iterator[Finding]:
@@ -215,7 +127,7 @@ def _turned(audit: Audit) -> Iterator[Finding]:
     paths = _paths(audit, (r for r in audit.groups.relations if r.turn))
     said = "the same place as in another image, turned or flipped"
     advice = "`alld train` does not seek turned copies itself: give it groups.csv with --groups"
-    yield from _some("warning", "turned", paths, said, advice)
+    yield from some("warning", "turned", paths, said, advice)
 
 
 def _leaking(audit: Audit) -> Iterator[Finding]:
@@ -223,7 +135,7 @@ def _leaking(audit: Audit) -> Iterator[Finding]:
     pairs = [r for r in audit.groups.relations if name[r.first] != name[r.second]]
     said = f"related in {len(pairs)} pairs, but the groups file separates them"
     advice = "look at groups.png, and correct the file"
-    yield from _some("warning", "leaking", _paths(audit, pairs), said, advice)
+    yield from some("warning", "leaking", _paths(audit, pairs), said, advice)
 
 
 def _patients(audit: Audit) -> Iterator[Finding]:
@@ -238,13 +150,13 @@ def _patients(audit: Audit) -> Iterator[Finding]:
     yield Finding("note", "patients", len(patients) - unknown, said, "nothing to do")
     paths = [record.path for record in audit.manifest if not record.patient]
     advice = "name the patients: a split may separate these images from others of the same patient"
-    yield from _some("warning", "patients", paths, "their patient is unknown", advice)
+    yield from some("warning", "patients", paths, "their patient is unknown", advice)
     pairs = [
         r for r in audit.groups.relations if len({patients[r.first], patients[r.second]} - {""}) > 1
     ]
     said = f"related in {len(pairs)} pairs, but of different patients"
     advice = "find out whose cells they are; --groups groups.csv keeps both patients together"
-    yield from _some("warning", "patients", _paths(audit, pairs), said, advice)
+    yield from some("warning", "patients", _paths(audit, pairs), said, advice)
 
 
 def _copies(audit: Audit) -> Iterator[Finding]:
@@ -256,7 +168,7 @@ def _copies(audit: Audit) -> Iterator[Finding]:
     ):
         paths = {audit.manifest.records[r.second].path for r in names if names[r] == name}
         advice = "keep one of each: copies count a cell twice"
-        yield from _some("warning", name, sorted(paths), said, advice)
+        yield from some("warning", name, sorted(paths), said, advice)
 
 
 def _doubts(audit: Audit) -> Iterator[Finding]:
@@ -293,16 +205,16 @@ def _sizes(audit: Audit) -> Iterator[Finding]:
     odd = [record.path for record, size in pairs if size != usual]
     said = f"not {usual[0]} x {usual[1]} px like {times} others"
     advice = "ALLD pads them by reflection: check that the cell is whole and of the same scale"
-    yield from _some("note", "sizes", odd, said, advice)
+    yield from some("note", "sizes", odd, said, advice)
 
 
 def _not_compared(audit: Audit) -> Iterator[Finding]:
     paths = [audit.manifest.records[index].path for index in audit.not_compared]
     said = "too small or too large to be compared with others"
-    yield from _some("warning", "not compared", paths, said, "give crops of single cells")
+    yield from some("warning", "not compared", paths, said, "give crops of single cells")
     said = f"smaller than {SMALL_SIDE} px, where only exact copies can be found"
     advice = "other pictures of one cell remain hidden here: name the patients or groups"
-    yield from _some("warning", "small", audit.small, said, advice)
+    yield from some("warning", "small", audit.small, said, advice)
 
 
 def _decoding(audit: Audit) -> Iterator[Finding]:
@@ -314,7 +226,7 @@ def _decoding(audit: Audit) -> Iterator[Finding]:
             said.setdefault(("note", text), []).append(record.path)
     for (severity, text), paths in said.items():
         advice = "check that both classes were saved in the same way"
-        yield from _some(severity, "decoding", paths, text, advice)
+        yield from some(severity, "decoding", paths, text, advice)
 
 
 def _source(audit: Audit) -> Iterator[Finding]:

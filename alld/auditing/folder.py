@@ -1,7 +1,8 @@
-"""Write an audit to a folder: audit.json, groups.csv and the contact sheets."""
+"""Write an audit to a folder: audit.json, images.csv, groups.csv and the contact sheets."""
 
 import csv
 import io
+import os
 import re
 from collections import Counter
 from dataclasses import asdict
@@ -12,22 +13,32 @@ from alld import NOTICE
 from alld.auditing.contact_sheet import draw_sheets
 from alld.auditing.examine import Audit
 from alld.auditing.findings import findings
+from alld.data.domains import COLUMNS
+from alld.data.groups.in_fields import FieldPlace
 from alld.data.groups.places import TURNS, Relation
 from alld.data.groups.recapture import Comparison
 from alld.data.manifest import LABEL_NAMES, Manifest
 from alld.errors import DataError
-from alld.runtime.files import check_writable, new_folder, sha256_hex, write_json, write_text
+from alld.runtime.files import (
+    check_writable,
+    new_folder,
+    plain_path,
+    sha256_hex,
+    write_csv,
+    write_json,
+    write_text,
+)
 from alld.runtime.reading import read_json
 
-JSON, GROUPS = "audit.json", "groups.csv"
-_OURS = re.compile(r"audit\.json|groups\.csv|groups.*\.png", re.DOTALL)
+JSON, GROUPS, IMAGES = "audit.json", "groups.csv", "images.csv"
+_OURS = re.compile(r"audit\.json|images\.csv|groups\.csv|groups.*\.png", re.DOTALL)
 
 
 def check_place(folder: Path, manifest: Manifest | None = None) -> None:
     """Refuse a folder that an audit must not replace.
 
     Raises:
-        DataError: it holds files that no audit wrote, or a groups.csv that was edited, or it lies
+        DataError: it holds files that no audit wrote, or a table that was edited, or it lies
             inside the set, where the next command would take its pictures for cells.
     """
     # A table names its images, and several sets lie apart: other pictures there do no harm.
@@ -44,23 +55,27 @@ def check_place(folder: Path, manifest: Manifest | None = None) -> None:
     strange = [name for name in names if not _OURS.fullmatch(name)]
     if strange:
         raise DataError(f"--out {folder}: holds {strange[0]}, which no audit made; name another")
-    if (folder / GROUPS).exists() and _edited(folder):
-        raise DataError(
-            f"--out {folder}: {GROUPS} there was edited, and would be lost; name another folder"
-        )
+    for table, key in ((GROUPS, "groups_sha256"), (IMAGES, "images_sha256")):
+        if (folder / table).exists() and _edited(folder, table, key):
+            raise DataError(
+                f"--out {folder}: {table} there was edited, and would be lost; name another folder"
+            )
 
 
 def write_audit(folder: Path, audit: Audit) -> None:
-    """Write `audit.json`, `groups.csv` and `groups.png`; raises as `check_place` does."""
+    """Write `audit.json`, both tables and `groups.png`; raises as `check_place` does."""
     check_place(folder, audit.manifest)
     with new_folder(folder) as place:
         table = groups_table(audit)
         write_text(place / GROUPS, table)
+        write_images(place / IMAGES, audit, folder)
         sheets = draw_sheets(place, audit)
         facts = as_dict(audit)
         facts["files"] = {
             "groups": GROUPS,
             "groups_sha256": sha256_hex(table.encode()),
+            "images": IMAGES,
+            "images_sha256": sha256_hex((place / IMAGES).read_bytes()),
             "sheets": [sheet.name for sheet in sheets],
         }
         write_json(place / JSON, facts)
@@ -83,6 +98,46 @@ def groups_table(audit: Audit) -> str:
             relation = "; ".join(sorted(kinds.get(index, Counter({"given": 1}))))
             writer.writerow([audit.manifest.records[index].path, name, relation])
     return text.getvalue()
+
+
+def write_images(file: Path, audit: Audit, home: Path) -> None:
+    """Write a row for every image, which `alld train --data` reads: what is known of its origin.
+
+    Columns without a value for any image are left out.
+
+    Args:
+        home: the folder that paths are relative to: where the table will lie.
+    """
+    manifest, rows = audit.manifest, []
+    noun = audit.domains.noun if audit.domains else ""
+    domain = noun if noun in COLUMNS else "domain"
+    places = audit.in_fields.places if audit.in_fields else (None,) * len(manifest)
+    for index, (record, place) in enumerate(zip(manifest, places, strict=True)):
+        path = os.path.relpath(manifest.file(index).absolute(), home.absolute())
+        rows.append(
+            {
+                "path": plain_path(path.replace(os.sep, "/")),
+                "label": LABEL_NAMES[record.label],
+                "patient": record.patient,
+                "group": record.group,
+                "split": record.part,
+                domain: record.domain,
+                "field": record.field,
+                **(_place(place) if place else {}),
+            }
+        )
+    columns = dict.fromkeys(
+        name for row in rows for name, value in row.items() if value is not None
+    )
+    write_csv(file, list(columns), ({name: row.get(name) for name in columns} for row in rows))
+
+
+def _place(place: FieldPlace) -> dict[str, Any]:
+    """The columns about the place of an image in its field."""
+    sides = {"x": place.x, "y": place.y, "width": place.width, "height": place.height}
+    similarity = round(place.similarity, 4)
+    equal = "yes" if place.exact else "no"
+    return {**sides, "orientation": TURNS[place.turn], "equal": equal, "similarity": similarity}
 
 
 def as_dict(audit: Audit) -> dict[str, Any]:
@@ -110,6 +165,7 @@ def as_dict(audit: Audit) -> dict[str, Any]:
             **(audit.domains.as_dict() if audit.domains else {}),
             "roc_auc": audit.domain_alone.as_dict(),
         },
+        "fields": _fields(audit),
         "groups": {
             "source": audit.groups.source,
             "of": {
@@ -126,6 +182,25 @@ def as_dict(audit: Audit) -> dict[str, Any]:
         ],
         "unusable": [asdict(problem) for problem in audit.problems],
         "notice": NOTICE,
+    }
+
+
+def _fields(audit: Audit) -> dict[str, Any] | None:
+    found = audit.in_fields
+    if found is None:
+        return None
+    return {
+        "folder": str(found.folder),
+        "number": len(found.names),
+        "found": len(found.found),
+        "equal": sum(place.exact for place in found.found),
+        "places": [
+            {"path": record.path, "field": found.names[place.field], **_place(place)}
+            for record, place in zip(audit.manifest, found.places, strict=True)
+            if place
+        ],
+        "copies": [{"field": name, "same_as": same} for name, same in found.copies],
+        "unusable": [asdict(problem) for problem in found.problems],
     }
 
 
@@ -148,9 +223,9 @@ def _comparison(manifest: Manifest, c: Comparison) -> dict[str, Any]:
     return {"first": first, "second": second, "similarity": c.similarity}
 
 
-def _edited(folder: Path) -> bool:
+def _edited(folder: Path, table: str, key: str) -> bool:
     try:
-        known = read_json(folder / JSON)["files"]["groups_sha256"]
+        known = read_json(folder / JSON)["files"][key]
     except (OSError, ValueError, KeyError, TypeError):
         return True
-    return bool(known != sha256_hex((folder / GROUPS).read_bytes()))
+    return bool(known != sha256_hex((folder / table).read_bytes()))

@@ -29,11 +29,15 @@ def audit(
         ),
     ] = None,
     out: Annotated[
-        Path, typer.Option(help="Folder for audit.json, groups.csv and groups.png.")
+        Path, typer.Option(help="Folder for audit.json, images.csv, groups.csv and groups.png.")
     ] = Path("audit"),
     groups: Annotated[
         Path | None,
         typer.Option(help="CSV table with columns path and group, instead of the groups found."),
+    ] = None,
+    fields: Annotated[
+        Path | None,
+        typer.Option(help="Folder of whole fields, in which every image is sought."),
     ] = None,
     positive: PositiveOption = None,
     healthy: HealthyOption = None,
@@ -57,7 +61,7 @@ def audit(
     check_place(out)
     with display.Steps() as steps:
         config = load_config(options=given).data
-        found = examine(config, groups, steps, partial(check_place, out))
+        found = examine(config, groups, steps, partial(check_place, out), fields=fields)
     write_audit(out, found)
     if as_json:
         display.print_json(as_dict(found))
@@ -98,6 +102,9 @@ def _print_audit(audit: "Audit", folder: Path) -> None:
         if count > _LISTED:
             display.write(f"{'':<9}and {count - _LISTED} more of the kind '{code}' in audit.json")
     display.write(f"audit: {folder}")
+    if audit.in_fields is not None:
+        table = folder / "images.csv"
+        display.say(f"to train with these fields and sessions: alld train --data {table}")
     if audit.members:
         table = folder / "groups.csv"
         picture = folder / "groups.png"

@@ -59,7 +59,7 @@ def is_small(shape: tuple[int, int]) -> bool:
 
 def coarse_picture(image: RGB) -> Picture:
     """Return a picture (H / 4, W / 4) of unit energy that is invariant to light and shading."""
-    detail = _band(image, fine=1.5, coarse=6.0)
+    detail = band(image, fine=1.5, coarse=6.0)
     # Equalise the contrast, or a dark nucleus outweighs the rest; 1.5 grey levels damp noise.
     detail /= np.sqrt(gaussian_filter(detail**2, 12.0, mode="nearest")) + np.float32(1.5)
     height, width = detail.shape[0] // SHRINK, detail.shape[1] // SHRINK
@@ -109,7 +109,7 @@ def correlation_side(shapes: Sequence[tuple[int, int]]) -> int:
 
 def compare_near(first: RGB, second: RGB, place: Placement) -> Comparison:
     """Compare two images, the second already turned, at the best place near the given one."""
-    a, b = (_band(image, fine=1.0, coarse=4.0) for image in (first, second))
+    a, b = (band(image, fine=1.0, coarse=4.0) for image in (first, second))
     rows, columns = (range(middle - SEARCH, middle + SEARCH + 1) for middle in (place.dy, place.dx))
     similarity, dy, dx = max(
         (correlation(*overlap(a, b, y, x)), y, x) for y in rows for x in columns
@@ -129,8 +129,8 @@ def correlation(first: Picture, second: Picture) -> float:
     return float((a * b).sum() / max(float(np.linalg.norm(a) * np.linalg.norm(b)), 1e-6))
 
 
-def _band(image: RGB, *, fine: float, coarse: float) -> Picture:
-    """Detail of the grey image between two scales (standard deviations in pixels)."""
+def band(image: RGB, *, fine: float, coarse: float) -> Picture:
+    """Return the detail of the grey image between two scales (standard deviations in pixels)."""
     grey = image.mean(axis=2, dtype=np.float32)
     low = gaussian_filter(grey, coarse, mode="nearest")
     return np.asarray(gaussian_filter(grey, fine, mode="nearest") - low, np.float32)

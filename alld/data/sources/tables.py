@@ -15,6 +15,8 @@ from alld.runtime.reading import csv_columns, read_rows
 
 _NUMBERS = {"1": BLAST, "0": HEALTHY}
 _KNOWN = {"path", "label", "patient", "group", "field", "split"}
+# What an audit tells of the place of a crop in its field; nothing follows from it here.
+_TOLD = {"x", "y", "width", "height", "orientation", "equal", "similarity"}
 
 
 def read_table(
@@ -55,7 +57,7 @@ def read_table(
             labelled.append(Labelled(table.parent / path, label, *places))
     manifest = build_manifest(table.parent, "table", labelled, progress, problems)
     warnings = []
-    unused = sorted(set(columns) - _KNOWN - {domain})
+    unused = sorted(set(columns) - _KNOWN - _TOLD - {domain})
     if unused:
         noun = "column" if len(unused) == 1 else "columns"
         warnings.append(f"{table}: ignored {noun}: {', '.join(unused)}")
