@@ -17,7 +17,6 @@ from conftest import Answer
 from drawn import draw_all_idb2
 from untrained import write_untrained
 
-from alld.commands import archive as command
 from alld.commands.archive import Pace
 from alld.errors import AlldError, ConfigError, DataError, Interrupted, RunError
 from alld.inference.archives import archive, engines
@@ -49,7 +48,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
 
 @pytest.fixture(scope="module")
 def job(model: Path) -> Job:
-    return command.job_of(Predictor.load(model, "cpu", threads=2), model, "csv")
+    return Job.of(Predictor.load(model, "cpu", threads=2), model, "csv")
 
 
 @pytest.fixture(scope="module")

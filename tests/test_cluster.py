@@ -13,7 +13,6 @@ from conftest import REPOSITORY, SMALL
 from drawn import draw_all_idb2
 from untrained import write_untrained
 
-from alld.commands.archive import job_of
 from alld.config.files import load_config
 from alld.errors import ConfigError, Interrupted
 from alld.evaluation.crossval.train import crossval
@@ -50,7 +49,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> tuple[Inputs, Job]:
     folder = tmp_path_factory.mktemp("archive")
     drawn = sorted(draw_all_idb2(folder / "cells", per_class=10).glob("*.tif"))
     model = write_untrained(folder / "model.alld")
-    job = job_of(Predictor.load(model, "cpu", threads=1), model, "csv")
+    job = Job.of(Predictor.load(model, "cpu", threads=1), model, "csv")
     return Inputs(tuple(drawn[row % 20] for row in range(150))), job
 
 

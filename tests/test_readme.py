@@ -211,7 +211,7 @@ def test_the_demo_goes_the_whole_way(
 
     monkeypatch.chdir(tmp_path)
     small = {"data.image_size": 32, "train.epochs": 1}
-    monkeypatch.setattr(alld.demo, "Recipe", lambda seed: Recipe(n=40))
+    monkeypatch.setattr(alld.demo, "Recipe", lambda seed, n=40: Recipe(n=n))
     monkeypatch.setattr(
         alld.demo, "load_config", lambda name, options: load_config(name, options=options | small)
     )
@@ -221,6 +221,8 @@ def test_the_demo_goes_the_whole_way(
     verdicts = re.findall(r"SYNTHETIC (blast|healthy|uncertain|out of domain) +P\(blast\)", shown)
     assert len(verdicts) == 6
     assert "SYNTHETIC: efficientnet_lite0" in shown
+    assert shown.count("SYNTHETIC sample-01: ") == 2
+    assert (tmp_path / "runs" / "demo" / "screen" / "report.html").is_file()
     assert (tmp_path / "runs" / "demo" / "run" / "evaluation" / "table.md").is_file()
     [after] = set(re.findall(r"next: alld (predict .+)", said))
     assert run_command(shlex.split(after)) == 0

@@ -1,6 +1,5 @@
 """Predict an archive for `alld predict`: who works on it, signals, and how far it is."""
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from alld.inference.archives.engines import Job
     from alld.inference.inputs import Inputs
     from alld.inference.prediction import Tally
-    from alld.inference.predictor import Predictor
 
 T = TypeVar("T")
 
@@ -117,22 +115,6 @@ class Workforce:
                     )
 
             return work(job, engine, progress)
-
-
-def job_of(predictor: "Predictor", model: Path, table: str) -> "Job":
-    """Return what every shard has to know."""
-    from alld.inference.archives.engines import Job
-
-    return Job(
-        model=str(model),
-        identity=predictor.identity,
-        device=predictor.device,
-        tta=predictor.tta,
-        abstain=predictor.abstain,
-        threads=predictor.threads,
-        table=table,
-        folder=os.getcwd(),
-    )
 
 
 class Pace:

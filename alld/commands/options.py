@@ -103,7 +103,9 @@ _MORE = "Settings"
 SETTINGS = {
     "arch": Setting("model.arch", "Network; `alld models` lists them"),
     "data": Setting(
-        "data.root", "Folder or CSV table of labelled images; repeatable, each is a domain"
+        "data.root",
+        "Folder or CSV table of labelled images, or of fields with marked cells; repeatable, each "
+        "is a domain",
     ),
     "split": Setting("split.kind", "How images are divided into training, validation and test"),
     "seed": Setting("seed", "Seed of the split and of the training"),

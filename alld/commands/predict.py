@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from alld import NOTICE, display
-from alld.commands.archive import Workforce, job_of
+from alld.commands.archive import Workforce
 from alld.commands.models import place_of
 from alld.commands.options import (
     AddressOption,
@@ -121,7 +121,9 @@ def predict(
     )
     display.say(display.model_line(predictor))
     if sharded:
-        job = job_of(predictor, chosen, table)
+        from alld.inference.archives.engines import Job
+
+        job = Job.of(predictor, chosen, table)
         del predictor  # each process loads its own
         tally = workforce.predict(inputs, sharded, job)
     else:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from alld import NOTICE, display
-from alld.commands.archive import Workforce, job_of
+from alld.commands.archive import Workforce
 from alld.commands.models import place_of
 from alld.commands.options import (
     AddressOption,
@@ -114,12 +114,12 @@ def screen(
     rates = None if error_rates is None else read_error_rates(error_rates, predictor)
     if out is None:
         display.say(f"folder: {place}; if stopped, go on with --out {place}")
-    base = job_of(predictor, chosen, "jsonl")
+    job = ScreenJob.of(predictor, chosen, "jsonl", side=crop)
 
     def work(job: Any, doing: Any, progress: Any) -> "Screening":
         return screen_fields(fields, place, job, predictor, rates, engine=doing, progress=progress)
 
-    done = workforce.run(ScreenJob(**vars(base), side=crop), work, "field")
+    done = workforce.run(job, work, "field")
     _show(done, as_json=as_json)
     if any(row["error"] for row in done.facts["fields"]):
         raise typer.Exit(1)
@@ -148,12 +148,12 @@ def _show(done: "Screening", *, as_json: bool) -> None:
         return
     mark = "SYNTHETIC " if facts["synthetic"] else ""
     for sample in facts["samples"]:
-        display.write(f"{mark}{_sample_line(sample)}")
+        display.write(f"{mark}{sample_line(sample)}")
     display.say(f"report: {done.folder / 'report.html'}")
     display.say(NOTICE)
 
 
-def _sample_line(sample: dict[str, Any]) -> str:
+def sample_line(sample: dict[str, Any]) -> str:
     """Return `patient: 12 blast, 3 healthy, ... in 4 fields; blasts 80.0 % (62.1 to 91.2)`."""
     counts = ", ".join(
         f"{sample[name]} {name.replace('_', ' ')}"

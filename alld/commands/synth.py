@@ -9,6 +9,7 @@ import typer
 from alld import display
 from alld.commands.evaluate import print_result
 from alld.commands.options import JsonOption, VerboseOption
+from alld.commands.screen import sample_line
 from alld.errors import ConfigError
 
 
@@ -77,7 +78,7 @@ def demo(
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Try everything on SYNTHETIC images in minutes: draw, train, evaluate and predict.
+    """Try everything on SYNTHETIC images in minutes: draw, train, evaluate, predict and screen.
 
     Example: alld demo
     """
@@ -92,6 +93,10 @@ def demo(
     for prediction in shown.predictions:
         display.write(f"SYNTHETIC {display.prediction_line(prediction)}")
     print_result(shown.evaluation, as_json=False)
+    for sample in shown.screening.facts["samples"]:
+        display.write(f"SYNTHETIC {sample_line(sample)}")
+    display.say(f"report of the screened field: {shown.screening.folder / 'report.html'}")
     display.say(f"next: alld predict {images} --model {run}")
     display.say(f"      alld serve --model {run} --open")
-    display.say("your own images: alld train --data FOLDER, then alld evaluate and alld predict")
+    display.say("your own images: alld train --data FOLDER, then alld evaluate and alld predict,")
+    display.say("your own fields: alld screen FOLDER")

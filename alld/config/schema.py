@@ -30,6 +30,7 @@ class DataConfig(_Section):
     positive: list[str] = []  # folders or labels that mean blast
     healthy: list[str] = []  # folders or labels that mean healthy
     image_size: int = Field(224, ge=32, le=1024)  # pixels; ImageNet weights have seen 224
+    crop: int = Field(257, ge=32)  # px, side of the square cut out around a cell of a field
     session_gap: float = Field(8.0, gt=0)  # minutes between two pictures that part sessions
 
     @field_validator("positive", "healthy", mode="before")

@@ -18,7 +18,7 @@ from alld.runtime.files import sha256_hex
 HEALTHY, BLAST = 0, 1
 LABEL_NAMES = ("healthy", "blast")
 Part = Literal["train", "valid", "test"]
-Kind = Literal["ALL-IDB2", "C-NMC 2019", "folders", "table", "several sets"]
+Kind = Literal["ALL-IDB2", "C-NMC 2019", "folders", "table", "fields", "several sets"]
 Progress = Callable[[int, int], None]  # images done, all images
 
 

@@ -1,5 +1,8 @@
 """Tell image formats apart by content, and refuse what is too large; `decode` adds the name."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import PurePath
 
 from alld.errors import ImageError
@@ -8,6 +11,9 @@ RESAVE = "save it as 8-bit RGB TIFF or PNG"
 FETCH = "get the original file again"
 MAX_PIXELS = 25_000_000
 MAX_SIDE = 10_000  # px
+# Of whole fields and scans, where a command asks for them; JPEG ends at 65,535 px a side.
+MAX_FIELD_PIXELS, MAX_FIELD_SIDE = 200_000_000, 40_000
+_limits: ContextVar[tuple[int, int]] = ContextVar("limits", default=(MAX_PIXELS, MAX_SIDE))
 MAX_METADATA = 2**24  # bytes
 
 _SIGNATURES = (
@@ -50,9 +56,22 @@ def check_metadata(size: int) -> None:
 
 def check_size(width: int, height: int) -> None:
     """Refuse a picture that is too large by its header, before anything is unpacked."""
-    if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
-        limits = f"over {MAX_PIXELS // 10**6} megapixels or {MAX_SIDE} px a side"
-        raise refusal(f"{width} x {height} px, {limits}", "crop it to one cell")
+    most, longest = _limits.get()
+    if max(width, height) > longest or width * height > most:
+        limits = f"over {most // 10**6} megapixels or {longest} px a side"
+        one_cell = (most, longest) == (MAX_PIXELS, MAX_SIDE)
+        advice = "crop it to one cell" if one_cell else "cut it into parts"
+        raise refusal(f"{width} x {height} px, {limits}", advice)
+
+
+@contextmanager
+def whole_fields() -> Iterator[None]:
+    """Accept pictures as large as a field may be, in this thread."""
+    token = _limits.set((MAX_FIELD_PIXELS, MAX_FIELD_SIDE))
+    try:
+        yield
+    finally:
+        _limits.reset(token)
 
 
 def format_of(data: bytes) -> str:

@@ -18,8 +18,8 @@ from alld.runtime.threads import usable_cores
 # The fingerprint of the images holds their labels, whatever names gave them, and the hash of the
 # split what sessions and fields decided.
 _WITHOUT_EFFECT = (
-    "data.root", "data.more", "data.positive", "data.healthy", "data.session_gap", "split.fields",
-    "evaluate.", "runtime.",
+    "data.root", "data.more", "data.positive", "data.healthy", "data.crop", "data.session_gap",
+    "split.fields", "evaluate.", "runtime.",
 )  # fmt: skip
 _CONDITIONS = ("device", "precision", "threads", "workers", "world_size", "versions")
 

@@ -73,7 +73,10 @@ def as_coco(fields: Sequence[Field], *, synthetic: bool) -> Coco:
     ]
     pairs = [(number, cell) for number, field in read for cell in field.cells]
     return {
-        "info": {"description": f"{'SYNTHETIC. ' if synthetic else ''}{NOTICE}"},
+        "info": {
+            "description": f"{'SYNTHETIC. ' if synthetic else ''}{NOTICE}",
+            "predicted": True,  # no labels: `alld train` refuses them
+        },
         "images": images,
         "annotations": [
             _annotation(count, number, cell) for count, (number, cell) in enumerate(pairs, start=1)

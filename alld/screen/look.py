@@ -7,12 +7,13 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
-from alld.cells.detect import DetectedCell, detect_cells
+from alld.cells.crops import SIDE, cut
+from alld.cells.detect import DetectedCell
 from alld.errors import ImageError
 from alld.images.decode import decode, is_synthetic, read_image_bytes
+from alld.images.formats import whole_fields
 from alld.images.rgb import RGB
 from alld.inference.archives.engines import Job
 from alld.inference.prediction import Tally
@@ -20,8 +21,8 @@ from alld.inference.predictor import Predictor
 from alld.runtime.files import plain_path, sha256_hex, well_formed
 from alld.screen.overlay import draw_overlay
 from alld.screen.records import WHITE, Cell, Field, as_line
+from alld.screen.tiles import detect_in_tiles
 
-SIDE = 257  # px, of the crops of ALL-IDB2
 _LEAST = 1.5  # sides of a crop that a field is long; anything less is a single cell
 _THUMB = 96  # px
 _CORNERS = 48  # of an outline, at most
@@ -61,16 +62,17 @@ def look(file: Path, predictor: Predictor, side: int) -> tuple[Field, dict[str, 
     try:
         data = read_image_bytes(file)
         sha256 = sha256_hex(data)
-        decoded = decode(data, name, sha256)
+        with whole_fields():
+            decoded = decode(data, name, sha256)
         pixels = decoded.pixels
         _check_size(name, pixels, side)
     except ImageError as error:
         return Field(name, sha256, error=str(error)), {}
-    found = detect_cells(pixels)
+    found = detect_in_tiles(pixels)
     cells = [_described(cell) for cell in found.cells]
     inside = [number for number, cell in enumerate(cells) if cell.left_out is None]
-    crops = {number: cut(pixels, cells[number], side) for number in inside}
-    for number, row in zip(inside, predictor.predict(list(crops.values())), strict=True):
+    crops = [cut(pixels, cells[number].x, cells[number].y, side) for number in inside]
+    for number, row in zip(inside, predictor.predict(crops), strict=True):
         cells[number] = replace(
             cells[number],
             verdict=row.verdict,
@@ -84,19 +86,10 @@ def look(file: Path, predictor: Predictor, side: int) -> tuple[Field, dict[str, 
     scale = found.pixels_per_um
     field = Field(name, sha256, width, height, scale, synthetic, notes, tuple(cells))
     drawn = synthetic or predictor.info.data.synthetic
-    thumbs = {
-        number: _encoded(_small(crops[number] if number in crops else cut(pixels, cell, side)), 85)
-        for number, cell in enumerate(cells)
-        if cell.kind == WHITE
-    }
+    white = {n: cell for n, cell in enumerate(cells) if cell.kind == WHITE}
+    thumbs = {n: _encoded(_small(cut(pixels, c.x, c.y, side)), 85) for n, c in white.items()}
     overlay = _encoded(draw_overlay(pixels, field, synthetic=drawn), 88)
     return field, {"overlay": overlay, "cells": thumbs}
-
-
-def cut(pixels: RGB, cell: Cell | DetectedCell, side: int) -> RGB:
-    """Return the square of `side` px around a cell; less of it where the field ends."""
-    top, left = round(cell.y) - side // 2, round(cell.x) - side // 2
-    return np.ascontiguousarray(pixels[max(0, top) : top + side, max(0, left) : left + side])
 
 
 def _check_size(name: str, pixels: RGB, side: int) -> None:

@@ -1,12 +1,13 @@
 """Draw the cells that were found in a field onto it, in the colours of their verdicts."""
 
+import numpy as np
 from PIL import Image, ImageDraw
 
 from alld import NOTICE
 from alld.images.lettering import GREY, INK, MARK, PAPER, font, shortened
 from alld.images.rgb import RGB
 from alld.inference.prediction import OUT_OF_DOMAIN, UNCERTAIN, shown
-from alld.screen.records import Cell, Field
+from alld.screen.records import WHITE, Cell, Field
 
 # Okabe and Ito's colours, which colour-blind readers can distinguish; the word stands beside each.
 COLOURS = {
@@ -28,7 +29,8 @@ def colour_of(cell: Cell) -> tuple[int, int, int]:
 
 def draw_overlay(pixels: RGB, field: Field, *, synthetic: bool) -> Image.Image:
     """Return the field with a frame and a word for each cell, and the notice below."""
-    picture = Image.fromarray(pixels)
+    step = max(1, max(pixels.shape[:2]) // (2 * _LONGEST))  # a copy of a scan would fill the memory
+    picture = Image.fromarray(np.ascontiguousarray(pixels[::step, ::step]))
     picture.thumbnail((_LONGEST, _LONGEST), Image.Resampling.LANCZOS)
     scale = picture.width / pixels.shape[1]
     sheet = Image.new("RGB", (picture.width, picture.height + _FOOT), PAPER)
@@ -43,7 +45,12 @@ def draw_overlay(pixels: RGB, field: Field, *, synthetic: bool) -> Image.Image:
 def _frame(draw: ImageDraw.ImageDraw, cell: Cell, scale: float, across: int) -> None:
     half = max(cell.width, cell.height) * _ROOM / 2 * scale
     x, y, colour = cell.x * scale, cell.y * scale, colour_of(cell)
-    draw.rectangle((x - half, y - half, x + half, y + half), outline=colour, width=3)
+    white = cell.kind == WHITE
+    draw.rectangle(
+        (x - half, y - half, x + half, y + half), outline=colour, width=3 if white else 1
+    )
+    if not white:
+        return  # there may be dozens of platelets
     words = cell.left_out or f"{cell.verdict} {shown(cell.probability or 0)}"
     if cell.verdict == OUT_OF_DOMAIN:
         words = OUT_OF_DOMAIN
@@ -62,7 +69,8 @@ def _write_foot(
     found = (
         f"{counts['white_cells']} white cells: {counts['blast']} blast, {counts['healthy']} "
         f"healthy, {counts['uncertain']} uncertain, {counts['out_of_domain']} out of domain, "
-        f"{counts['at_border']} cut by the border"
+        f"{counts['at_border']} cut by the border; framed without a word: {counts['platelets']} "
+        f"platelets, {counts['smudges']} smudges, {counts['artefacts']} artefacts"
     )
     title = f"SYNTHETIC   {found}" if synthetic else found
     width, top = size[0] - 16, size[1]

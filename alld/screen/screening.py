@@ -1,15 +1,17 @@
 """Screen fields: look at each of them, count the cells of each sample, and write it all down."""
 
 import base64
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from alld import NOTICE, __version__
+from alld.cells.crops import SIDE
 from alld.errors import ConfigError
 from alld.inference.archives.archive import Engine, Progress, finished_parts
+from alld.inference.archives.engines import predict_here
 from alld.inference.heat_pictures import safe_name
 from alld.inference.inputs import Inputs
 from alld.inference.predictor import Predictor
@@ -81,6 +83,24 @@ def screen(
         return Screening(out, {**facts, "fields": rows})
 
 
+def screen_here(
+    fields: Fields,
+    out: Path,
+    predictor: Predictor,
+    rates: ErrorRates | None,
+    step: Callable[[str, int, int], None],
+    *,
+    side: int = SIDE,
+) -> Screening:
+    """Screen fields in this process; `screen` gives the errors and says what is written."""
+    job = ScreenJob.of(predictor, predictor.path, "jsonl", side=side)
+
+    def progress(now: int, before: int, total: int) -> None:
+        step("screening", now + before, total)
+
+    return screen(fields, out, job, predictor, rates, engine=predict_here, progress=progress)
+
+
 def check_out(out: Path) -> None:
     """Raise ConfigError where something is at `out`: a screening replaces nothing."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -94,7 +114,7 @@ def _write_pictures(
     if field.error is not None:
         return None
     name = f"{number:04d}-{safe_name(Path(field.path).stem)}"
-    overlay = f"overlays/{name}.jpg"
+    overlay = f"overlays/{name}-cells.jpg"
     write_bytes(folder / overlay, base64.b64decode(pictures["overlay"]))
     write_json(folder / "geojson" / f"{name}.geojson", as_geojson(field))
     return overlay

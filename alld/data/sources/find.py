@@ -1,4 +1,4 @@
-"""Find a labelled set on disk: ALL-IDB2, C-NMC 2019, a folder for each class, or a CSV table."""
+"""Find a labelled set on disk: ALL-IDB2, C-NMC 2019, class folders, a table, or marked fields."""
 
 import os
 from collections.abc import Sequence
@@ -19,8 +19,10 @@ from alld.data.sources.all_idb2 import crop_label, is_crop, read_all_idb2
 from alld.data.sources.c_nmc import cell_label, find_tables, read_c_nmc
 from alld.data.sources.class_folders import folders_of, read_class_folders
 from alld.data.sources.class_names import ClassNames
+from alld.data.sources.fields import find_marks, is_marked_table, read_fields, read_marked
 from alld.data.sources.labelled import Problem, Problems, files_among
 from alld.data.sources.listing import list_images
+from alld.data.sources.marks import MarkedField
 from alld.data.sources.tables import read_table
 from alld.errors import DataError
 
@@ -40,9 +42,10 @@ def load_manifest(
 ) -> Manifest:
     """Read the set that `data.root` names and hash every image of it.
 
-    A folder holds ALL-IDB2, C-NMC 2019, or one folder for each class, which has precedence. A
-    `.csv` file is a table with the columns `path,label` and optionally `patient`, `group`,
-    `field`, `split` or a domain, or that of C-NMC's preliminary test.
+    A folder holds ALL-IDB2, C-NMC 2019, or one folder for each class, which has precedence; or
+    whole fields with marks, whose cells are cut out, see `alld.data.sources.fields`. A `.csv` file
+    is a table with the columns `path,label` and optionally `patient`, `group`, `field`, `split` or
+    a domain, or that of C-NMC's preliminary test.
 
     Args:
         both_classes: refuse a set of one class, on which no classifier can be trained.
@@ -93,8 +96,10 @@ def check_place(data: DataConfig) -> Path:
     for place in (root, *(more.expanduser() for more in data.more)):
         if not place.exists():
             raise _no_data(place, "there is no such folder")
-        if not place.is_dir() and place.suffix.lower() != ".csv":
-            raise DataError(f"{place}: neither a folder nor a .csv table; see `alld train --help`")
+        if not place.is_dir() and place.suffix.lower() not in (".csv", ".json"):
+            raise DataError(
+                f"{place}: neither a folder, a .csv table nor COCO .json; see `alld train --help`"
+            )
     return root
 
 
@@ -113,6 +118,8 @@ def _read(
         alone = [data.model_copy(update={"root": place, "more": []}) for place in places]
         sets = [_read(one, progress, problems, inherited=inherited) for one in alone]
         return _joined(places, sets)
+    if not root.is_dir() and is_marked_table(root):
+        return _read_fields(root, read_marked(root), data, names, progress)
     if not root.is_dir():
         return with_sessions(read_table(root, names, progress, problems), data.session_gap)
     listing = list_images(root)
@@ -120,11 +127,24 @@ def _read(
     if not images and not problems:
         left_out = f"; {listing.warning}" if listing.warning else ""
         raise _no_data(root, f"no image lies in or below that folder{left_out}")
+    if marked := find_marks(root, images):
+        return _read_fields(root, marked, data, names, progress)
     manifest = _read_images(root, images, names, progress, problems)
     manifest = with_sessions(manifest, data.session_gap)
     if listing.warning is None:
         return manifest
     return replace(manifest, warnings=(*manifest.warnings, f"{root}: {listing.warning}"))
+
+
+def _read_fields(
+    root: Path,
+    fields: Sequence[MarkedField],
+    data: DataConfig,
+    names: ClassNames,
+    progress: Progress | None,
+) -> Manifest:
+    manifest = read_fields(root, fields, names, data.crop, progress)
+    return with_sessions(manifest, data.session_gap)
 
 
 def _joined(places: Sequence[Path], manifests: Sequence[Manifest]) -> Manifest:

@@ -13,7 +13,7 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import Any, Self
 
 from alld.errors import RunError
 from alld.inference.archives.parts import Parts
@@ -40,6 +40,21 @@ class Job:
     threads: int  # that predict batches side by side; the rows do not depend on it
     table: str  # csv, jsonl or parquet
     folder: str  # that relative names begin in
+
+    @classmethod
+    def of(cls, predictor: Predictor, model: Path, table: str, **more: Any) -> Self:
+        """Return the job that predicts as this predictor does, which was loaded from `model`."""
+        return cls(
+            model=str(model),
+            identity=predictor.identity,
+            device=predictor.device,
+            tta=predictor.tta,
+            abstain=predictor.abstain,
+            threads=predictor.threads,
+            table=table,
+            folder=os.getcwd(),
+            **more,
+        )
 
     def part(
         self, predictor: Predictor, files: Iterable[Path], counted: Callable[[], None]
