@@ -13,7 +13,7 @@ import pytest
 from conftest import SMALL, Answer
 from PIL import ExifTags, Image
 
-from alld.auditing.background import domain_features, predictive_power
+from alld.auditing.background import best_guess, domain_features
 from alld.config.files import load_config
 from alld.config.schema import SplitConfig
 from alld.data.directions import pairings
@@ -213,7 +213,9 @@ def test_planted_confounding_is_found_and_absent_one_is_not_claimed(confound: fl
         )
         manifest = with_sessions(Manifest(Path(), "folders", records, synthetic=True), 8.0)
         groups = [shot.group for shot in shots]
-        metric = predictive_power(manifest, groups, domain_features(manifest))
+        metric, right = best_guess(manifest, groups, domain_features(manifest))
+        if confound == 1:
+            assert (right.k, right.n) == (len(manifest), len(manifest))
         table = domain_table(manifest)
         assert metric.ci_low is not None
         assert table is not None

@@ -17,6 +17,7 @@ from alld.auditing.background import (
     MAX_COMPARED_SIDE,
     Features,
     background_features,
+    best_guess,
     domain_features,
     keep_features,
     measure_background,
@@ -71,7 +72,8 @@ class Audit:
     without_background: int  # images in which too little of it is left
     file_facts: Metric
     domains: DomainTable | None  # None where no domain is known
-    domain_alone: Metric  # what the domain alone predicts
+    domain_alone: Metric  # ROC AUC of the best guess of the class from the domain alone
+    domain_accuracy: Metric  # of that guess
     in_fields: InFields | None = None  # None where no fields were given
 
     @property
@@ -151,6 +153,7 @@ def examine(
     background = [one.background for one in seen]
     keep_features(manifest, background)
     independent = with_owners(manifest, known).of_image
+    area, accuracy = best_guess(manifest, independent, domain_features(manifest))
     audit = Audit(
         manifest=manifest,
         problems=tuple(problems),
@@ -164,7 +167,8 @@ def examine(
             manifest, independent, [_file_features(one.facts) for one in seen]
         ),
         domains=domain_table(manifest),
-        domain_alone=predictive_power(manifest, independent, domain_features(manifest)),
+        domain_alone=area,
+        domain_accuracy=accuracy,
         in_fields=in_fields,
     )
     step("measuring backgrounds", 1, 1)

@@ -164,6 +164,7 @@ def as_dict(audit: Audit) -> dict[str, Any]:
         "domains": {
             **(audit.domains.as_dict() if audit.domains else {}),
             "roc_auc": audit.domain_alone.as_dict(),
+            "accuracy": audit.domain_accuracy.as_dict(),
         },
         "fields": _fields(audit),
         "groups": {

@@ -67,7 +67,9 @@ def domains(audit: Audit) -> Iterator[Finding]:
         yield Finding("note", "domains", 0, said, advice)
         return
     if not table.confounded:
-        said = f"the {table.noun} alone, of {len(table.counts)} ({table.source})"
+        right, number = audit.domain_accuracy, len(table.counts)
+        guessed = "" if right.value is None else f", guesses {right.k} of {right.n} classes right"
+        said = f"the {table.noun} alone, of {number} ({table.source}){guessed}"
         advice = f"a model may learn the {table.noun}s: test it with --split session"
         yield from _shortcut(metric, "domains", said, advice)
         return
