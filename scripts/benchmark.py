@@ -21,6 +21,7 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
+import activated  # noqa: F401 - says which environment to activate
 from measuring import (
     ALLD,
     SCRIPTS,

@@ -107,7 +107,8 @@ def install(python: Path, *, extra: str, cpu: bool = False) -> None:
     pinned = ("--constraint", ROOT / "constraints.txt")
     if cpu and linux:  # elsewhere the registry's own builds have no CUDA
         # Only these two: that index holds other versions of what they depend on.
-        run(*pip, *pinned, "--no-deps", "--index-url", CPU_INDEX, "torch", "torchvision")
+        builds = (*pinned, "--no-deps", "--index-url", CPU_INDEX, "torch", "torchvision")
+        run(*pip, *builds, failed=f"{CPU_INDEX} gave no PyTorch; leave out --cpu to do without it")
     run(*pip, *pinned, "--editable", f"{ROOT}[{extra}]" if extra else ROOT)
     stamp.write_text(f"{wanted} {extra}")
 

@@ -14,6 +14,7 @@ from functools import partial
 from statistics import median
 from typing import Any
 
+import activated  # noqa: F401 - says which environment to activate
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image

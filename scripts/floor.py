@@ -14,6 +14,7 @@ import time
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as `alld` does, before torch is loaded
 
+import activated  # noqa: F401 - says which environment to activate
 import torch
 from torch import Tensor, nn
 

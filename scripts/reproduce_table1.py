@@ -14,6 +14,7 @@ import argparse
 from functools import partial
 from pathlib import Path
 
+import activated  # noqa: F401 - says which environment to activate
 from reproducing import parser_of, settings_of, status_of
 
 from alld import display

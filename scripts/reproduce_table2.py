@@ -2,6 +2,7 @@
 
     python scripts/reproduce_table2.py --data ALL-IDB2
     python scripts/reproduce_table2.py --data ALL-IDB2 --arch efficientnet_lite0 --seeds 5
+    python scripts/reproduce_table2.py --data ALL-IDB2 --evening      # three tests in place of ten
     python scripts/reproduce_table2.py --quick          # drawn images, minutes, shows that it runs
 
 Stop it whenever you like: the same command goes on, and computes no finished experiment twice.
@@ -13,6 +14,7 @@ from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING
 
+import activated  # noqa: F401 - says which environment to activate
 from reproducing import parser_of, settings_of, status_of
 
 from alld import display
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from alld.paper.grid import Experiment
 
 PAPERS = ("vgg16", "vgg19", "resnet34", "resnet50")
+EVENING_TESTS, EVENING_HOURS = 3, 6
 STEP_IMAGES = 2  # of the step that is timed
 TRAINING_IMAGES = 180  # of ALL-IDB2: 166, and 42 of validation at a third of the cost
 
@@ -59,6 +62,8 @@ def reproduce(options: argparse.Namespace) -> int:
     with live(options.out), cluster_for(engine, options.address, options.gpus, threads) as cluster:
         inexact = options.allow_inexact
         check_experiments(experiments, config, here=cluster is None, allow_inexact=inexact)
+        if options.evening:
+            display.say(hours_here(sum(costs(experiments, config)), len(experiments)))
         compute_missing(experiments, config, cluster, allow_inexact=inexact)
         table = collect(experiments, config, display.say)
     write_table(options.out / "table", table)
@@ -93,14 +98,27 @@ def compute_missing(
 
 def show_plan(experiments: "list[Experiment]", config: Config) -> None:
     """Print what would be computed, and about how long it takes here."""
-    seconds = {arch: estimate_seconds(arch, config) for arch in {one.arch for one in experiments}}
-    total = 0.0
-    for experiment in experiments:
-        cost = 0.0 if experiment.done else seconds[experiment.arch] * experiment.runs
-        total += cost
+    seconds = costs(experiments, config)
+    for experiment, cost in zip(experiments, seconds, strict=True):
         state = "done" if experiment.done else f"about {cost / 60:.1f} min"
         print(f"{experiment!s:<46} {state}")
-    print(f"in all about {total / 3600:.1f} h, from one training step of each network here")
+    print(f"in all about {sum(seconds) / 3600:.1f} h, from one training step of each network here")
+
+
+def costs(experiments: "list[Experiment]", config: Config) -> list[float]:
+    """Estimate the seconds of each experiment here; 0 for one that is done."""
+    missing = {one.arch for one in experiments if not one.done}
+    training = {arch: estimate_seconds(arch, config) for arch in sorted(missing)}
+    return [0.0 if one.done else training[one.arch] * one.runs for one in experiments]
+
+
+def hours_here(seconds: float, experiments: int) -> str:
+    """Say how long an evening takes on this machine, and what to do where it is no evening."""
+    hours = seconds / 3600
+    text = f"about {hours:.1f} h for {experiments} experiments, from one training step here"
+    if hours <= EVENING_HOURS:
+        return text
+    return f"{text}: more than an evening; --arch resnet34 takes one network, --device cuda a GPU"
 
 
 def estimate_seconds(arch: str, config: Config) -> float:
@@ -133,9 +151,12 @@ def parse() -> argparse.Namespace:
                         help="one experiment after another, or tasks of a Ray cluster")  # fmt: skip
     parser.add_argument("--address", help="of the cluster's head (default: one of this machine)")
     parser.add_argument("--gpus", type=float, help="of each task (default: 1, where there is one)")
+    parser.add_argument("--evening", action="store_true",
+                        help="three paper-shaped tests, not ten; says how many hours")  # fmt: skip
     parser.add_argument("--dry-run", action="store_true", help="print the plan and its time")
     options = parser.parse_args()
-    options.seeds = options.seeds or (2 if options.quick else 10)
+    fewer = 2 if options.quick else EVENING_TESTS if options.evening else 10
+    options.seeds = options.seeds or fewer
     return options
 
 

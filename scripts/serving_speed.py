@@ -23,6 +23,7 @@ from http.client import HTTPConnection
 from itertools import cycle, islice
 from pathlib import Path
 
+import activated  # noqa: F401 - says which environment to activate
 from trials.memory import memory_mb
 
 HEADERS = {"X-ALLD": "1"}

@@ -17,6 +17,7 @@ from pathlib import Path
 
 warnings.filterwarnings("ignore")
 
+import activated  # noqa: E402, F401 - says which environment to activate
 import fastai.vision.all as fv  # noqa: E402
 import torch  # noqa: E402
 

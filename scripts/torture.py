@@ -16,6 +16,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command itself does
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
+import activated  # noqa: F401 - says which environment to activate
 from trials.tally import Tally, markdown
 
 # Kills come first: they fork, and no thread may have been started in this process before. Sections

@@ -3,6 +3,9 @@
 import csv
 import importlib
 import json
+import re
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -357,6 +360,43 @@ def test_the_script_of_table_2_goes_the_whole_way(script: Script, tmp_path: Path
     status, _, errors = script("reproduce_table2", *words, "--set", "train.epochs=3", "--dry-run")
     assert status == 2
     assert "train.epochs: 1 then, 3 now" in errors
+
+
+def test_an_evening_has_fewer_tests_and_says_how_long_it_takes(
+    script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three tests of the paper's shape, not ten; a slow machine is told what to leave out."""
+    words = ("--quick", "--evening", "--seeds", 1, "--out", tmp_path / "t", "--arch", ARCH)
+    said: list[str] = []
+    table2 = importlib.import_module("reproduce_table2")
+    monkeypatch.setattr(table2.display, "say", said.append)
+    monkeypatch.setattr(table2, "compute_missing", lambda *_, **__: 1 // 0)
+    with pytest.raises(ZeroDivisionError):
+        script("reproduce_table2", *words, "--device", "cpu")
+    assert re.fullmatch(r"about [\d.]+ h for 3 experiments, from one training step here", said[-1])
+    assert table2.hours_here(36_000, 44).endswith("--device cuda a GPU")
+    seeds = []
+    for options in ([], ["--evening"], ["--evening", "--seeds", "5"]):
+        monkeypatch.setattr("sys.argv", ["reproduce_table2", *options])
+        seeds.append(table2.parse().seeds)
+    assert seeds == [10, 3, 5]
+
+
+SCRIPTS = sorted(
+    file
+    for file in (REPOSITORY / "scripts").glob("*.py")
+    if "__main__" in file.read_text(encoding="utf-8") and file.name != "bootstrap.py"
+)
+
+
+@pytest.mark.parametrize("file", SCRIPTS, ids=lambda file: file.name)
+def test_a_script_under_another_python_says_what_to_activate(file: Path) -> None:
+    """Without installed packages: one line, and the command that comes first."""
+    done = subprocess.run(
+        [sys.executable, "-S", "-E", file, "--help"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert re.fullmatch(r"error: .+ has no ALLD; this comes first:\n    .+\n", done.stderr)
 
 
 def test_the_script_says_what_it_needs_first(script: Script, tmp_path: Path) -> None:
