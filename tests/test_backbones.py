@@ -28,7 +28,8 @@ from alld.model.architectures import (
     packaged_lite0,
     torch_checkpoints,
 )
-from alld.model.backbones import Body, create_head, create_model, layer_groups
+from alld.model.backbones import Body, create_model, layer_groups
+from alld.model.heads import create_head
 from alld.model.torch_network import fold_batch_norm
 
 # One of each kind that timm returns: grid, channels last, tokens. All are drawn for timm's tests.
@@ -44,6 +45,7 @@ CUTS = {
     "resnet34": ("layer2.3.bn2.bias", "layer3.0.conv1.weight"),
     "resnet50": ("layer2.3.bn3.bias", "layer3.0.conv1.weight"),
     "efficientnet_lite0": ("blocks.2.1.bn3.bias", "blocks.3.0.conv_pw.weight"),
+    "efficientnet_lite0_early": ("blocks.1.1.bn3.bias", "blocks.2.0.conv_pw.weight"),
     "timm:test_resnet": ("layer2.0.downsample.2.bias", "layer3.0.conv1.weight"),
     "timm:test_mambaout": ("stages.1.blocks.0.ls.gamma", "stages.2.downsample.norm.weight"),
     "timm:test_vit": ("blocks.2.mlp.fc2.bias", "blocks.3.norm1.weight"),

@@ -37,10 +37,10 @@ def test_every_shipped_file_loads_by_its_name_and_holds_only_what_differs(file: 
             assert all(defaults[section][key] != value for key, value in values.items())
 
 
-def test_the_papers_models_and_three_more_are_shipped() -> None:
-    """The four models of Table 2, the packaged one, the quick one and pretraining have files."""
-    wanted = {"vgg16", "vgg19", "resnet34", "resnet50", "efficientnet_lite0", "quick", "pretrain"}
-    assert set(shipped_configs()) == wanted
+def test_the_papers_models_and_four_more_are_shipped() -> None:
+    """The models of Table 2, the packaged one, the robust and the quick one, and pretraining."""
+    wanted = {"vgg16", "vgg19", "resnet34", "resnet50", "efficientnet_lite0", "robust", "quick"}
+    assert set(shipped_configs()) == wanted | {"pretrain"}
 
 
 def test_options_win_over_set_over_file_over_defaults(tmp_path: Path) -> None:

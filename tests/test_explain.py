@@ -14,8 +14,9 @@ from alld.data.preprocess import to_square
 from alld.errors import ConfigError
 from alld.inference.heat_map import coloured, enlarged, greatest, heat_map, heat_png, overlaid
 from alld.inference.predictor import Predictor
-from alld.model.backbones import Body, create_head, create_model
+from alld.model.backbones import Body, create_model
 from alld.model.explain import evidence
+from alld.model.heads import create_head
 from alld.model.network import ORIENTATIONS
 from alld.model.torch_network import features_and_logits, fold_batch_norm, turned, turned_back
 

@@ -23,7 +23,8 @@ from alld.cli import run_command
 from alld.config.files import load_config
 from alld.config.schema import Config
 from alld.errors import AlldError
-from alld.model.backbones import Body, create_head
+from alld.model.backbones import Body
+from alld.model.heads import create_head
 from alld.runtime import files
 from alld.training import distributed
 from alld.training import train as training

@@ -19,6 +19,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from alld.baselines.learning import Features, Labels, PredictProba, inner_folds, separation
+from alld.cells.view import seen
 from alld.config.schema import Config
 from alld.data.preprocess import normalise, to_square
 from alld.images.rgb import RGB
@@ -63,7 +64,8 @@ def body_features(pictures: Sequence[RGB], config: Config) -> NDArray[np.float32
     def read(indices: Sequence[int]) -> NDArray[np.float32]:
         size, unsharp = config.data.image_size, config.augment.unsharp
         squares = [to_square(pictures[index], size, unsharp) for index in indices]
-        return normalise(np.stack(squares), mean, std)  # (B, 3, S, S)
+        views = [seen(square, config.data.view) for square in squares]
+        return normalise(np.stack(views), mean, std)  # (B, 3, S, S)
 
     batches = [range(i, min(i + BATCH, len(pictures))) for i in range(0, len(pictures), BATCH)]
     found = []

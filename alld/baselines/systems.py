@@ -55,7 +55,8 @@ class Baseline:
         if not self.network:
             return f"{self.key} {self.version}"
         used = config.model.model_dump_json(), config.data.image_size, config.augment.unsharp
-        return f"{self.key} {self.version} {used}"
+        view = "" if config.data.view == "image" else f" {config.data.view}"
+        return f"{self.key} {self.version} {used}{view}"
 
 
 def _origin(config: Config) -> str:
@@ -159,4 +160,6 @@ def _changes(config: Config) -> list[str]:
         found.append("tta")
     if config.data.image_size != plain.data.image_size:
         found.append(f"{config.data.image_size} px")
+    if config.data.view != plain.data.view:
+        found.append(f"view of the {config.data.view}")
     return found

@@ -4,6 +4,7 @@ They are taken from the square that the network sees, which makes them cheap: 1.
 """
 
 from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,9 @@ from PIL import Image
 
 from alld.cells.nuclei import optical_density, stain_threshold
 from alld.images.rgb import RGB
+
+if TYPE_CHECKING:  # predictions of exported files need no settings
+    from alld.config.schema import View
 
 # Order of the numbers that `picture_facts` returns.
 SHARPNESS, CELL_SIZE, OFF_CENTRE, ELSEWHERE = range(4)
@@ -24,12 +28,13 @@ Facts = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 
-def picture_facts(square: RGB, side: int) -> Facts:
+def picture_facts(square: RGB, side: int, view: "View" = "image") -> Facts:
     """Describe RGB uint8 (S, S, 3) by 13 numbers, (13,).
 
     Args:
         square: the image as the network sees it.
         side: the longer side of the original image in px, which gives the scale.
+        view: what the network sees of it; the cell's view has no colours, so they are 0 then.
 
     Returns:
         The logarithms of: the energy of the gradient against that at half the resolution, which
@@ -43,7 +48,7 @@ def picture_facts(square: RGB, side: int) -> Facts:
     ordered = np.sort(light.reshape(-1, 3), axis=0)
     bright, median = ordered[int(0.9 * len(ordered))], ordered[len(ordered) // 2]
     area, away, elsewhere, colour = _central_nucleus(optical_density(light, bright))
-    return np.array(
+    facts = np.array(
         [
             _sharpness(square),
             np.log(side * (np.sqrt(area) + _SMALLEST)),
@@ -54,6 +59,9 @@ def picture_facts(square: RGB, side: int) -> Facts:
             *colour,
         ]
     )
+    if view == "cell":
+        facts[COLOURS] = 0
+    return facts
 
 
 def has_nucleus(facts: Facts, side: int) -> bool:

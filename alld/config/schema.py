@@ -16,6 +16,7 @@ from alld.errors import ConfigError
 Fraction = Annotated[float, Field(ge=0, le=1)]
 SplitKind = Literal["grouped", "session", "random", "paper", "blocks", "given"]
 Unsharp = Literal["none", "adaptive"]
+View = Literal["image", "cell"]
 
 
 class _Section(BaseModel):
@@ -23,13 +24,14 @@ class _Section(BaseModel):
 
 
 class DataConfig(_Section):
-    """Where the images are, what their classes are called, and the side of the network's input."""
+    """Where the images are, what their classes are called, and what the network sees of them."""
 
     root: Path = Path("data")
     more: list[Path] = []  # further sets; then each one is a domain
     positive: list[str] = []  # folders or labels that mean blast
     healthy: list[str] = []  # folders or labels that mean healthy
     image_size: int = Field(224, ge=32, le=1024)  # pixels; ImageNet weights have seen 224
+    view: View = "image"  # cell: outlines and chromatin alone; see alld.cells.view
     crop: int = Field(257, ge=32)  # px, side of the square cut out around a cell of a field
     session_gap: float = Field(8.0, gt=0)  # minutes between two pictures that part sessions
 

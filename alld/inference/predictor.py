@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alld.cells.facts import picture_facts
+from alld.cells.view import seen
 from alld.data.preprocess import normalise, to_square
 from alld.errors import BundleError, ImageError
 from alld.images.decode import Decoded, decode, read_image_bytes
@@ -35,7 +36,7 @@ class _Picture:
     path: str
     sha256: str | None
     pixels_sha256: str
-    square: Pixels  # (S, S, 3)
+    seen: Pixels  # (S, S, 3), what the network sees
     side: int  # the longer one of the picture, px
     facts: NDArray[np.float64]  # empty where the model has no limits
     notes: tuple[str, ...]
@@ -116,7 +117,7 @@ class Predictor:
 
     def predict_pictures(self, pictures: Iterable[Pixels]) -> NDArray[np.float64]:
         """Return P(blast), (n,), of decoded pictures, RGB uint8 (H, W, 3) of any shapes."""
-        batches = _batches(map(self.square, pictures), self.batch)
+        batches = _batches(map(self._seen, map(self.square, pictures)), self.batch)
         return np.concatenate([np.zeros(0), *(self._look(batch)[1] for batch in batches)])
 
     def features(self, pictures: Iterable[Pixels]) -> Features:
@@ -124,18 +125,20 @@ class Predictor:
 
         The head keeps little of them but the verdict; stains and microscopes still show here.
         """
-        batches = _batches(map(self.square, pictures), self.batch)
+        batches = _batches(map(self._seen, map(self.square, pictures)), self.batch)
         found = [self._look(batch)[0] for batch in batches]
         return np.concatenate(found) if found else np.zeros((0, 0), np.float32)
 
     def evidence(self, squares: Sequence[Pixels]) -> NDArray[np.float32]:
         """Return (B, h, w) for squares (S, S, 3); see `alld.model.explain.evidence`."""
-        images = normalise(np.stack(squares), self.info.mean, self.info.std)
-        return self._network.evidence(images, tta=self.tta)
+        return self._network.evidence(self._images(map(self._seen, squares)), tta=self.tta)
 
     def square(self, pixels: Pixels) -> Pixels:
-        """Return what the network sees of a picture: RGB uint8 (H, W, 3) to (S, S, 3)."""
+        """Return a picture padded and resized for the network: RGB (H, W, 3) to (S, S, 3)."""
         return to_square(pixels, self.info.image_size, self.info.unsharp)
+
+    def _seen(self, square: Pixels) -> Pixels:
+        return seen(square, self.info.view)
 
     def _side_by_side(self, batches: Iterable[list[Path | Given]]) -> Iterator[list[Prediction]]:
         ahead = self.threads + 2
@@ -164,16 +167,18 @@ class Predictor:
     def _picture(self, name: str, sha256: str | None, decoded: Decoded) -> _Picture:
         square = self.square(decoded.pixels)
         side = max(decoded.pixels.shape[:2])
-        facts = np.zeros(0) if self._limits is None else picture_facts(square, side)
+        facts = np.zeros(0) if self._limits is None else picture_facts(square, side, self.info.view)
         notes = decoded.conversions + decoded.warnings
-        return _Picture(name, sha256, pixels_hash(decoded.pixels), square, side, facts, notes)
+        return _Picture(
+            name, sha256, pixels_hash(decoded.pixels), self._seen(square), side, facts, notes
+        )
 
     def _run(self, batch: Sequence[_Picture | Prediction]) -> list[Prediction]:
         """Put predictions in the places of pictures."""
         pictures = [one for one in batch if isinstance(one, _Picture)]
         if not pictures:
             return [one for one in batch if isinstance(one, Prediction)]
-        features, probabilities = self._look([picture.square for picture in pictures])
+        features, probabilities = self._look([picture.seen for picture in pictures])
         scores = np.full(len(pictures), -np.inf)
         if self._limits is not None:
             scores = self._limits.scores(features, np.stack([one.facts for one in pictures]))
@@ -192,10 +197,12 @@ class Predictor:
         pixels = picture.pixels_sha256
         return Prediction(*name, reason=reason, notes=picture.notes, pixels_sha256=pixels)
 
-    def _look(self, squares: Sequence[Pixels]) -> tuple[Features, NDArray[np.float64]]:
-        """Return pooled features (B, F) and P(blast) (B,) of squares (S, S, 3)."""
-        images = normalise(np.stack(squares), self.info.mean, self.info.std)  # (B, 3, S, S)
-        features, logits = self._network.look(images, tta=self.tta)
+    def _images(self, views: Iterable[Pixels]) -> NDArray[np.float32]:
+        return normalise(np.stack(list(views)), self.info.mean, self.info.std)  # (B, 3, S, S)
+
+    def _look(self, views: Sequence[Pixels]) -> tuple[Features, NDArray[np.float64]]:
+        """Return pooled features (B, F) and P(blast) (B,) of what the network sees (S, S, 3)."""
+        features, logits = self._network.look(self._images(views), tta=self.tta)
         if not (np.isfinite(features).all() and np.isfinite(logits).all()):
             raise BundleError(f"{self.path}: gives NaN or infinity for a picture; train it anew")
         return features, blast_probability(logits, self._temperatures)

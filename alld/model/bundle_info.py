@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
 
 from alld import NOTICE
+from alld.cells.view import VIEW_POLICY
 from alld.data.preprocess import RESIZE_POLICY
 from alld.errors import BundleError
 from alld.model.abstain import Limits
@@ -94,6 +95,7 @@ class BundleInfo(Strict):
     temperature_fit: TemperatureFit
     tta: bool = False
     unsharp: Literal["none", "adaptive"] = "none"  # as in alld.config.schema, which is slow to load
+    view: Literal["image", "cell"] = "image"  # likewise
     limits: DomainLimits
     uncertain: UncertainBand | None
     data: TrainedOn
@@ -106,7 +108,8 @@ class BundleInfo(Strict):
     def preparation(self) -> str:
         """Describe what is done to a decoded image before it is normalised."""
         unsharping = "" if self.unsharp == "none" else f"{self.unsharp} unsharping, "
-        return unsharping + self.resize
+        drawing = "" if self.view == "image" else f", {VIEW_POLICY}"
+        return unsharping + self.resize + drawing
 
     @field_validator("resize")
     @classmethod

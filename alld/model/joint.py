@@ -17,7 +17,7 @@ from alld.model.network import Model, Network
 from alld.runtime.files import sha256_hex
 
 # What models must have in common to be averaged.
-SHARED = ("arch", "image_size", "resize", "mean", "std", "unsharp", "tta")
+SHARED = ("arch", "image_size", "resize", "mean", "std", "unsharp", "view", "tta")
 
 
 def join(

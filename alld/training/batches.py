@@ -16,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from alld.config.schema import RuntimeConfig, Unsharp
+from alld.cells.view import seen
+from alld.config.schema import RuntimeConfig, Unsharp, View
 from alld.data.manifest import Manifest, Progress
 from alld.data.preprocess import resize, to_square
 from alld.runtime.threads import map_ahead, usable_cores
@@ -35,18 +36,26 @@ class Canvas:
 
     size: int  # of the network's input
     unsharp: Unsharp
+    view: View
     common: int | None = None  # side of every training square; None in validation
 
     def own_side(self, pixels: NDArray[np.uint8]) -> int:
-        """Return the side of a training square; it is never larger than the picture itself."""
+        """Return the side of a training square; it is never larger than the picture itself.
+
+        A cell is redrawn in training at the very size at which it is redrawn in prediction.
+        """
         longer: int = max(pixels.shape[:2])
-        return min(round(ENLARGED * self.size), longer)
+        return min(round(ENLARGED * self.size), longer) if self.view == "image" else self.size
 
     def square(self, pixels: NDArray[np.uint8]) -> Square:
         """Return the square of an image (H, W, 3)."""
         if self.common is None:
-            return to_square(pixels, self.size, self.unsharp)
-        return resize(to_square(pixels, self.own_side(pixels), self.unsharp), self.common)
+            return self.of_side(pixels, self.size)
+        return resize(self.of_side(pixels, self.own_side(pixels)), self.common)
+
+    def of_side(self, pixels: NDArray[np.uint8], side: int) -> Square:
+        """Return the square of that side, as the network sees it."""
+        return seen(to_square(pixels, side, self.unsharp), self.view)
 
 
 class BatchSource(Protocol):
@@ -115,7 +124,7 @@ def make_sources(
     def decode(index: int) -> tuple[int, Square | None]:
         pixels = manifest.decode(index).pixels
         side = validation.size if index in held_out else validation.own_side(pixels)
-        return side, to_square(pixels, side, validation.unsharp) if kept else None
+        return side, validation.of_side(pixels, side) if kept else None
 
     held_out, everything = set(parts[1]), [*parts[0], *parts[1]]
     sides, squares = [], []

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from alld.cells.facts import picture_facts
+from alld.cells.view import seen
 from alld.config.schema import CalibrateConfig, Config, ModelConfig
 from alld.data.manifest import BLAST, HEALTHY, Manifest, Progress
 from alld.data.preprocess import normalise, to_square
@@ -118,6 +119,7 @@ def describe(
         temperature=temperature.value,
         tta=config.model.tta,
         unsharp=config.augment.unsharp,
+        view=config.data.view,
         temperature_fit=TemperatureFit.model_validate(temperature, from_attributes=True),
         limits=limits,
         uncertain=band,
@@ -236,12 +238,14 @@ def _features_and_facts(
     for start in range(0, len(indices), _BATCH):
         pictures = [manifest.decode(index).pixels for index in indices[start : start + _BATCH]]
         squares = [to_square(pixels, size, config.augment.unsharp) for pixels in pictures]
-        images = torch.from_numpy(normalise(np.stack(squares), mean, std)).to(device)
+        images = torch.from_numpy(
+            normalise(np.stack([seen(one, config.data.view) for one in squares]), mean, std)
+        ).to(device)
         with torch.inference_mode():
             pooled, _ = features_and_logits(model, images.to(memory_format=torch.channels_last))
         features.append(pooled.float().cpu().numpy())
         facts += [
-            picture_facts(square, max(pixels.shape[:2]))
+            picture_facts(square, max(pixels.shape[:2]), config.data.view)
             for square, pixels in zip(squares, pictures, strict=True)
         ]
         if progress:

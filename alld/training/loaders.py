@@ -134,7 +134,7 @@ def make_loaders(
     """
     parts = (split.indices("train"), split.indices("valid"))
     size, runtime = config.data.image_size, config.runtime
-    canvas = Canvas(size, config.augment.unsharp)
+    canvas = Canvas(size, config.augment.unsharp, config.data.view)
     try:
         sources = make_sources(manifest, parts, canvas, runtime, device, progress)
     except (MemoryError, RuntimeError) as error:

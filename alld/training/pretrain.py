@@ -21,8 +21,9 @@ from alld.data.manifest import Manifest, Part
 from alld.data.sources.class_folders import load_classes
 from alld.data.splits import Split
 from alld.errors import ConfigError, Interrupted, RunError, out_of_memory
-from alld.model.backbones import Body, create_head, create_model, whole_state
+from alld.model.backbones import Body, create_model, whole_state
 from alld.model.bundle import library_versions
+from alld.model.heads import create_head
 from alld.model.weights import PRETRAINED, save_file
 from alld.runs.create import default_place
 from alld.runs.machine import prepare_machine

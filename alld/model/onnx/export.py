@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import metadata
-from itertools import islice
+from itertools import islice, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from alld import __version__
 from alld.cells.facts import picture_facts
+from alld.cells.view import seen
 from alld.data.preprocess import normalise, to_square
 from alld.errors import BundleError, ConfigError
 from alld.model.bundle import Bundle
@@ -110,12 +111,13 @@ def _answers(
     """Return P(blast) (B,) and the score of each picture (B,), 0 without limits."""
     info = model.info
     squares = [to_square(pixels, info.image_size, info.unsharp) for pixels in pictures]
-    images = normalise(np.stack(squares), info.mean, info.std)
+    views = np.stack([seen(square, info.view) for square in squares])
+    images = normalise(views, info.mean, info.std)
     features, logits = network.look(images, tta=info.tta)
     scores = np.zeros(len(pictures))
     if model.limits is not None:
         sides = (max(pixels.shape[:2]) for pixels in pictures)
-        facts = np.stack(list(map(picture_facts, squares, sides)))
+        facts = np.stack(list(map(picture_facts, squares, sides, repeat(info.view))))
         scores = model.limits.scores(features, facts)
     return blast_probability(logits, model.temperatures), scores
 
