@@ -19,6 +19,7 @@ from alld.data.manifest import BLAST, HEALTHY, Manifest
 from alld.data.sources.find import load_manifest
 from alld.errors import DataError
 from alld.images.decode import decode
+from alld.model.bundle import read_info
 from alld.synthetic.fields import draw_fields
 from alld.synthetic.plan import Recipe
 
@@ -237,15 +238,16 @@ def test_a_training_takes_fields(
 ) -> None:
     """`alld train --data FIELDS`, and the audit of the same cells."""
     small = [f"--set={key}={value}" for key, value in SMALL.items()]
-    split = ["--set", "split.kind=random"]
+    split = ["--set", "split.kind=random", "--set", f"data.crop={SIDE}"]
     words = ["train", "--data", drawn_fields, "--out", tmp_path / "run", *small, *split]
     status, _, said = alld(*words)
     assert status == 0, said
     facts = json.loads((tmp_path / "run" / "run.json").read_text())
     assert facts["data"]["name"] == "fields"
     assert facts["data"]["synthetic"]
-    counts = Counter(load_manifest(DataConfig(root=drawn_fields)).labels)
+    counts = Counter(load(drawn_fields).labels)
     assert facts["data"]["images"] == counts.total()
+    assert read_info(tmp_path / "run" / "model.alld").data.crop == SIDE
 
 
 def test_the_real_fields_have_their_510_blasts(real_set: Path) -> None:

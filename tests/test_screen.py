@@ -16,6 +16,7 @@ from conftest import Answer
 from numpy.typing import NDArray
 from pages import Page, fact, shows
 from PIL import Image
+from untrained import write_untrained
 
 from alld import NOTICE
 from alld.errors import DataError
@@ -307,6 +308,19 @@ def test_a_sample_without_a_cell_has_no_share(
     [sample] = table(tmp_path / "out", "samples.csv")
     assert (sample["share_value"], sample["share_reason"]) == ("", reason)
     assert reason in Page((tmp_path / "out" / "report.html").read_text()).text
+
+
+def test_crops_are_as_large_as_those_of_the_training(
+    fields: Path, tmp_path: Path, alld: Callable[..., Answer]
+) -> None:
+    """A model that was trained on fields says so; --crop overrules it."""
+    model = write_untrained(tmp_path / "model.alld", crop=90)
+    field = next(fields.rglob("*.jpg"))
+    for words, side in (([], 90), (["--crop", "120"], 120)):
+        out = tmp_path / f"out{side}"
+        status, shown, _ = alld("screen", field, "--model", model, "--out", out, "--json", *words)
+        assert status == 0
+        assert json.loads(shown)["crop"] == {"side": side, "trained": 90}
 
 
 def test_a_place_that_is_taken_or_closed_is_refused_before_the_work(

@@ -4,7 +4,11 @@ from pathlib import Path
 
 
 def write_untrained(
-    folder: Path, image_size: int = 32, arch: str = "timm:test_resnet", synthetic: bool = True
+    folder: Path,
+    image_size: int = 32,
+    arch: str = "timm:test_resnet",
+    synthetic: bool = True,
+    crop: int | None = None,
 ) -> Path:
     """Write random weights, marked as synthetic because they mean nothing."""
     import torch  # here, as processes that tests start import this file too
@@ -37,6 +41,7 @@ def write_untrained(
             split_seed=0,
             split_sha256="0" * 64,
             groups="none",
+            crop=crop,
         ),
         validation={},
         validation_note="never trained",

@@ -44,13 +44,14 @@ def screen(
         typer.Option(metavar="DIR", help="New folder to write (default: a new one in ./screens)."),
     ] = None,
     crop: Annotated[
-        int,
+        int | None,
         typer.Option(
             min=32,
             help="Side in pixels of the square that is cut out around a cell; it should show as "
-            "much of the smear as the model's training images do.",
+            "much of the smear as the model's training images do (default: as the model was "
+            "trained on fields, or 257 as in ALL-IDB2).",
         ),
-    ] = 257,
+    ] = None,
     error_rates: Annotated[
         Path | None,
         typer.Option(
@@ -83,7 +84,7 @@ def screen(
     Example: alld screen patients/ --error-rates runs/RUN --workers 2
     """
     from alld.inference.predictor import Predictor
-    from alld.screen.look import ScreenJob
+    from alld.screen.look import ScreenJob, side_for
     from alld.screen.screening import check_out
     from alld.screen.screening import screen as screen_fields
     from alld.screen.sources import read_fields
@@ -107,14 +108,16 @@ def screen(
         abstain=not no_abstain,
     )
     display.say(display.model_line(predictor))
+    side = crop or side_for(predictor)
+    known = predictor.info.data.crop is not None
     display.say(
-        f"crops of {crop} px, as in the file: whether the model's training images were magnified "
-        "alike is not recorded"
+        f"crops of {side} px{', as the model was trained' if known else ''}; whether its training "
+        "images were magnified as these fields are is not recorded"
     )
     rates = None if error_rates is None else read_error_rates(error_rates, predictor)
     if out is None:
         display.say(f"folder: {place}; if stopped, go on with --out {place}")
-    job = ScreenJob.of(predictor, chosen, "jsonl", side=crop)
+    job = ScreenJob.of(predictor, chosen, "jsonl", side=side)
 
     def work(job: Any, doing: Any, progress: Any) -> "Screening":
         return screen_fields(fields, place, job, predictor, rates, engine=doing, progress=progress)

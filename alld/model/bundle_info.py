@@ -38,6 +38,7 @@ class TrainedOn(Strict):
     split_seed: int
     split_sha256: Sha256
     groups: str
+    crop: int | None = Field(None, ge=1)  # px of a field cut out around a cell; None: not by ALLD
 
 
 class TemperatureFit(Strict):

@@ -52,6 +52,11 @@ class ScreenJob(Job):
         return {"side": self.side}
 
 
+def side_for(predictor: Predictor) -> int:
+    """Return the side in px of the crops that a model was trained on, or that of ALL-IDB2's."""
+    return predictor.info.data.crop or SIDE
+
+
 def look(file: Path, predictor: Predictor, side: int) -> tuple[Field, dict[str, Any]]:
     """Return what is in a field, and its pictures as base64: an overlay, and one for each cell.
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from alld import NOTICE, __version__
-from alld.cells.crops import SIDE
 from alld.errors import ConfigError
 from alld.inference.archives.archive import Engine, Progress, finished_parts
 from alld.inference.archives.engines import predict_here
@@ -18,7 +17,7 @@ from alld.inference.predictor import Predictor
 from alld.runtime.files import new_folder, write_bytes, write_json
 from alld.screen.exchange import as_coco, as_geojson
 from alld.screen.gallery import choose
-from alld.screen.look import ScreenJob
+from alld.screen.look import ScreenJob, side_for
 from alld.screen.records import Field, parse_line
 from alld.screen.report import write_report
 from alld.screen.sources import Fields
@@ -89,11 +88,9 @@ def screen_here(
     predictor: Predictor,
     rates: ErrorRates | None,
     step: Callable[[str, int, int], None],
-    *,
-    side: int = SIDE,
 ) -> Screening:
     """Screen fields in this process; `screen` gives the errors and says what is written."""
-    job = ScreenJob.of(predictor, predictor.path, "jsonl", side=side)
+    job = ScreenJob.of(predictor, predictor.path, "jsonl", side=side_for(predictor))
 
     def progress(now: int, before: int, total: int) -> None:
         step("screening", now + before, total)
@@ -164,7 +161,7 @@ def _facts(
             "tta": predictor.tta,
             "abstains": predictor.abstain,
         },
-        "crop": {"side": job.side},
+        "crop": {"side": job.side, "trained": predictor.info.data.crop},
         "error_rates": None if rates is None else rates.as_dict(),
         "samples": summarise(fields, samples, rates),
     }

@@ -132,6 +132,7 @@ def describe(
             split_seed=split.seed,
             split_sha256=facts["split"]["sha256"],
             groups=split.groups_source,
+            crop=config.data.crop if manifest.kind == "fields" else None,
         ),
         validation={name: metric.as_dict() for name, metric in validation.items()},
         validation_note=_validation_note(config, len(valid)),
