@@ -211,6 +211,8 @@ def test_the_border_of_a_field_cuts_a_crop(one_field: Path) -> None:
         ("field.xml", "<!DOCTYPE a [<!ENTITY b 'c'>]><a/>", "declares a document type"),
         ("field.geojson", '{"features": [{"geometry": 3}]}', "not GeoJSON as QuPath writes it"),
         ("field.geojson", "{", "cannot be read as JSON"),
+        ("cells.json", "[1, 2]", "not the boxes of COCO"),
+        ("cells.json", '{"images": [{"id": 1}]}', "not the boxes of COCO"),
     ],
 )
 def test_marks_that_cannot_be_trusted_are_refused(
@@ -218,7 +220,7 @@ def test_marks_that_cannot_be_trusted_are_refused(
 ) -> None:
     """The message names the file, and the line where there is one."""
     (one_field / name).write_text(text)
-    place = one_field / name if name.endswith(".csv") else one_field
+    place = one_field / name if name.startswith("cells") else one_field
     with pytest.raises((DataError, Exception), match=reason) as raised:
         load(place)
     assert type(raised.value).__name__ in ("DataError", "ImageError")

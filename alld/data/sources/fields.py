@@ -76,9 +76,9 @@ def find_marks(root: Path, images: Sequence[Path]) -> list[MarkedField]:
 
 
 def is_marked_table(file: Path) -> bool:
-    """Return whether a file is COCO JSON, or a CSV table of marks."""
+    """Return whether a file is JSON, which can only be COCO, or a CSV table of marks."""
     if file.suffix.lower() == ".json":
-        return is_coco(file)
+        return True
     try:
         columns = set(csv_columns(file))
         return columns >= TABLE and "path" not in columns  # or it is a table of crops

@@ -137,7 +137,7 @@ def read_coco(file: Path) -> list[MarkedField]:
     Raises DataError for what `alld screen` wrote too: a model would learn its own mistakes.
     """
     content = _json(file)
-    if "predicted" in content.get("info", {}):
+    if isinstance(content, dict) and "predicted" in (content.get("info") or {}):
         raise DataError(f"{file}: holds what a model predicted; correct it before it is a label")
     try:
         names = {one["id"]: str(one["name"]) for one in content["categories"]}
