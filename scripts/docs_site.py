@@ -5,6 +5,7 @@ configs/resnet50.yaml. The README and other pages of the repository's root are p
 """
 
 import html
+import json
 import posixpath
 import re
 from collections.abc import Iterator, Mapping
@@ -34,6 +35,7 @@ def on_files(files: Any, config: Any) -> Any:
 
     pages = {page: (ROOT / name).read_text(encoding="utf-8") for name, page in ROOT_PAGES.items()}
     pages |= {"reference/commands.md": commands_page(), "reference/settings.md": settings_page()}
+    pages |= {"start/tutorial.md": notebook_page(ROOT / "docs" / "tutorial.ipynb")}
     for page, content in pages.items():
         files.append(File.generated(config, page, content=content))
     return files
@@ -90,6 +92,13 @@ def _command(name: str, command: Any) -> Iterator[str]:
         yield ""
     if examples:
         yield "```sh\n" + "\n".join(examples) + "\n```"
+
+
+def notebook_page(notebook: Path) -> str:
+    """Return a notebook to read: its texts, and its code without results."""
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    texts = [("".join(cell["source"]), cell["cell_type"] == "code") for cell in cells]
+    return "\n\n".join(f"```python\n{text}\n```" if code else text for text, code in texts)
 
 
 def settings_page() -> str:

@@ -57,6 +57,7 @@ def test_every_page_of_the_documentation_is_in_the_site(site: Path) -> None:
     docs = REPOSITORY / "docs"
     wanted = {str(page.relative_to(docs).with_suffix(".html")) for page in docs.rglob("*.md")}
     wanted |= {"index.html", "security.html", "reference/commands.html", "reference/settings.html"}
+    wanted |= {"start/tutorial.html"}
     assert wanted <= {str(page.relative_to(site)) for page in site.rglob("*.html")}
 
 
