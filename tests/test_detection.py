@@ -26,7 +26,7 @@ def test_two_detections_in_one_box_are_one_match() -> None:
 
 def test_as_many_cells_as_possible_are_matched() -> None:
     """A detection that is nearest to two cells goes to the one that no other can find."""
-    distances = np.array([[0.1, 0.9], [0.2, 5.0]])
+    distances = np.array([[0.1, 0.9], [0.9, 5.0]])
     found = match(distances)
     assert sorted(zip(found.marked.tolist(), found.found.tolist(), strict=True)) == [(0, 1), (1, 0)]
 
