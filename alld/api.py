@@ -11,6 +11,7 @@ from pathlib import Path
 from alld import display
 from alld.auditing import examine as auditing
 from alld.auditing.examine import Audit
+from alld.baselines.deep import unseen_features
 from alld.config.schema import Config, DataConfig
 from alld.evaluation import holdout as evaluation
 from alld.evaluation.compare import compare as comparing
@@ -107,7 +108,9 @@ def audit(data: Place, *, fields: Place | None = None, progress: bool | None = N
         AlldError: no set there, or no field.
     """
     with _steps(progress) as step:
-        return auditing.examine(DataConfig(root=Path(data)), step=step, fields=_path(fields))
+        return auditing.examine(
+            DataConfig(root=Path(data)), step=step, fields=_path(fields), describe=unseen_features
+        )
 
 
 def load(model: Run | Place, device: str = "auto", *, tta: bool | None = None) -> Predictor:

@@ -23,6 +23,7 @@ from alld.auditing.background import (
     measure_background,
     predictive_power,
 )
+from alld.auditing.domain_probe import Describe, DomainProbe, probe_domains
 from alld.auditing.fields import InFields, place_in_fields
 from alld.config.schema import DataConfig
 from alld.data.domains import DomainTable, domain_table
@@ -75,6 +76,7 @@ class Audit:
     domain_alone: Metric  # ROC AUC of the best guess of the class from the domain alone
     domain_accuracy: Metric  # of that guess
     in_fields: InFields | None = None  # None where no fields were given
+    domain_probes: tuple[DomainProbe, ...] = ()  # of each class that allows one
 
     @property
     def members(self) -> dict[str, list[int]]:
@@ -117,6 +119,7 @@ def examine(
     begin: Callable[[Manifest], None] = lambda manifest: None,
     *,
     fields: Path | None = None,
+    describe: Describe | None = None,
 ) -> Audit:
     """Examine a set; files that cannot be read are listed as problems.
 
@@ -126,6 +129,7 @@ def examine(
         step: called with the name of a step, what is done and how much there is.
         begin: called with the set before its images are read; an exception ends the audit.
         fields: a folder of whole fields, in which the images are sought.
+        describe: gives features of images, from which their domain is guessed; None: it is not.
 
     Raises:
         DataError: there is no set, no field, or the groups file does not fit the set.
@@ -172,7 +176,12 @@ def examine(
         in_fields=in_fields,
     )
     step("measuring backgrounds", 1, 1)
-    return audit
+    if describe is None or audit.domains is None:
+        return audit
+    step("guessing domains", 0, 1)
+    probes = probe_domains(manifest, independent, describe)
+    step("guessing domains", 1, 1)
+    return replace(audit, domain_probes=probes)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 
 from alld.auditing.examine import Audit
 from alld.auditing.finding import SEVERITIES, Finding, Severity, some
-from alld.auditing.origins import background, domains, fields, file_facts
+from alld.auditing.origins import background, domain_probes, domains, fields, file_facts
 from alld.data.groups.places import Relation
 from alld.data.groups.recapture import SMALL_SIDE
 from alld.data.manifest import BLAST, HEALTHY, LABEL_NAMES, class_counts
@@ -28,6 +28,7 @@ def findings(audit: Audit) -> list[Finding]:
         _classes,
         fields,
         domains,
+        domain_probes,
         background,
         file_facts,
         _groups,

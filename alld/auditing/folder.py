@@ -165,6 +165,7 @@ def as_dict(audit: Audit) -> dict[str, Any]:
             **(audit.domains.as_dict() if audit.domains else {}),
             "roc_auc": audit.domain_alone.as_dict(),
             "accuracy": audit.domain_accuracy.as_dict(),
+            "within_a_class": [probe.as_dict() for probe in audit.domain_probes],
         },
         "fields": _fields(audit),
         "groups": {

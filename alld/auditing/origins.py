@@ -6,6 +6,7 @@ from alld.auditing.examine import Audit
 from alld.auditing.fields import InFields, sharing
 from alld.auditing.finding import Finding, some
 from alld.data.groups.places import TURNS
+from alld.data.manifest import LABEL_NAMES
 from alld.stats.metrics import Metric
 
 CHANCE = 0.5
@@ -82,6 +83,26 @@ def domains(audit: Audit) -> Iterator[Finding]:
         f"session, and bring images of both classes from one {table.noun}"
     )
     yield Finding("error", "domains", len(audit.manifest), said, advice)
+
+
+def domain_probes(audit: Audit) -> Iterator[Finding]:
+    """Say whether an image tells its domain to a model that cannot go by the class."""
+    noun = audit.domains.noun if audit.domains else "domain"
+    for probe in audit.domain_probes:
+        metric, number = probe.balanced_accuracy, len(probe.domains)
+        kind, value = LABEL_NAMES[probe.label], metric.value or 0.0
+        low, high = metric.ci_low, metric.ci_high
+        interval = metric.reason or f"95 % {100 * (low or 0):.1f} to {100 * (high or 0):.1f}"
+        said = (
+            f"among {kind} images alone, an image tells which of {number} {noun}s it is from: "
+            f"{100 * value:.1f} % ({interval}; n = {metric.n}; chance {100 * probe.chance:.1f} %)"
+        )
+        if low is not None and low > probe.chance:
+            advice = f"a model can see the {noun}, whatever the cell: test it with --split session"
+            yield Finding("warning", "domains", metric.n, said, advice)
+        else:
+            said = said.replace("an image tells", "no image is seen to tell")
+            yield Finding("note", "domains", metric.n, said, "no more than chance: nothing to do")
 
 
 def background(audit: Audit) -> Iterator[Finding]:

@@ -20,7 +20,8 @@ from sklearn.preprocessing import StandardScaler
 
 from alld.baselines.learning import Features, Labels, PredictProba, inner_folds, separation
 from alld.cells.view import seen
-from alld.config.schema import Config
+from alld.config.schema import Config, ModelConfig
+from alld.data.manifest import Manifest, Pictures
 from alld.data.preprocess import normalise, to_square
 from alld.images.rgb import RGB
 from alld.model.architectures import normalisation
@@ -29,6 +30,7 @@ from alld.runtime.device import keep_freed_memory, resolve_device, set_threads
 from alld.runtime.threads import map_ahead
 
 BATCH = 32  # images
+UNSEEN = "efficientnet_lite0"  # its ImageNet weights come with the installation
 MOST = 300  # features that enter the swarm; [3] ends with one in 25 of its own
 COPY = 0.9  # correlation from which a feature adds nothing to a better one
 NEIGHBOURS = (5, 1, 3, 7, 9)  # the first is used in the swarm
@@ -73,6 +75,11 @@ def body_features(pictures: Sequence[RGB], config: Config) -> NDArray[np.float32
         for images in map_ahead(pool, read, batches, threads + 1):
             found.append(extract(torch.from_numpy(images).to(device)).float().cpu().numpy())
     return np.concatenate(found)
+
+
+def unseen_features(manifest: Manifest) -> NDArray[np.float32]:
+    """Return features of each image by a network that was trained on none of them: (N, d)."""
+    return body_features(Pictures(manifest), Config(model=ModelConfig(arch=UNSEEN)))
 
 
 def fit(features: Features, y: Labels, groups: Sequence[str], seed: int) -> PredictProba:

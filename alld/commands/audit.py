@@ -14,6 +14,7 @@ from alld.runtime.files import one_line
 
 if TYPE_CHECKING:
     from alld.auditing.examine import Audit
+    from alld.data.manifest import Manifest
 
 _COLOURS = {"error": "bold red", "warning": "yellow", "note": "dim"}
 _LISTED = 8  # findings of one kind; audit.json has all of them
@@ -61,7 +62,8 @@ def audit(
     check_place(out)
     with display.Steps() as steps:
         config = load_config(options=given).data
-        found = examine(config, groups, steps, partial(check_place, out), fields=fields)
+        begin = partial(check_place, out)
+        found = examine(config, groups, steps, begin, fields=fields, describe=_describe)
     write_audit(out, found)
     if as_json:
         display.print_json(as_dict(found))
@@ -70,6 +72,12 @@ def audit(
     display.say(NOTICE)
     if found.problems:
         raise typer.Exit(1)
+
+
+def _describe(manifest: "Manifest") -> Any:
+    from alld.baselines.deep import unseen_features  # PyTorch: only where domains are known
+
+    return unseen_features(manifest)
 
 
 def _print_audit(audit: "Audit", folder: Path) -> None:
