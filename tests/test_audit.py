@@ -394,3 +394,20 @@ def test_all_idb2s_background_tells_its_class(real_set: Path) -> None:
     assert min(c.similarity for c in seen.search.recaptured) > 0.75
     assert seen.search.rejected[0].similarity < 0.55
     assert seen.background.value == pytest.approx(0.87, abs=0.04)
+
+
+def test_images_without_a_white_cell_are_listed(drawn_set: Path, tmp_path: Path) -> None:
+    """Drawn platelets and an empty picture: in the findings, and in the table that is left."""
+    shutil.copytree(drawn_set, tmp_path / "set")
+    with open(tmp_path / "set" / "truth.csv", newline="") as file:
+        kinds = {row["path"]: row["kind"] for row in csv.DictReader(file)}
+    noise = np.random.default_rng(0).integers(200, 220, (257, 257, 3)).astype(np.uint8)
+    save_tiff(tmp_path / "set" / "Im900_0.tif", noise)
+    audit = look(tmp_path / "set")
+    found = by_code(audit)["no white cell"].paths
+    platelets = {path for path, kind in kinds.items() if kind == "platelet clump"}
+    assert set(found) == platelets | {"Im900_0.tif"}
+    write_audit(tmp_path / "audit", audit)
+    with open(tmp_path / "audit" / "images.csv", newline="") as file:
+        no = [row["path"] for row in csv.DictReader(file) if row["white_cell"] == "no"]
+    assert no == [f"../set/{path}" for path in found]

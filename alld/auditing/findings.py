@@ -36,6 +36,7 @@ def findings(audit: Audit) -> list[Finding]:
         _leaking,
         _patients,
         _copies,
+        _without_nucleus,
         _doubts,
         _sizes,
         _not_compared,
@@ -195,6 +196,14 @@ def _doubts(audit: Audit) -> Iterator[Finding]:
         yield Finding("warning", "doubt", 2, said, advice, pair)
     else:
         yield Finding("note", "doubt", 2, said, "a clear gap: nothing to do", pair)
+
+
+def _without_nucleus(audit: Audit) -> Iterator[Finding]:
+    records = [audit.manifest.records[index] for index in sorted(audit.without_nucleus)]
+    counts = class_counts([record.label for record in records])
+    said = f"hardly any nuclear stain in the centre, as of platelets: {counts}"
+    advice = "look at them, and give figures without them too: images.csv has them as white_cell no"
+    yield from some("warning", "no white cell", [one.path for one in records], said, advice)
 
 
 def _sizes(audit: Audit) -> Iterator[Finding]:

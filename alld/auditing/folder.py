@@ -123,6 +123,7 @@ def write_images(file: Path, audit: Audit, home: Path) -> None:
                 "split": record.part,
                 domain: record.domain,
                 "field": record.field,
+                "white_cell": "no" if index in audit.without_nucleus else None,
                 **(_place(place) if place else {}),
             }
         )

@@ -60,6 +60,15 @@ def segment(pixels: RGB) -> CellMasks:
     return CellMasks(nucleus, whole & ~nucleus)
 
 
+def nuclear_stain(pixels: RGB) -> float:
+    """Return the sum of the central nucleus's stain over its pixels, which grows with its DNA.
+
+    The stain is the difference of the optical densities of green and blue; 0 without a nucleus.
+    """
+    density = smear_density(pixels)
+    return float((density[:, :, 1] - density[:, :, 2])[segment(pixels).nucleus].sum())
+
+
 def _central(stained: Mask) -> tuple[Mask, Mask]:
     """The lobes of the central cell's nucleus, and other nuclei."""
     labels, count = ndimage.label(stained)

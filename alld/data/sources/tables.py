@@ -15,8 +15,8 @@ from alld.runtime.reading import csv_columns, read_rows
 
 _NUMBERS = {"1": BLAST, "0": HEALTHY}
 _KNOWN = {"path", "label", "patient", "group", "field", "split"}
-# What an audit tells of the place of a crop in its field; nothing follows from it here.
-_TOLD = {"x", "y", "width", "height", "orientation", "equal", "similarity"}
+# What an audit tells of the place of a crop and of its cell; nothing follows from it here.
+_TOLD = {"x", "y", "width", "height", "orientation", "equal", "similarity", "white_cell"}
 
 
 def read_table(
