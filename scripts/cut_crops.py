@@ -12,6 +12,8 @@ import argparse
 import sys
 from pathlib import Path
 
+import activated  # noqa: F401 - says which environment to activate
+
 from alld.data.crops import SIDE, TABLE, read_centres, read_points, write_crops
 from alld.errors import AlldError
 

@@ -23,6 +23,7 @@ from statistics import median
 from typing import Any
 from xml.etree import ElementTree
 
+import activated  # noqa: F401 - says which environment to activate
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
