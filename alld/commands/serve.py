@@ -10,6 +10,7 @@ import typer
 from alld import NOTICE, display
 from alld.commands.models import place_of
 from alld.commands.options import DeviceOption, ModelOption, TtaOption, VerboseOption
+from alld.runtime.process import TERMINATED
 
 if TYPE_CHECKING:
     from alld.inference.predictor import Predictor
@@ -71,7 +72,11 @@ def serve(
         server.serve(
             ModelThread(place, device, tta, required), address, say_ready, display.report_bug
         )
-    except KeyboardInterrupt:
-        display.say("stopped by Ctrl-C")
-        # Python's own shutdown takes seconds after torch, and waits for an import under way.
-        os._exit(130)
+    except (KeyboardInterrupt, SystemExit) as stopped:
+        if isinstance(stopped, SystemExit) and stopped.code != TERMINATED:
+            raise
+        by_key = isinstance(stopped, KeyboardInterrupt)
+        display.say("stopped by Ctrl-C" if by_key else "stopped by SIGTERM")
+        # Python's own shutdown takes seconds after torch, waits for an import under way, and
+        # complains of an event loop that the signal met half made.
+        os._exit(130 if by_key else TERMINATED)
