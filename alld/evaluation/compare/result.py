@@ -146,7 +146,8 @@ def run_rows(comparison: RunComparison) -> Iterator[list[str]]:
                 continue
             value, counts, interval = format_metric(metric)
             shown = f"{value} ({counts})" if metric.k is not None else value
-            cells.append(f"{shown}\n{interval}")
+            ends = interval if metric.ci_low is not None else metric.reason or interval
+            cells.append(f"{shown}\n{ends}")
         yield [f"{run.name}\n(tested {run.tested})", *cells]
 
 
