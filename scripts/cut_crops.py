@@ -14,7 +14,8 @@ from pathlib import Path
 
 import activated  # noqa: F401 - says which environment to activate
 
-from alld.data.crops import SIDE, TABLE, read_centres, read_points, write_crops
+from alld.cells.crops import SIDE
+from alld.data.crops import TABLE, read_centres, read_points, write_crops
 from alld.errors import AlldError
 
 

@@ -10,8 +10,9 @@ import pytest
 from conftest import REPOSITORY
 from PIL import Image
 
+from alld.cells.crops import cut
 from alld.config.files import load_config
-from alld.data.crops import cut, read_centres, read_points, write_crops
+from alld.data.crops import corner, read_centres, read_points, write_crops
 from alld.data.sources.find import load_manifest
 from alld.errors import DataError
 from alld.images.decode import is_synthetic
@@ -30,13 +31,13 @@ def fields(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_crop_is_centred_and_ends_at_the_border() -> None:
     """As in ALL-IDB2, whose crops at the border are smaller."""
     field = np.arange(20 * 30 * 3, dtype=np.uint8).reshape(20, 30, 3)
-    crop, left, top = cut(field, 10, 8, 5)
+    crop, (left, top) = cut(field, 10, 8, 5), corner(field, 10, 8, 5)
     assert (left, top, crop.shape) == (8, 6, (5, 5, 3))
     assert (crop == field[6:11, 8:13]).all()
-    crop, left, top = cut(field, 1, 19, 5)
+    crop, (left, top) = cut(field, 1, 19, 5), corner(field, 1, 19, 5)
     assert (left, top, crop.shape) == (0, 17, (3, 4, 3))
     with pytest.raises(DataError, match="the point 30, 2 lies outside the field of 30 x 20 px"):
-        cut(field, 30, 2, 5)
+        corner(field, 30, 2, 5)
 
 
 def test_the_table_of_crops_can_be_trained_on(fields: Path, tmp_path: Path) -> None:

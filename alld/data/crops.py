@@ -11,6 +11,7 @@ from typing import Any
 
 from PIL import Image, PngImagePlugin
 
+from alld.cells.crops import SIDE, cut
 from alld.data.domains import exposure_of, with_sessions
 from alld.data.manifest import Exposure, ImageRecord, Manifest
 from alld.errors import DataError
@@ -19,7 +20,6 @@ from alld.images.rgb import RGB
 from alld.runtime.files import check_writable, new_folder, plain_path, replacing, write_csv
 from alld.runtime.reading import read_rows, read_text
 
-SIDE = 257  # px, as in ALL-IDB2
 TABLE = "table.csv"
 _FIELDS = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
 
@@ -91,10 +91,8 @@ def _numbers(cells: Sequence[str], place: str) -> tuple[float, float]:
     return x, y
 
 
-def cut(field: RGB, x: float, y: float, side: int = SIDE) -> tuple[RGB, int, int]:
-    """Return the part of a field, RGB (H, W, 3), around a point, and its left and top.
-
-    It has `side` x `side` pixels, or fewer at the border.
+def corner(field: RGB, x: float, y: float, side: int = SIDE) -> tuple[int, int]:
+    """Return left and top of the square that is cut out of a field, RGB (H, W, 3), around a point.
 
     Raises:
         DataError: the point lies outside the field.
@@ -102,10 +100,7 @@ def cut(field: RGB, x: float, y: float, side: int = SIDE) -> tuple[RGB, int, int
     height, width = field.shape[:2]
     if not (0 <= x < width and 0 <= y < height):
         raise DataError(f"the point {x:g}, {y:g} lies outside the field of {width} x {height} px")
-    left, top = round(x) - side // 2, round(y) - side // 2
-    bottom, right = top + side, left + side
-    left, top = max(0, left), max(0, top)
-    return field[top:bottom, left:right], left, top
+    return max(0, round(x) - side // 2), max(0, round(y) - side // 2)
 
 
 def write_crops(points: Iterable[Point], out: Path, *, side: int = SIDE, gap: float = 8.0) -> int:
@@ -156,9 +151,10 @@ def _cut_all(
         marks.add_text("Description", SYNTHETIC_MARK.decode())
     for number, point in enumerate(points, start=1):
         try:
-            crop, left, top = cut(pixels, point.x, point.y, side)
+            left, top = corner(pixels, point.x, point.y, side)
         except DataError as error:
             raise DataError(f"{field}: {error}") from error
+        crop = cut(pixels, point.x, point.y, side)
         file = home / f"{field.stem}-{number:03d}.png"
         with replacing(file) as beside:
             Image.fromarray(crop).save(beside, "PNG", pnginfo=marks)
